@@ -1,0 +1,105 @@
+"""python -m cells classify PATH... [--model NAME|FOLDER|HUB_ID] [--out FILE.csv|.xlsx] [--batch-size N]"""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from tqdm import tqdm
+
+from cells import table
+from cells.classifier import BATCH_SIZE, Classifier, ModelError
+from cells.images import SUFFIXES
+
+DEFAULT_MODEL = "resnet18"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Exit status: 0 when every file was read, 1 when some were not (their rows say why), 2 for a wrong call."""
+    options = _parser().parse_args(arguments)
+    try:
+        return classify(options.paths, options.model, options.out, options.batch_size)
+    except (CallError, ModelError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+class CallError(Exception):
+    """A call that cannot be carried out. Its text is one line for the user."""
+
+
+def classify(paths: list[str], model: str, out: Path | None, batch_size: int) -> int:
+    """Classify files and folders into a file, or into a table on standard output; the exit status."""
+    if out is not None:
+        _check_writable(out)
+    files = [file for path in paths for file in walk(path)]
+    classifier = Classifier.load(model)
+    progress = tqdm(total=len(files), unit="picture", disable=not sys.stderr.isatty())
+    predictions = []
+    with progress:
+        for prediction in classifier.predict(files, batch_size=batch_size):
+            predictions.append(prediction)
+            progress.update()
+    frame = table.to_frame(predictions, str(classifier))
+    if out is None:
+        print(f"{table.to_text(frame)}\n\nmodel: {classifier}")
+    else:
+        table.write(frame, out)
+    unread = int((frame["status"] == "error").sum())
+    if unread:
+        print(f"{unread} of {len(frame)} files could not be read; their rows say why.", file=sys.stderr)
+    return 1 if unread else 0
+
+
+def walk(path: str) -> list[str]:
+    """The file itself, or the pictures below a folder by their endings, in the order of their names. Raises CallError."""
+    if not os.path.isdir(path):
+        return [path]  # also a missing one: it becomes a row that says so
+    found = []
+    for folder, subfolders, names in os.walk(path):
+        subfolders.sort()
+        found += [os.path.join(folder, name) for name in sorted(names) if _is_picture(name)]
+    if not found:
+        raise CallError(f"the folder {path} holds no picture; the endings looked for are {', '.join(SUFFIXES)}.")
+    return found
+
+
+def _is_picture(name: str) -> bool:
+    return name.lower().endswith(SUFFIXES) and not name.startswith(".")  # hidden ones are other programs' leavings
+
+
+def _check_writable(out: Path) -> None:
+    """Before the work, not after it."""
+    if out.suffix.lower() not in (".csv", ".xlsx"):
+        raise CallError(f"--out {out}: the ending is to be .csv or .xlsx.")
+    if not out.parent.is_dir():
+        raise CallError(f"--out {out}: there is no folder {out.parent}.")
+    if out.is_dir() or not os.access(out if out.exists() else out.parent, os.W_OK):
+        raise CallError(f"--out {out}: it cannot be written there.")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("python -m cells", description="Classify pictures of single blood cells.")
+    command = parser.add_subparsers(required=True, metavar="classify").add_parser(
+        "classify", help="classify pictures", description=main.__doc__
+    )
+    command.add_argument("paths", nargs="+", metavar="PATH", help="a picture, or a folder of pictures (walked)")
+    command.add_argument(
+        "--model",
+        default=DEFAULT_MODEL,
+        metavar="NAME|FOLDER|HUB_ID",
+        help=f"an embedded model's name, a model folder or a Hub id (default {DEFAULT_MODEL})",
+    )
+    command.add_argument("--out", type=Path, metavar="FILE", help="a .csv or .xlsx file; without it, a table is printed")
+    command.add_argument("--batch-size", type=_positive, default=BATCH_SIZE, metavar="N", help="pictures at a time")
+    return parser
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is to be a whole number from 1")
+    return int(text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,58 @@
+"""The cell types of the PBC dataset: their order, names and which of them are white cells.
+
+Source: Acevedo et al., Data in Brief 30:105474 (2020). The order is alphabetical, as in the dataset's `label` column, and
+is the order of every probability vector in this project.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class CellType:
+    """One of the 8 types. `name` is the dataset's and the models' label; the other two are for people."""
+
+    name: str
+    english: str
+    spanish: str
+    white: bool  # counted in a differential's denominator
+
+
+@dataclass(frozen=True)
+class Subtype:
+    """One of the 13 prefixes of the dataset's file names, and the type that it belongs to."""
+
+    code: str
+    cell_type: str
+    english: str
+
+
+CELL_TYPES = (
+    CellType("basophil", "basophil", "basófilo", white=True),
+    CellType("eosinophil", "eosinophil", "eosinófilo", white=True),
+    CellType("erythroblast", "erythroblast", "eritroblasto", white=False),
+    CellType("ig", "immature granulocyte", "granulocito inmaduro", white=True),
+    CellType("lymphocyte", "lymphocyte", "linfocito", white=True),
+    CellType("monocyte", "monocyte", "monocito", white=True),
+    CellType("neutrophil", "neutrophil", "neutrófilo", white=True),
+    CellType("platelet", "platelet", "plaqueta", white=False),
+)
+
+SUBTYPES = (
+    Subtype("BA", "basophil", "basophil"),
+    Subtype("EO", "eosinophil", "eosinophil"),
+    Subtype("ERB", "erythroblast", "erythroblast"),
+    Subtype("IG", "ig", "immature granulocyte, not assigned"),
+    Subtype("MMY", "ig", "metamyelocyte"),
+    Subtype("MY", "ig", "myelocyte"),
+    Subtype("PMY", "ig", "promyelocyte"),
+    Subtype("LY", "lymphocyte", "lymphocyte"),
+    Subtype("MO", "monocyte", "monocyte"),
+    Subtype("BNE", "neutrophil", "band neutrophil"),
+    Subtype("SNE", "neutrophil", "segmented neutrophil"),
+    Subtype("NEUTROPHIL", "neutrophil", "neutrophil, not assigned"),
+    Subtype("PLATELET", "platelet", "platelet"),
+)
+
+LABELS = tuple(cell.name for cell in CELL_TYPES)
+TYPE_OF_SUBTYPE = {subtype.code: subtype.cell_type for subtype in SUBTYPES}
+ENGLISH = {cell.name: cell.english for cell in CELL_TYPES}

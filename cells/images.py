@@ -1,0 +1,129 @@
+"""Path or bytes -> RGB picture, or one named error per kind of bad file.
+
+Everything that a camera or an image editor writes is read as a person would see it: upright (EXIF), on white where it is
+transparent, 16-bit and CMYK brought to 8-bit RGB. A message is a sentence for the person who chose the file.
+"""
+
+import io
+import os
+import warnings
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+MAX_PIXELS = 50_000_000
+
+# Read by content, never by name. Formats that draw (EPS, PDF, WMF) or call other programs are left out on purpose.
+FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "WEBP", "GIF", "JPEG2000", "PPM", "AVIF")
+SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".gif", ".jp2", ".ppm", ".pgm", ".avif")
+
+# Pillow warns of bombs at its own limit; ours is checked before a pixel is decoded.
+warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+
+
+class ImageError(Exception):
+    """A file that is not one readable picture. Its text is the message for the user."""
+
+
+class MissingFileError(ImageError):
+    """There is nothing at the path."""
+
+
+class FolderError(ImageError):
+    """The path is a folder."""
+
+
+class PermissionDeniedError(ImageError):
+    """The file may not be read."""
+
+
+class EmptyFileError(ImageError):
+    """The file has no bytes."""
+
+
+class UnknownFormatError(ImageError):
+    """The bytes are not a picture in a format that is read here."""
+
+
+class AnimationError(ImageError):
+    """The file holds several pictures."""
+
+
+class TooManyPixelsError(ImageError):
+    """The picture is larger than MAX_PIXELS."""
+
+
+class BrokenImageError(ImageError):
+    """The file begins as a picture, but is truncated or damaged."""
+
+
+def read_image(source: str | os.PathLike | bytes) -> Image.Image:
+    """Return the picture at a path, or in bytes, as an 8-bit RGB image. Raises ImageError."""
+    data = source if isinstance(source, bytes) else _read_bytes(Path(source))
+    if not data:
+        raise EmptyFileError("The file is empty (0 bytes); choose one that holds a picture.")
+    try:
+        image = Image.open(io.BytesIO(data), formats=FORMATS)
+    except UnidentifiedImageError:
+        raise UnknownFormatError("This is not a picture that can be read; use JPEG, PNG, TIFF, BMP or WebP.") from None
+    except Image.DecompressionBombError:
+        raise TooManyPixelsError(_too_many("far too many pixels")) from None
+    except Exception:  # a damaged header can make a decoder raise almost anything
+        raise BrokenImageError(_BROKEN) from None
+    _check(image)
+    try:
+        return _to_rgb(image)
+    except Exception:
+        raise BrokenImageError(_BROKEN) from None
+
+
+_BROKEN = "The picture is damaged or cut off; save or copy it again."
+
+
+def _read_bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise MissingFileError("There is no such file.") from None
+    except IsADirectoryError:
+        raise FolderError("This is a folder, not a picture.") from None
+    except PermissionError:
+        raise PermissionDeniedError("The file may not be read: permission denied.") from None
+    except OSError as error:
+        raise ImageError(f"The file cannot be read: {error.strerror or error}.") from None
+
+
+def _check(image: Image.Image) -> None:
+    """Refuse what is not one picture of a sane size, from the header alone."""
+    if image.width * image.height > MAX_PIXELS:
+        raise TooManyPixelsError(_too_many(f"{image.width * image.height / 1e6:.0f} million pixels"))
+    try:
+        frames = getattr(image, "n_frames", 1)
+    except Exception:
+        raise BrokenImageError(_BROKEN) from None
+    if frames > 1:
+        raise AnimationError(f"The file holds {frames} pictures (an animation or a stack); save one picture a file.")
+
+
+def _too_many(amount: str) -> str:
+    return f"The picture has {amount}, and {MAX_PIXELS // 1_000_000} million are allowed; crop it to the cell."
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I") or image.mode == "F":  # Pillow's own conversion would clip these to 255
+        image = _scale_to_8_bit(image)
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return image.convert("RGB")
+
+
+def _scale_to_8_bit(image: Image.Image) -> Image.Image:
+    """16-bit values by their full range; 32-bit and float ones, which have none, by the picture's own."""
+    values = np.asarray(image).astype(np.float64)
+    low, high = values.min(), values.max()
+    if image.mode != "F" and low >= 0 and high <= 65535:
+        low, high = 0, 65535
+    return Image.fromarray(np.uint8(np.round((values - low) / max(high - low, 1e-12) * 255)))

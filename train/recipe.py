@@ -1,0 +1,102 @@
+"""A recipe is a handful of numbers, each with its reason beside it in train/recipes/; this is what they may be."""
+
+import dataclasses
+import importlib
+import json
+import pkgutil
+from ast import literal_eval
+from dataclasses import dataclass
+from typing import Literal, get_args, get_origin, get_type_hints
+
+from train import recipes
+
+
+class RecipeError(Exception):
+    """An unknown recipe, key or value. Its text is one line for the user."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """Everything that decides a training run, apart from the data and the machine."""
+
+    name: str
+    about: str
+    architecture: str  # a timm name
+    pretrained: str | None = None  # a Hub id or folder to start from; None: from nothing
+    image_size: int = 224  # pixels; validation, test and the model folder use it
+    growth: tuple[tuple[float, float], ...] = ()  # (until this share of the epochs, train at this share of image_size)
+    epochs: int
+    head_epochs: int = 0  # of these, the first ones train the new head alone (gradual unfreezing)
+    batch_size: int = 64
+    optimizer: Literal["sgd", "adamw"] = "adamw"
+    lr: float  # the peak of the one-cycle schedule, for the head
+    lr_first: float | None = None  # the same for the first layers; between them it grows geometrically. None: lr
+    lr_head_alone: float = 3e-3  # the peak while the head is trained alone
+    weight_decay: float = 0.0
+    warmup: float = 0.25  # the share of a cycle in which the rate rises
+    label_smoothing: float = 0.0
+    lighting: float = 0.2  # see transforms.augment
+    average_decay: float = 0.0  # of the moving average of the weights that is validated and kept; 0: none
+    seed: int = 42
+
+    def size_at(self, epoch: int) -> int:
+        """The side in pixels of the training pictures in an epoch: a multiple of 32, the networks' stride."""
+        for until, share in self.growth:
+            if epoch < round(until * self.epochs):
+                return max(32, round(self.image_size * share / 32) * 32)
+        return self.image_size
+
+    def override(self, assignments: list[str]) -> "Recipe":
+        """Return a copy with `key=value` texts applied. Raises RecipeError."""
+        return dataclasses.replace(self, **dict(_parse(text) for text in assignments))
+
+    def to_json(self) -> str:
+        return json.dumps(dataclasses.asdict(self), indent=2) + "\n"
+
+
+def names() -> list[str]:
+    """Every recipe there is: the modules of train/recipes."""
+    return sorted(module.name for module in pkgutil.iter_modules(recipes.__path__))
+
+
+def load(name: str) -> Recipe:
+    """The recipe of that name. Raises RecipeError."""
+    if name not in names():
+        raise RecipeError(f"there is no recipe {name!r}; there are {', '.join(names())}.")
+    return importlib.import_module(f"train.recipes.{name}").RECIPE
+
+
+def _parse(text: str) -> tuple[str, object]:
+    key, equals, value = text.partition("=")
+    types = {key: kind for key, kind in get_type_hints(Recipe).items() if key not in ("name", "about")}
+    if not equals:
+        raise RecipeError(f"{text!r} is not an override; write key=value, for example epochs=5.")
+    if key not in types:
+        raise RecipeError(f"a recipe has no {key!r}; it has {', '.join(types)}.")
+    try:
+        parsed = literal_eval(value)
+    except (ValueError, SyntaxError):
+        parsed = value  # a bare word
+    if not _fits(parsed, types[key]):
+        raise RecipeError(f"{key}={value}: it is to be {_spell(types[key])}.")
+    return key, parsed
+
+
+def _fits(value: object, kind: object) -> bool:
+    if get_origin(kind) is tuple:
+        inner = get_args(kind)
+        inner = inner[:1] * len(value) if isinstance(value, tuple) and inner[-1] is Ellipsis else inner
+        return isinstance(value, tuple) and len(value) == len(inner) and all(map(_fits, value, inner))
+    if get_origin(kind) is Literal:
+        return value in get_args(kind)
+    if get_args(kind):  # a union
+        return any(_fits(value, one) for one in get_args(kind))
+    if kind is float:
+        return isinstance(value, (int, float)) and not isinstance(value, bool)
+    return type(value) is kind
+
+
+def _spell(kind: object) -> str:
+    if get_origin(kind) is Literal:
+        return "one of " + ", ".join(get_args(kind))
+    return {int: "a whole number", float: "a number", str: "a text"}.get(kind, str(kind).replace("NoneType", "None"))
