@@ -16,6 +16,7 @@ import torch
 from PIL import Image
 from transformers import AutoImageProcessor, AutoModelForImageClassification
 from transformers.utils.hub import cached_file
+from transformers.utils.logging import disable_progress_bar
 
 from cells import trust
 from cells.classes import LABELS
@@ -24,6 +25,8 @@ from cells.trust import Trust
 
 EMBEDDED = Path(__file__).resolve().parent.parent / "models"
 BATCH_SIZE = 32
+
+disable_progress_bar()  # of 122 tensors read from a disk; a download still shows its own
 
 Source = str | os.PathLike | bytes | Image.Image
 

@@ -8,6 +8,7 @@ import pandas as pd
 
 from cells.classes import LABELS
 from cells.classifier import Prediction
+from cells.trust import ERROR
 
 COLUMNS = (
     "file",
@@ -82,8 +83,10 @@ def to_text(frame: pd.DataFrame) -> str:
     """The first columns, aligned for a terminal."""
     lines = [("file", "prediction", "probability", "second", "status", "message")]
     for row in frame.itertuples():
-        share, second = ("", "") if pd.isna(row.probability) else (f"{row.probability:.1%}", f"{row.second_probability:.1%}")
+        answer = ("", "", "")
+        if row.status != ERROR:
+            answer = (row.prediction, f"{row.probability:.1%}", f"{row.second} {row.second_probability:.1%}")
         file = "".join(letter if letter.isprintable() else "?" for letter in row.file)  # a terminal obeys control letters
-        lines.append((file, row.prediction or "", share, f"{row.second or ''} {second}".strip(), row.status, row.message))
+        lines.append((file, *answer, row.status, row.message))
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     return "\n".join("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip() for line in lines)

@@ -5,6 +5,7 @@ import json
 import signal
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import datasets
@@ -32,7 +33,8 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error("name a recipe, or --list to see them.")
     try:
         recipe = recipes.load(options.recipe).override(options.overrides)
-        return train(recipe, options.data, options.split, options.out or Path("runs") / recipe.name)
+        run = options.out or Path("runs") / recipe.name
+        return train(recipe, options.data, options.split, run, _stop_on_signal())
     except (recipes.RecipeError, data.DataError, RunError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -59,8 +61,8 @@ class RunError(Exception):
     """A run folder that does not fit this call. Its text is one line for the user."""
 
 
-def train(recipe: Recipe, sources: list[str], split_file: Path | None, run: Path) -> int:
-    """Carry a run from where it stands to its metrics; 0 when complete, 130 when stopped on the way."""
+def train(recipe: Recipe, sources: list[str], split_file: Path | None, run: Path, should_stop: Callable[[int], bool]) -> int:
+    """Carry a run from where it stands to its metrics; 0 when complete, 130 when stopped on the way (see loop.fit)."""
     _claim(run, recipe)
     if (run / "metrics.json").exists():
         print(f"{run} is complete:")
@@ -75,7 +77,7 @@ def train(recipe: Recipe, sources: list[str], split_file: Path | None, run: Path
     for part in ("train", "validation"):
         rows = torch.tensor([index for index, one in enumerate(parts) if one == part])
         subsets[part] = loop.Pixels(pixels[rows].to(accelerator.device), labels[rows].to(accelerator.device))
-    if not loop.fit(recipe, network, subsets["train"], subsets["validation"], run, accelerator, _stop_on_signal()):
+    if not loop.fit(recipe, network, subsets["train"], subsets["validation"], run, accelerator, should_stop):
         print(f"stopped and saved in {run}; the same line carries on.")
         return 130
     if accelerator.is_main_process:
@@ -120,7 +122,7 @@ def _prepare(recipe: Recipe, sources: list[str], split_file: Path | None, run: P
     return dataset, parts, pixels
 
 
-def _stop_on_signal():
+def _stop_on_signal() -> Callable[[int], bool]:
     """A function that says whether Ctrl-C or SIGTERM came: the step under way is finished and saved first."""
     came = []
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -138,7 +140,8 @@ def _finish(recipe: Recipe, network, subsets: dict[str, loop.Pixels], dataset, p
     model.export(network, recipe, folder)
 
     validation = _predict(Classifier.load(folder), dataset, parts, "validation")
-    Trust.fit(metrics.probabilities_of(validation)).save(folder)
+    trust = Trust.fit(metrics.probabilities_of(validation))
+    trust.save(folder)
     validation.to_csv(run / "validation.csv", index=False, float_format="%.6g")
     test = _predict(Classifier.load(folder), dataset, parts, "test")
     test.to_csv(run / "predictions.csv", index=False, float_format="%.6g")
@@ -151,6 +154,7 @@ def _finish(recipe: Recipe, network, subsets: dict[str, loop.Pixels], dataset, p
         "kept_epoch": kept["epoch"],
         "temperature": round(temperature, 4),
         "test": metrics.summarise(test),
+        "review": metrics.review(test, trust.review_below),
         "validation": metrics.summarise(validation),
         "seconds": round(history["seconds"].sum()),
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} threads",

@@ -2,6 +2,7 @@
 
 import csv
 import os
+import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -131,7 +132,9 @@ def split(dataset: datasets.Dataset, groups: np.ndarray, seed: int) -> list[str]
 def _first_fold(rows: np.ndarray, folds: int, strata: np.ndarray, groups: np.ndarray, seed: int):
     """(the other rows, the rows of the first of `folds` folds)."""
     splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
-    rest, fold = next(splitter.split(rows, strata[rows], groups[rows]))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The least populated class")  # a small subtype is spread as far as it goes
+        rest, fold = next(splitter.split(rows, strata[rows], groups[rows]))
     return rows[rest], rows[fold]
 
 

@@ -1,0 +1,63 @@
+"""Model folder -> model card. A pure function fills the template card.md from plain values."""
+
+import json
+from pathlib import Path
+from string import Template
+
+from cells.classes import ENGLISH, LABELS, SUBTYPES
+
+TEMPLATE = Path(__file__).with_name("card.md")
+MEASURES = {
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced accuracy",
+    "kappa": "Cohen's kappa",
+    "error_rate": "error rate",
+    "macro_f1": "macro-F1",
+    "ece": "expected calibration error",
+    "nll": "negative log likelihood",
+}
+SHOWN_ERRORS = 8
+
+
+def write(folder: Path) -> None:
+    """Write the folder's card, README.md, from its config.json, metrics.json and trust.json."""
+    config, metrics, trust = (json.loads((folder / f"{name}.json").read_text()) for name in ("config", "metrics", "trust"))
+    size = (folder / "model.safetensors").stat().st_size
+    (folder / "README.md").write_text(fill(folder.name, config, metrics, trust, size))
+
+
+def fill(name: str, config: dict, metrics: dict, trust: dict, size: int) -> str:
+    """The card's text. `size` is that of the weights in bytes; the dicts are the JSON files of a model folder."""
+    test, pictures = metrics["test"], metrics["pictures"]
+    english = {subtype.code: subtype.english for subtype in SUBTYPES}
+    return Template(TEMPLATE.read_text()).substitute(
+        name=name,
+        architecture=config["architecture"],
+        labels=", ".join(ENGLISH.values()),
+        parameters=f"{metrics['parameters'] / 1e6:.1f} million",
+        image_size=config["pretrained_cfg"]["input_size"][1],
+        megabytes=f"{size / 1e6:.1f}",
+        test_pictures=f"{test['pictures']:,}",
+        metrics="\n".join(f"| {text} | {interval(test, key)} |" for key, text in MEASURES.items()),
+        recall="\n".join(
+            f"| {ENGLISH[label]} | {share:.4f} | {sum(test['confusion'][label])} |" for label, share in test["recall"].items()
+        ),
+        columns=" | ".join(ENGLISH[label] for label in LABELS),
+        rule=" | ".join(["---"] * len(LABELS)),
+        confusion="\n".join(f"| {ENGLISH[label]} | {' | '.join(map(str, test['confusion'][label]))} |" for label in LABELS),
+        errors="\n".join(
+            f"| {english[row['subtype']]} | {ENGLISH[row['prediction']]} | {row['count']} |"
+            for row in test["errors_by_subtype"][:SHOWN_ERRORS]
+        ),
+        review_below=f"{trust['review_below']:.3f}",
+        review_share=f"{metrics['review']['share']:.1%}",
+        review_caught=f"{metrics['review']['caught']:.0%}",
+        train_pictures=f"{pictures['train']:,}",
+        validation_pictures=f"{pictures['validation']:,}",
+        **{key: metrics[key] for key in ("recipe", "temperature", "seconds", "device", "torch", "date")},
+    )
+
+
+def interval(test: dict, key: str) -> str:
+    """A measure with its limits, as text."""
+    return f"{test[key]:.4f} ({test[f'{key}_low']:.4f} to {test[f'{key}_high']:.4f})"

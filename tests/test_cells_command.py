@@ -1,0 +1,95 @@
+"""python -m cells classify: what it reads, writes, prints, and its exit status."""
+
+import os
+import subprocess
+import sys
+
+import pandas as pd
+import pytest
+from drawn import draw_cell
+
+from cells.__main__ import main
+from cells.table import COLUMNS
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Pictures in folders, with one that is no picture and what is to be passed over."""
+    for name in ("b/2.png", "b/1.PNG", "a.jpg", "c/deep/3.png"):
+        path = tmp_path / "pictures" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draw_cell("lymphocyte").resize((64, 64)).save(path)
+    (tmp_path / "pictures" / "c" / "broken.png").write_bytes(b"not a picture")
+    (tmp_path / "pictures" / "notes.txt").write_text("no picture")
+    (tmp_path / "pictures" / ".hidden.png").write_bytes(b"left by a program")
+    return tmp_path / "pictures"
+
+
+def run(*arguments: object) -> int:
+    return main(["classify", *map(str, arguments)])
+
+
+def test_folders_are_walked_in_order_with_their_names(folder, model_folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(folder.parent)
+    assert run("pictures/c", "pictures", "--model", model_folder, "--out", "out.csv", "--batch-size", 2) == 1
+    frame = pd.read_csv("out.csv")
+    walked = ["a.jpg", "b/1.PNG", "b/2.png", "c/broken.png", "c/deep/3.png"]
+    assert frame["file"].tolist() == [
+        *("pictures/c/broken.png", "pictures/c/deep/3.png"),
+        *(f"pictures/{name}" for name in walked),
+    ]
+    assert list(frame.columns) == list(COLUMNS)
+    assert frame["model"].str.fullmatch(r"tiny@[0-9a-f]{8}").all()
+    assert (frame["status"] == "error").tolist() == [name.endswith("broken.png") for name in frame["file"]]
+
+
+def test_status_0_when_every_file_was_read(folder, model_folder, tmp_path, capsys):
+    assert run(folder / "b", "--model", model_folder, "--out", tmp_path / "out.xlsx") == 0
+    assert len(pd.read_excel(tmp_path / "out.xlsx")) == 2
+    assert capsys.readouterr().out == ""
+
+
+def test_a_missing_file_is_a_row_and_status_1(folder, model_folder, capsys):
+    assert run(folder / "a.jpg", folder / "nothing.png", "--model", model_folder) == 1
+    output = capsys.readouterr()
+    assert "There is no such file." in output.out
+    assert "1 of 2 files could not be read" in output.err
+
+
+def test_without_out_a_table_is_printed_with_the_model(folder, model_folder, capsys):
+    assert run(folder / "a.jpg", "--model", model_folder) == 0
+    output = capsys.readouterr().out
+    assert "model: tiny@" in output
+    assert len(output.splitlines()) == 4
+
+
+def test_wrong_calls_are_one_line_and_status_2(folder, model_folder, tmp_path, capsys):
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    for arguments, words in (
+        ([empty, "--model", model_folder], "holds no picture"),
+        ([folder, "--model", "resnet999"], "There is no model 'resnet999'"),
+        ([folder, "--model", empty], "cannot be loaded"),
+        ([folder, "--out", tmp_path / "out.txt"], ".csv or .xlsx"),
+        ([folder, "--out", tmp_path / "no" / "out.csv"], "there is no folder"),
+    ):
+        assert run(*arguments) == 2
+        error = capsys.readouterr().err
+        assert words in error
+        assert error.startswith("error: ")
+        assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("arguments", [["classify"], [], ["classify", "x.png", "--batch-size", "0"], ["guess", "x.png"]])
+def test_argparse_speaks_for_the_rest(arguments):
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2
+
+
+def test_as_a_program_from_the_embedded_model(folder):
+    command = [sys.executable, "-m", "cells", "classify", str(folder / "b")]
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "model: resnet18@" in done.stdout
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,66 @@
+"""The models that come with the repository: small, whole, loaded alike by three libraries, and described as measured."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from drawn import draw_cell
+from test_classifier import load_in_three_libraries
+
+from cells.classes import LABELS
+from cells.classifier import Classifier
+from hub import card, catalog
+from train import metrics
+
+ROOT = Path(__file__).resolve().parent.parent
+NAMES = catalog.names()
+
+
+def test_there_is_a_resnet18():
+    assert "resnet18" in NAMES
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_is_small_and_whole(name):
+    folder = ROOT / "models" / name
+    assert {path.name for path in folder.iterdir()} == {
+        *("config.json", "model.safetensors", "metrics.json", "trust.json", "README.md"),
+    }
+    assert (folder / "model.safetensors").stat().st_size <= 25_000_000
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_three_libraries_agree_on_every_picture(name):
+    images = [draw_cell(label, seed).convert("RGB") for label in LABELS for seed in range(2)]
+    ours = Classifier.load(name).probabilities(images)
+    for theirs in load_in_three_libraries(ROOT / "models" / name, images):
+        np.testing.assert_allclose(theirs, ours, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_its_card_is_made_from_its_files(name):
+    folder = ROOT / "models" / name
+    config, figures, trust = (json.loads((folder / f"{part}.json").read_text()) for part in ("config", "metrics", "trust"))
+    size = (folder / "model.safetensors").stat().st_size
+    text = (folder / "README.md").read_text()
+    assert text == card.fill(name, config, figures, trust, size)
+    assert f"{figures['test']['accuracy']:.4f}" in text
+    assert "CC BY 4.0" in text
+    assert "not for diagnosis" in text
+    assert "$" not in text
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_its_figures_derive_from_the_predictions_in_results(name):
+    figures = json.loads((ROOT / "models" / name / "metrics.json").read_text())
+    folder = ROOT / "results" / figures["recipe"]
+    assert json.loads((folder / "metrics.json").read_text()) == figures
+    predictions = pd.read_csv(folder / "predictions.csv")
+    again = metrics.summarise(predictions)
+    assert again["confusion"] == figures["test"]["confusion"]
+    for key in ("accuracy", "accuracy_low", "balanced_accuracy", "kappa", "macro_f1", "ece", "nll"):
+        assert again[key] == pytest.approx(figures["test"][key], abs=1e-4)
+    split = pd.read_csv(ROOT / "results" / "split.csv")
+    assert set(predictions["image_id"]) == set(split["image_id"][split["split"] == "test"])

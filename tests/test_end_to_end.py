@@ -1,0 +1,164 @@
+"""From drawn cells to an Excel file: train four steps, stop, resume, evaluate, load, classify."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import openpyxl
+import pandas as pd
+import pytest
+import timm
+import torch
+
+from cells.__main__ import main as cells_main
+from cells.classes import LABELS
+from cells.classifier import Classifier
+from train import checkpoint, model, recipe
+from train.__main__ import RunError, main, train
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="module")
+def runs(tiny_recipe, parquet, tmp_path_factory) -> tuple[Path, Path]:
+    """(an unbroken run, a run stopped after four of its six steps and then resumed)."""
+    unbroken, resumed = tmp_path_factory.mktemp("unbroken"), tmp_path_factory.mktemp("resumed")
+    assert train(tiny_recipe, [parquet], None, unbroken, lambda step: False) == 0
+    assert train(tiny_recipe, [parquet], None, resumed, lambda step: step == 4) == 130
+    assert checkpoint.read(resumed / "checkpoints" / checkpoint.LAST)[1]["step"] == 4
+    assert not (resumed / "metrics.json").exists()
+    assert train(tiny_recipe, [parquet], None, resumed, lambda step: False) == 0
+    return unbroken, resumed
+
+
+def test_a_resumed_run_equals_an_unbroken_one(runs):
+    unbroken, resumed = runs
+    for name in ("predictions.csv", "validation.csv", "split.csv", "recipe.json", "model/model.safetensors"):
+        assert (unbroken / name).read_bytes() == (resumed / name).read_bytes(), name
+    ours, theirs = (pd.read_csv(run / "history.csv").drop(columns=["seconds", "images_per_second"]) for run in runs)
+    pd.testing.assert_frame_equal(ours, theirs)
+
+
+def test_a_run_leaves_what_is_promised(runs, pbc_rows):
+    run = runs[1]
+    assert {path.name for path in run.iterdir()} == {
+        *("recipe.json", "split.csv", "history.csv", "predictions.csv", "validation.csv", "metrics.json"),
+        *("checkpoints", "figures", "model"),
+    }
+    assert {path.name for path in (run / "figures").iterdir()} == {"confusion.png", "confusion_normalised.png", "training.png"}
+    summary = json.loads((run / "metrics.json").read_text())
+    predictions, split = pd.read_csv(run / "predictions.csv"), pd.read_csv(run / "split.csv")
+    assert sorted(predictions["image_id"]) == sorted(split["image_id"][split["split"] == "test"])
+    assert sum(summary["pictures"].values()) == len(pbc_rows["image_id"])
+    assert summary["test"]["accuracy"] == pytest.approx((predictions["label"] == predictions["prediction"]).mean())
+    assert summary["test"]["accuracy_low"] <= summary["test"]["accuracy"] <= summary["test"]["accuracy_high"]
+
+
+def test_the_same_line_on_a_finished_run_reports_it(runs, tiny_recipe, parquet, capsys):
+    before = (runs[0] / "metrics.json").read_bytes()
+    assert train(tiny_recipe, [parquet], None, runs[0], lambda step: False) == 0
+    assert "is complete" in capsys.readouterr().out
+    assert (runs[0] / "metrics.json").read_bytes() == before
+
+
+def test_the_model_folder_classifies_into_excel(runs, cell_files, tmp_path):
+    folder, out = runs[1] / "model", tmp_path / "cells.xlsx"
+    assert cells_main(["classify", *cell_files, "--model", str(folder), "--out", str(out)]) == 0
+    rows = list(openpyxl.load_workbook(out)["cells"].values)
+    assert [row[0] for row in rows[1:]] == cell_files
+    assert all(row[1] in LABELS and row[7] == str(Classifier.load(folder)) for row in rows[1:])
+
+
+def test_a_run_folder_of_another_recipe_or_other_pictures_is_refused(runs, tiny_recipe, parquet, tmp_path):
+    with pytest.raises(RunError, match=r"lr=0\.05 there, 0\.01 here"):
+        train(tiny_recipe.override(["lr=0.01"]), [parquet], None, runs[0], lambda step: False)
+    (tmp_path / "recipe.json").write_text(tiny_recipe.to_json())
+    (tmp_path / "split.csv").write_text("image_id,split\nBA_0,train\n")
+    with pytest.raises(RunError, match="other pictures"):
+        train(tiny_recipe, [parquet], None, tmp_path, lambda step: False)
+
+
+def test_a_split_file_decides_and_leaves_the_others_out(runs, tiny_recipe, parquet, tmp_path, capsys):
+    rows = pd.read_csv(runs[0] / "split.csv").iloc[1:]
+    rows.to_csv(tmp_path / "given.csv", index=False)
+    assert train(tiny_recipe, [parquet], tmp_path / "given.csv", tmp_path / "run", lambda step: True) == 130
+    assert "1 others left out" in capsys.readouterr().out
+    assert pd.read_csv(tmp_path / "run" / "split.csv").equals(rows.reset_index(drop=True))
+
+
+def test_training_learns_to_tell_drawn_cells_apart(tiny_recipe, parquet, tmp_path):
+    longer = tiny_recipe.override(["epochs=15", "average_decay=0.8"])
+    assert train(longer, [parquet], None, tmp_path, lambda step: False) == 0
+    assert json.loads((tmp_path / "metrics.json").read_text())["test"]["balanced_accuracy"] > 0.6
+
+
+def test_wrong_calls_are_one_line_and_status_2(tmp_path, capsys):
+    for arguments, words in (
+        (["resnet999"], "there is no recipe"),
+        (["resnet18_scratch", "epoch=1"], "no 'epoch'"),
+        (["resnet18_scratch", "--data", "nothing.parquet"], "no such file"),
+    ):
+        assert main([*arguments, "--out", str(tmp_path / "run")]) == 2
+        error = capsys.readouterr().err
+        assert words in error
+        assert error.startswith("error: ")
+        assert error.count("\n") == 1
+
+
+def test_the_list_shows_every_recipe(capsys):
+    assert main(["--list"]) == 0
+    output = capsys.readouterr().out
+    assert all(name in output for name in recipe.names())
+
+
+def test_ctrl_c_saves_and_the_same_line_carries_on(parquet, tmp_path):
+    overrides = ["image_size=32", "growth=()", "batch_size=16", "epochs=1000"]
+    command = [sys.executable, "-m", "train", "resnet18_scratch", *overrides, "--data", parquet, "--out", str(tmp_path)]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=os.environ)
+    deadline = time.monotonic() + 300
+    while not (tmp_path / "history.csv").exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 130, output
+    assert "the same line carries on" in output
+    assert checkpoint.read(tmp_path / "checkpoints" / checkpoint.LAST)[1]["step"] > 0
+
+
+def test_a_pretrained_network_keeps_its_body_and_gets_our_head(tmp_path):
+    torch.manual_seed(1)
+    other = timm.create_model("resnet18", num_classes=1000)
+    timm.models.save_for_hf(other, tmp_path / "imagenet", safe_serialization=True)
+    config = json.loads((tmp_path / "imagenet" / "config.json").read_text())
+    config["model_args"].pop("num_classes", None)
+    (tmp_path / "imagenet" / "config.json").write_text(json.dumps(config))
+    ours = recipe.load("resnet18").override([f"pretrained={tmp_path / 'imagenet'}"])
+    network = model.build(ours)
+    assert torch.equal(network.timm_model.conv1.weight, other.conv1.weight)
+    assert network.timm_model.fc.weight.shape == (8, 512)
+    model.export(network, ours, tmp_path / "model")
+    assert list(Classifier.load(tmp_path / "model").network.config.id2label.values()) == list(LABELS)
+
+
+def test_gradual_unfreezing_and_growing_rates(parquet, tmp_path):
+    from train.loop import _set_rates, _unfreeze, build_optimizer
+
+    thesis = recipe.load("resnet18").override(["pretrained=None"])
+    network = model.build(thesis)
+    _unfreeze(network, everything=False)
+    assert {name.split(".")[1] for name, p in network.named_parameters() if p.requires_grad} == {"fc"}
+    optimizer = build_optimizer(network, thesis)
+    peaks = [group["peak"] for group in optimizer.param_groups]
+    assert peaks == sorted(peaks)
+    assert (peaks[0], peaks[-1]) == (pytest.approx(1e-5), pytest.approx(3e-4))
+    top = thesis.head_epochs * thesis.warmup
+    _set_rates(optimizer, thesis, top)
+    assert optimizer.param_groups[-1]["lr"] == pytest.approx(thesis.lr_head_alone)
+    _set_rates(optimizer, thesis, thesis.head_epochs + 13 * thesis.warmup)
+    assert optimizer.param_groups[-1]["lr"] == pytest.approx(thesis.lr)
+    _set_rates(optimizer, thesis, thesis.epochs - 1e-9)
+    assert optimizer.param_groups[-1]["lr"] < thesis.lr / 1000

@@ -1,0 +1,60 @@
+"""The rooms of the house: who may import whom."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+NETWORK = {"requests", "httpx", "urllib", "http", "huggingface_hub", "aiohttp", "socket"}
+
+FORBIDDEN = {
+    "cells": {"app", "train", "hub", "gradio", *NETWORK},
+    "train": {"app", "hub", "gradio", *NETWORK},
+    "hub": {"app", "train", "gradio"},
+}
+
+
+def imports(file: Path) -> set[str]:
+    """The top-level names that a file imports, anywhere in it."""
+    names = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file}: a relative import"
+            names.add(node.module.split(".")[0])
+    return names
+
+
+@pytest.mark.parametrize("room", FORBIDDEN)
+def test_a_room_imports_only_what_it_may(room):
+    files = list((ROOT / room).rglob("*.py"))
+    assert files
+    for file in files:
+        assert not imports(file) & FORBIDDEN[room], file
+
+
+def test_the_app_does_not_import_training():
+    assert "train" not in imports(ROOT / "app.py")
+
+
+def test_cells_brings_neither_gradio_nor_training_along():
+    code = "import sys, cells.__main__; print(sorted({'gradio', 'datasets', 'train', 'hub', 'app'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_no_module_shadows_a_library():
+    names = {file.stem for file in ROOT.rglob("*.py") if ".venv" not in file.parts}
+    assert not names & {"evaluate", "datasets", "torch", "timm", "accelerate", "transformers", "utils"}
+
+
+def test_no_pickle_is_read_or_written():
+    for room in (*FORBIDDEN, "."):
+        for file in (ROOT / room).glob("**/*.py" if room != "." else "*.py"):
+            assert not imports(file) & {"pickle", "joblib", "dill"}, file
+            assert "torch.load" not in file.read_text(), file
+            assert "torch.save" not in file.read_text(), file

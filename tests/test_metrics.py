@@ -1,0 +1,65 @@
+"""Metrics against scikit-learn, their intervals, and what derives from the table of predictions."""
+
+import numpy as np
+import pytest
+from sklearn import metrics as reference
+
+from cells.classes import LABELS
+from train import metrics
+from train.metrics import CellMetrics
+
+
+@pytest.fixture(scope="module")
+def scored() -> tuple[np.ndarray, np.ndarray]:
+    """400 pictures, most of them right."""
+    rng = np.random.default_rng(0)
+    labels = rng.choice(8, 400, p=[0.3, 0.2, 0.1, 0.1, 0.1, 0.1, 0.05, 0.05])
+    logits = rng.normal(size=(400, 8)) + 3 * np.eye(8)[labels]
+    shares = np.exp(logits)
+    return shares / shares.sum(1, keepdims=True), labels
+
+
+def test_values_are_scikit_learns(scored):
+    probabilities, labels = scored
+    predicted = probabilities.argmax(1)
+    ours = CellMetrics(keep_in_memory=True).compute(predictions=probabilities.tolist(), references=labels, resamples=10)
+    assert ours["accuracy"] == pytest.approx(reference.accuracy_score(labels, predicted))
+    assert ours["balanced_accuracy"] == pytest.approx(reference.balanced_accuracy_score(labels, predicted))
+    assert ours["kappa"] == pytest.approx(reference.cohen_kappa_score(labels, predicted))
+    assert ours["macro_f1"] == pytest.approx(reference.f1_score(labels, predicted, average="macro"))
+    assert ours["nll"] == pytest.approx(reference.log_loss(labels, probabilities))
+    assert ours["error_rate"] == pytest.approx(1 - ours["accuracy"])
+
+
+def test_intervals_hold_the_value_and_narrow_with_more_pictures(scored):
+    probabilities, labels = scored
+    widths = []
+    for copies in (1, 9):
+        many = CellMetrics(keep_in_memory=True).compute(
+            predictions=np.tile(probabilities, (copies, 1)).tolist(), references=np.tile(labels, copies), resamples=300
+        )
+        assert many["accuracy_low"] < many["accuracy"] < many["accuracy_high"]
+        widths.append(many["accuracy_high"] - many["accuracy_low"])
+    assert widths[1] == pytest.approx(widths[0] / 3, rel=0.35)
+
+
+def test_calibration_error_of_the_sure_and_wrong():
+    sure = np.eye(8)[[0, 1, 2, 3]]
+    compute = CellMetrics(keep_in_memory=True).compute
+    assert compute(predictions=sure.tolist(), references=[0, 1, 2, 3], resamples=2)["ece"] == pytest.approx(0)
+    assert compute(predictions=sure.tolist(), references=[0, 1, 5, 6], resamples=2)["ece"] == pytest.approx(0.5)
+
+
+def test_summary_of_a_table():
+    probabilities = np.full((4, 8), 0.05)
+    for row, label in enumerate((0, 6, 6, 1)):
+        probabilities[row, label] = 0.65
+    names = ["basophil", "neutrophil", "ig", "eosinophil"]
+    table = metrics.table(["a", "b", "c", "d"], names, ["BA", "SNE", "MMY", "EO"], probabilities)
+    assert table["loss"].tolist() == pytest.approx([-np.log(0.65), -np.log(0.65), -np.log(0.05), -np.log(0.65)])
+    summary = metrics.summarise(table)
+    assert summary["accuracy"] == 0.75
+    assert summary["recall"] == {"basophil": 1, "eosinophil": 1, "ig": 0, "neutrophil": 1}
+    assert summary["confusion"]["ig"][LABELS.index("neutrophil")] == 1
+    assert summary["errors_by_subtype"] == [{"subtype": "MMY", "prediction": "neutrophil", "count": 1}]
+    np.testing.assert_array_equal(metrics.probabilities_of(table), probabilities)

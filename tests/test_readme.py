@@ -1,0 +1,66 @@
+"""The README: what a Space reads in it, what it says of figures and dependencies, and the line that CI runs."""
+
+import json
+import re
+import tomllib
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text()
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+def pins(name: str) -> dict[str, str]:
+    lines = (ROOT / name).read_text().splitlines()
+    return dict(re.match(r"([a-z0-9._-]+)==([^ ;]+)", line).groups() for line in lines if "==" in line and line[0] != "#")
+
+
+def test_front_matter_is_what_a_space_needs():
+    front = yaml.safe_load(README.split("---")[1])
+    assert front["sdk"] == "gradio"
+    assert front["sdk_version"] == pins("requirements.txt")["gradio"]
+    assert (ROOT / front["app_file"]).is_file()
+    assert tuple(map(int, front["python_version"].split("."))) >= (3, 11)
+    assert {"license", "tags", "title"} <= set(front)
+
+
+def test_every_direct_dependency_is_pinned_and_explained():
+    direct = [*PROJECT["dependencies"], *(one for extra in PROJECT["optional-dependencies"].values() for one in extra)]
+    for requirement in direct:
+        name, version = requirement.split("==")
+        assert pins("requirements-dev.txt")[name] == version
+        assert re.search(rf"^\| `{re.escape(name)}` \| .{{10,}} \|$", README, re.MULTILINE), name
+    for requirement in PROJECT["dependencies"]:
+        name, version = requirement.split("==")
+        assert pins("requirements.txt")[name] == version
+
+
+def test_the_app_and_the_tests_run_on_the_same_versions():
+    app, everything = pins("requirements.txt"), pins("requirements-dev.txt")
+    assert app.items() <= everything.items()
+
+
+def test_ci_runs_the_test_command_of_the_readme():
+    block = README.split("<!-- the test command -->")[1].split("<!-- -->")[0]
+    lines = [line for line in block.splitlines() if line.startswith("python3 -m venv")]
+    assert len(lines) == 1
+    for part in ("requirements-dev.txt", "ruff check", "ruff format --check", "pytest"):
+        assert part in lines[0]
+
+
+def test_every_path_in_the_tree_exists():
+    tree = README.split("## Where things are")[1].split("```")[1]
+    paths = [line.split()[0] for line in tree.strip().splitlines()]
+    assert len(paths) > 10
+    assert [path for path in paths if not (ROOT / path).exists()] == []
+
+
+def test_the_figures_are_the_measured_ones():
+    for name in ("resnet18",):
+        test = json.loads((ROOT / "models" / name / "metrics.json").read_text())["test"]
+        row = next(line for line in README.splitlines() if line.startswith(f"| `{name}` |"))
+        for key in ("accuracy", "balanced_accuracy", "kappa", "macro_f1"):
+            assert f"{test[key]:.4f}" in row
+        assert f"{test['accuracy_low']:.4f} to {test['accuracy_high']:.4f}" in row
