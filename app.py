@@ -3,6 +3,7 @@
 import base64
 import io
 import os
+import signal
 import tempfile
 from collections.abc import Iterator
 from functools import lru_cache
@@ -22,6 +23,7 @@ from hub import catalog
 MAX_FILES = 200
 MAX_FILE_SIZE = "64mb"
 MODELS_IN_MEMORY = 2
+SESSIONS = 100  # whose last table is in memory; the oldest goes first
 THUMBNAIL = 48  # pixels
 KEPT_SECONDS = 3000  # an uploaded file and what was made of it; a check runs every CHECK_SECONDS
 CHECK_SECONDS = 300
@@ -59,13 +61,12 @@ def classify(files: list[str] | None, model: str, progress: gr.Progress = gr.Pro
     except ModelError as error:
         raise gr.Error(str(error), print_exception=False) from error
     names = [Path(file).name for file in files]
-    predictions = []
-    for prediction in classifier.predict(files, names):
-        predictions.append(prediction)
-        progress((len(predictions), len(files)), desc="Classifying", unit="pictures")
-    frame = table.to_frame(predictions, str(classifier))
-    rows = [_row(number, file, one) for number, (file, one) in enumerate(zip(files, predictions, strict=True), start=1)]
-    state = list(zip(files, predictions, strict=True))
+    state, rows = [], []
+    for file, prediction in zip(files, classifier.predict(files, names), strict=True):
+        state.append((file, prediction))
+        rows.append(_row(len(state), file, prediction))
+        progress((len(state), len(files)), desc="Classifying", unit="pictures")
+    frame = table.to_frame([prediction for _, prediction in state], str(classifier))
     # Gradio copies the two files when it takes what is yielded; ours are gone right after.
     with tempfile.TemporaryDirectory() as folder:
         csv, excel = Path(folder, "cells.csv"), Path(folder, "cells.xlsx")
@@ -84,7 +85,10 @@ def classify(files: list[str] | None, model: str, progress: gr.Progress = gr.Pro
 
 def show(state: list[tuple[str, Prediction]], event: gr.SelectData) -> tuple:
     """The selected row in the detail view."""
-    return _detail(*state[int(event.row_value[0]) - 1])  # by its number: the table may have been sorted
+    number = int(event.row_value[0])  # not its place: the table may have been sorted
+    if number > len(state):
+        raise gr.Error("These results were deleted after an hour; classify the pictures again.", print_exception=False)
+    return _detail(*state[number - 1])
 
 
 def _detail(file: str, prediction: Prediction) -> tuple:
@@ -127,21 +131,19 @@ def _summary(frame: pd.DataFrame) -> str:
 
 def build_demo() -> gr.Blocks:
     """The page, ready to launch."""
-    models = catalog.names()
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(CHECK_SECONDS, KEPT_SECONDS)) as demo:
         state = gr.State([], time_to_live=KEPT_SECONDS)
         gr.Markdown(INTRODUCTION)
         with gr.Row():
             files = gr.File(
-                label=f"Pictures, up to {MAX_FILES}",
+                label=f"Pictures: up to {MAX_FILES}, {MAX_FILE_SIZE.upper()} each",
                 file_count="multiple",
-                file_types=["image"],
                 height=220,
                 scale=2,
                 elem_id="files",
             )
             with gr.Column(min_width=240):
-                model = gr.Dropdown(models, value=models[0], label="Model", filterable=False, elem_id="model")
+                model = gr.Dropdown(catalog.names(), label="Model", filterable=False, elem_id="model")
                 button = gr.Button("Classify", variant="primary", elem_id="classify")
         with gr.Column(visible=False, elem_id="results") as results:
             summary = gr.Markdown(elem_id="summary")
@@ -178,7 +180,20 @@ def build_demo() -> gr.Blocks:
     return demo
 
 
+def main() -> None:
+    """Serve the page until Ctrl-C or SIGTERM; what was uploaded goes with it."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with tempfile.TemporaryDirectory(prefix="blood-cells-", dir=os.environ.get("GRADIO_TEMP_DIR")) as folder:
+        os.environ["GRADIO_TEMP_DIR"] = folder
+        build_demo().launch(
+            css=CSS,
+            theme=gr.themes.Soft(),
+            max_file_size=MAX_FILE_SIZE,
+            run_history=False,
+            footer_links=["gradio", "settings"],
+            state_session_capacity=SESSIONS,
+        )
+
+
 if __name__ == "__main__":
-    build_demo().launch(
-        css=CSS, theme=gr.themes.Soft(), max_file_size=MAX_FILE_SIZE, run_history=False, footer_links=["gradio", "settings"]
-    )
+    main()

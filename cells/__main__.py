@@ -8,10 +8,8 @@ from pathlib import Path
 from tqdm import tqdm
 
 from cells import table
-from cells.classifier import BATCH_SIZE, Classifier, ModelError
+from cells.classifier import BATCH_SIZE, DEFAULT, Classifier, ModelError
 from cells.images import SUFFIXES
-
-DEFAULT_MODEL = "resnet18"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -56,9 +54,10 @@ def walk(path: str) -> list[str]:
     if not os.path.isdir(path):
         return [path]  # also a missing one: it becomes a row that says so
     found = []
-    for folder, subfolders, names in os.walk(path):
+    # A folder that may not be opened becomes a row that says so.
+    for folder, subfolders, names in os.walk(path, onerror=lambda error: found.append(error.filename)):
         subfolders.sort()
-        found += [os.path.join(folder, name) for name in sorted(names) if _is_picture(name)]
+        found.extend(os.path.join(folder, name) for name in sorted(names) if _is_picture(name))
     if not found:
         raise CallError(f"the folder {path} holds no picture; the endings looked for are {', '.join(SUFFIXES)}.")
     return found
@@ -86,9 +85,9 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("paths", nargs="+", metavar="PATH", help="a picture, or a folder of pictures (walked)")
     command.add_argument(
         "--model",
-        default=DEFAULT_MODEL,
+        default=DEFAULT,
         metavar="NAME|FOLDER|HUB_ID",
-        help=f"an embedded model's name, a model folder or a Hub id (default {DEFAULT_MODEL})",
+        help=f"an embedded model's name, a model folder or a Hub id (default {DEFAULT})",
     )
     command.add_argument("--out", type=Path, metavar="FILE", help="a .csv or .xlsx file; without it, a table is printed")
     command.add_argument("--batch-size", type=_positive, default=BATCH_SIZE, metavar="N", help="pictures at a time")

@@ -24,6 +24,7 @@ from cells.images import ImageError, read_image
 from cells.trust import Trust
 
 EMBEDDED = Path(__file__).resolve().parent.parent / "models"
+DEFAULT = "resnet18"
 BATCH_SIZE = 32
 
 disable_progress_bar()  # of 122 tensors read from a disk; a download still shows its own
@@ -69,7 +70,7 @@ class Classifier:
         self.processor = processor
         self.trust = trust_rule
         self.name = name
-        self.version = version  # the first digits of the SHA-256 of the weights: it cannot name another model
+        self.version = version  # the first digits of the SHA-256 of its files: it cannot name another model
         # A folder may list the labels in an order of its own; its outputs are brought into ours.
         self._outputs = [network.config.label2id[label] for label in LABELS]
 
@@ -84,23 +85,26 @@ class Classifier:
         """
         place = locate(source)
         try:
-            weights = cached_file(place, "model.safetensors")
-            network = AutoModelForImageClassification.from_pretrained(place, use_safetensors=True, dtype=torch.float32)
+            files = [cached_file(place, name) for name in ("config.json", "model.safetensors")]
+            network, report = AutoModelForImageClassification.from_pretrained(
+                place, use_safetensors=True, dtype=torch.float32, output_loading_info=True
+            )
             processor = AutoImageProcessor.from_pretrained(place, backend="pil")
             trust_file = cached_file(place, trust.FILE, _raise_exceptions_for_missing_entries=False)
+            rule = Trust.load(Path(trust_file)) if trust_file else Trust()
         except Exception as error:  # from JSON, safetensors, timm, the Hub: whatever a broken folder makes them raise
             reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             raise ModelError(f"The model {source} cannot be loaded: {reason}") from error
+        if report["missing_keys"]:
+            raise ModelError(f"The model {source} lacks weights, {sorted(report['missing_keys'])[0]} among them.")
         labels = set(network.config.label2id)
         if labels != set(LABELS):
             raise ModelError(
                 f"The model {source} knows other labels ({', '.join(sorted(map(str, labels))[:8])}); needed are "
                 f"{', '.join(LABELS)}."
             )
-        rule = Trust.load(Path(trust_file)) if trust_file else Trust()
-        with open(weights, "rb") as file:
-            version = hashlib.file_digest(file, "sha256").hexdigest()[:8]
-        return cls(network, processor, rule, Path(place).name if Path(place).is_dir() else str(source), version)
+        name = Path(place).resolve().name if Path(place).is_dir() else place
+        return cls(network, processor, rule, name, _version([*files, trust_file] if trust_file else files))
 
     def predict(
         self, sources: Sequence[Source], files: Sequence[str] | None = None, batch_size: int = BATCH_SIZE
@@ -115,21 +119,34 @@ class Classifier:
             yield from self._predict_batch(sources[start:stop], files[start:stop])
 
     def _predict_batch(self, sources: Sequence[Source], files: Sequence[str]) -> Iterator[Prediction]:
-        images: list[Image.Image | ImageError] = [_read(source) for source in sources]
-        readable = [image for image in images if isinstance(image, Image.Image)]
-        probabilities = iter(self.probabilities(readable) if readable else ())
-        for file, image in zip(files, images, strict=True):
-            if isinstance(image, ImageError):
-                yield Prediction(file, None, trust.ERROR, str(image))
+        inputs = [self._read(source) for source in sources]
+        readable = [one for one in inputs if isinstance(one, torch.Tensor)]
+        probabilities = iter(self._compute(readable) if readable else ())
+        for file, one in zip(files, inputs, strict=True):
+            if isinstance(one, ImageError):
+                yield Prediction(file, None, trust.ERROR, str(one))
             else:
                 row = next(probabilities)
                 yield Prediction(file, row, *self.trust.status(row))
 
-    @torch.inference_mode()
+    def _read(self, source: Source) -> torch.Tensor | ImageError:
+        """Of a picture only what the network takes is kept: 32 large ones at a time would fill the memory."""
+        try:
+            return self._preprocess(source if isinstance(source, Image.Image) else read_image(source))
+        except ImageError as error:
+            return error
+
     def probabilities(self, images: Sequence[Image.Image]) -> np.ndarray:
         """(n, 8) in the order of LABELS, of RGB pictures of any size."""
-        pixels = self.processor(list(images), return_tensors="pt")["pixel_values"].to(self.device)
-        logits = self.network(pixel_values=pixels).logits[:, self._outputs]
+        return self._compute([self._preprocess(image) for image in images])
+
+    def _preprocess(self, image: Image.Image) -> torch.Tensor:
+        """(3, s, s): what the network takes of one picture."""
+        return self.processor(image, return_tensors="pt")["pixel_values"][0]
+
+    @torch.inference_mode()
+    def _compute(self, pixels: list[torch.Tensor]) -> np.ndarray:
+        logits = self.network(pixel_values=torch.stack(pixels).to(self.device)).logits[:, self._outputs]
         return logits.softmax(1).cpu().numpy()
 
 
@@ -142,12 +159,19 @@ def locate(source: str | os.PathLike) -> str:
         return text
     if text.count("/") == 1 and not text.startswith((".", "/", "~")):
         return text
-    names = sorted(folder.parent.name for folder in EMBEDDED.glob("*/config.json"))
-    raise ModelError(f"There is no model {text!r}; give one of {', '.join(names)}, a model folder, or a Hub id (USER/NAME).")
+    raise ModelError(
+        f"There is no model {text!r}; give one of {', '.join(embedded())}, a model folder, or a Hub id (USER/NAME)."
+    )
 
 
-def _read(source: Source) -> Image.Image | ImageError:
-    try:
-        return source if isinstance(source, Image.Image) else read_image(source)
-    except ImageError as error:
-        return error
+def embedded() -> list[str]:
+    """The names of the models that come with this code."""
+    return sorted(config.parent.name for config in EMBEDDED.glob("*/config.json"))
+
+
+def _version(files: Sequence[str]) -> str:
+    """As `cat FILES | sha256sum | head -c 8` has it."""
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(Path(file).read_bytes())
+    return digest.hexdigest()[:8]

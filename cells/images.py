@@ -16,7 +16,24 @@ MAX_PIXELS = 50_000_000
 
 # Read by content, never by name. Formats that draw (EPS, PDF, WMF) or call other programs are left out on purpose.
 FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "WEBP", "GIF", "JPEG2000", "PPM", "AVIF")
-SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".gif", ".jp2", ".ppm", ".pgm", ".avif")
+SUFFIXES = (
+    ".jpg",
+    ".jpeg",
+    ".jpe",
+    ".jfif",
+    ".pbm",
+    ".pgm",
+    ".pnm",
+    ".ppm",
+    ".png",
+    ".tif",
+    ".tiff",
+    ".bmp",
+    ".webp",
+    ".gif",
+    ".jp2",
+    ".avif",
+)
 
 # Pillow warns of bombs at its own limit; ours is checked before a pixel is decoded.
 warnings.simplefilter("ignore", Image.DecompressionBombWarning)
@@ -87,7 +104,8 @@ def _read_bytes(path: Path) -> bytes:
     except FileNotFoundError:
         raise MissingFileError("There is no such file.") from None
     except IsADirectoryError:
-        raise FolderError("This is a folder, not a picture.") from None
+        readable = os.access(path, os.R_OK | os.X_OK)
+        raise FolderError(f"This is a folder{', not a picture' if readable else ' that may not be opened'}.") from None
     except PermissionError:
         raise PermissionDeniedError("The file may not be read: permission denied.") from None
     except OSError as error:
@@ -102,7 +120,7 @@ def _check(image: Image.Image) -> None:
         frames = getattr(image, "n_frames", 1)
     except Exception:
         raise BrokenImageError(_BROKEN) from None
-    if frames > 1:
+    if frames > 1 and image.format != "MPO":  # a telephone's JPEG with a second, smaller picture in it
         raise AnimationError(f"The file holds {frames} pictures (an animation or a stack); save one picture a file.")
 
 
@@ -122,7 +140,9 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 def _scale_to_8_bit(image: Image.Image) -> Image.Image:
     """16-bit values by their full range; 32-bit and float ones, which have none, by the picture's own."""
-    values = np.asarray(image).astype(np.float64)
+    values = np.asarray(image).astype(np.float32)
+    if not np.isfinite(values).all():
+        raise ValueError("not a number")
     low, high = values.min(), values.max()
     if image.mode != "F" and low >= 0 and high <= 65535:
         low, high = 0, 65535

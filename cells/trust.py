@@ -29,14 +29,14 @@ class Trust:
 
     @classmethod
     def load(cls, file: Path) -> "Trust":
-        """From a model folder's trust.json."""
+        """From a trust.json."""
         return cls(**json.loads(file.read_text()))
 
-    def save(self, folder: Path) -> None:
-        (folder / FILE).write_text(json.dumps(asdict(self), indent=2) + "\n")
+    def save(self, file: Path) -> None:
+        file.write_text(json.dumps(asdict(self), indent=2) + "\n")
 
     def status(self, probabilities: np.ndarray) -> tuple[str, str]:
         """(status, message) of one probability vector."""
         if probabilities.max() < self.review_below:
-            return REVIEW, f"Probability below {self.review_below:.2f}: look at this cell yourself."
+            return REVIEW, f"Probability below {self.review_below:.3f}: look at this cell yourself."
         return OK, ""

@@ -52,9 +52,12 @@ def fill(name: str, config: dict, metrics: dict, trust: dict, size: int) -> str:
         review_below=f"{trust['review_below']:.3f}",
         review_share=f"{metrics['review']['share']:.1%}",
         review_caught=f"{metrics['review']['caught']:.0%}",
+        all_pictures=f"{sum(pictures.values()):,}",
+        start=f"the weights `{metrics['pretrained']}`" if metrics["pretrained"] else "nothing (no pretrained weights)",
         train_pictures=f"{pictures['train']:,}",
         validation_pictures=f"{pictures['validation']:,}",
-        **{key: metrics[key] for key in ("recipe", "temperature", "seconds", "device", "torch", "date")},
+        **{key: metrics[key] for key in ("recipe", "command", "picture_format", "seed", "temperature")},
+        **{key: metrics[key] for key in ("seconds", "device", "torch", "date")},
     )
 
 

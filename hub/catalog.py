@@ -1,8 +1,8 @@
 """The models that the app offers."""
 
-from cells.classifier import EMBEDDED
+from cells.classifier import DEFAULT, embedded
 
 
 def names() -> list[str]:
-    """The embedded models: the folders in models/, in alphabetical order."""
-    return sorted(config.parent.name for config in EMBEDDED.glob("*/config.json"))
+    """The embedded models, the default one first."""
+    return sorted(embedded(), key=lambda name: name != DEFAULT)

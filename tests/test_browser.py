@@ -42,23 +42,28 @@ def browser():
 
 @pytest.fixture(scope="module")
 def page_url(tmp_path_factory):
-    """`python app.py`, on a free port, its temporary files in a folder of its own."""
+    """`python app.py` on a free port; when it stops, nothing of what it was given is left."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    temporary = tmp_path_factory.mktemp("gradio")
-    environment = os.environ | {"GRADIO_SERVER_PORT": str(port), "GRADIO_TEMP_DIR": str(temporary)}
-    with open(temporary / "app.log", "w") as log:
+    temporary = tmp_path_factory.mktemp("temporary")
+    environment = os.environ | {"GRADIO_SERVER_PORT": str(port), "TMPDIR": str(temporary)}
+    log_file = tmp_path_factory.mktemp("log") / "app.log"
+    with open(log_file, "w") as log:
         process = subprocess.Popen([sys.executable, "app.py"], cwd=ROOT, env=environment, stdout=log, stderr=log)
     url = f"http://127.0.0.1:{port}"
     deadline = time.monotonic() + 180
     while not _answers(url):
-        assert process.poll() is None, (temporary / "app.log").read_text()
-        assert time.monotonic() < deadline, "the page did not come up"
+        if process.poll() is not None or time.monotonic() > deadline:
+            process.kill()
+            pytest.fail(f"the page did not come up: {log_file.read_text()}")
         time.sleep(0.2)
-    yield url
-    process.terminate()
-    process.wait(30)
+    try:
+        yield url
+    finally:
+        process.terminate()
+        process.wait(60)
+    assert not list(temporary.rglob("*.*"))
 
 
 def _answers(url: str) -> bool:

@@ -9,6 +9,7 @@ import timm
 import torch
 from drawn import draw_cell
 from PIL import Image
+from safetensors.torch import load_file, save_file
 from transformers import AutoImageProcessor, AutoModelForImageClassification, pipeline
 
 from cells.classes import LABELS
@@ -129,6 +130,24 @@ def test_a_model_of_other_things_is_refused(model_folder, tmp_path):
         Classifier.load(copy)
 
 
+def test_a_broken_folder_is_one_line(model_folder, tmp_path):
+    for name, content in (("trust.json", "{"), ("config.json", "{}"), ("model.safetensors", "no weights")):
+        copy = shutil.copytree(model_folder, tmp_path / name)
+        (copy / name).write_text(content)
+        with pytest.raises(ModelError, match="cannot be loaded") as caught:
+            Classifier.load(copy)
+        assert "\n" not in str(caught.value)
+
+
+def test_a_checkpoint_with_a_layer_missing_is_refused(model_folder, tmp_path):
+    copy = shutil.copytree(model_folder, tmp_path / "copy")
+    weights = load_file(copy / "model.safetensors")
+    del weights["fc.weight"]
+    save_file(weights, copy / "model.safetensors")
+    with pytest.raises(ModelError, match="lacks weights"):
+        Classifier.load(copy)
+
+
 def test_a_folder_with_a_pickle_alone_is_refused(model_folder, tmp_path):
     copy = shutil.copytree(model_folder, tmp_path / "copy")
     (copy / "model.safetensors").rename(copy / "pytorch_model.bin")
@@ -146,12 +165,12 @@ def test_trust_sends_the_least_sure_to_review(tmp_path):
     status, message = rule.status(doubtful[0])
     assert status == "review"
     assert "yourself" in message
-    rule.save(tmp_path)
+    rule.save(tmp_path / "trust.json")
     assert Trust.load(tmp_path / "trust.json") == rule
 
 
 def test_the_folder_decides_the_threshold(model_folder, cell_files, tmp_path):
     copy = shutil.copytree(model_folder, tmp_path / "copy")
     for threshold, status in ((0.0, "ok"), (1.1, "review")):
-        Trust(review_below=threshold).save(copy)
+        Trust(review_below=threshold).save(copy / "trust.json")
         assert next(Classifier.load(copy).predict(cell_files[:1])).status == status

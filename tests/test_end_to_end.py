@@ -27,11 +27,11 @@ ROOT = Path(__file__).resolve().parent.parent
 def runs(tiny_recipe, parquet, tmp_path_factory) -> tuple[Path, Path]:
     """(an unbroken run, a run stopped after four of its six steps and then resumed)."""
     unbroken, resumed = tmp_path_factory.mktemp("unbroken"), tmp_path_factory.mktemp("resumed")
-    assert train(tiny_recipe, [parquet], None, unbroken, lambda step: False) == 0
+    assert train(tiny_recipe, [parquet], None, unbroken) == 0
     assert train(tiny_recipe, [parquet], None, resumed, lambda step: step == 4) == 130
     assert checkpoint.read(resumed / "checkpoints" / checkpoint.LAST)[1]["step"] == 4
     assert not (resumed / "metrics.json").exists()
-    assert train(tiny_recipe, [parquet], None, resumed, lambda step: False) == 0
+    assert train(tiny_recipe, [parquet], None, resumed) == 0
     return unbroken, resumed
 
 
@@ -41,6 +41,14 @@ def test_a_resumed_run_equals_an_unbroken_one(runs):
         assert (unbroken / name).read_bytes() == (resumed / name).read_bytes(), name
     ours, theirs = (pd.read_csv(run / "history.csv").drop(columns=["seconds", "images_per_second"]) for run in runs)
     pd.testing.assert_frame_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("last_step", [3, 6])
+def test_a_run_stopped_at_the_end_of_an_epoch_loses_nothing(runs, tiny_recipe, parquet, tmp_path, last_step):
+    assert train(tiny_recipe, [parquet], None, tmp_path, lambda step: step == last_step) == 130
+    assert train(tiny_recipe, [parquet], None, tmp_path) == 0
+    assert (tmp_path / "predictions.csv").read_bytes() == (runs[0] / "predictions.csv").read_bytes()
+    assert len(pd.read_csv(tmp_path / "history.csv")) == tiny_recipe.epochs
 
 
 def test_a_run_leaves_what_is_promised(runs, pbc_rows):
@@ -60,7 +68,7 @@ def test_a_run_leaves_what_is_promised(runs, pbc_rows):
 
 def test_the_same_line_on_a_finished_run_reports_it(runs, tiny_recipe, parquet, capsys):
     before = (runs[0] / "metrics.json").read_bytes()
-    assert train(tiny_recipe, [parquet], None, runs[0], lambda step: False) == 0
+    assert train(tiny_recipe, [parquet], None, runs[0]) == 0
     assert "is complete" in capsys.readouterr().out
     assert (runs[0] / "metrics.json").read_bytes() == before
 
@@ -75,11 +83,11 @@ def test_the_model_folder_classifies_into_excel(runs, cell_files, tmp_path):
 
 def test_a_run_folder_of_another_recipe_or_other_pictures_is_refused(runs, tiny_recipe, parquet, tmp_path):
     with pytest.raises(RunError, match=r"lr=0\.05 there, 0\.01 here"):
-        train(tiny_recipe.override(["lr=0.01"]), [parquet], None, runs[0], lambda step: False)
+        train(tiny_recipe.override(["lr=0.01"]), [parquet], None, runs[0])
     (tmp_path / "recipe.json").write_text(tiny_recipe.to_json())
     (tmp_path / "split.csv").write_text("image_id,split\nBA_0,train\n")
     with pytest.raises(RunError, match="other pictures"):
-        train(tiny_recipe, [parquet], None, tmp_path, lambda step: False)
+        train(tiny_recipe, [parquet], None, tmp_path)
 
 
 def test_a_split_file_decides_and_leaves_the_others_out(runs, tiny_recipe, parquet, tmp_path, capsys):
@@ -91,16 +99,22 @@ def test_a_split_file_decides_and_leaves_the_others_out(runs, tiny_recipe, parqu
 
 
 def test_training_learns_to_tell_drawn_cells_apart(tiny_recipe, parquet, tmp_path):
-    longer = tiny_recipe.override(["epochs=15", "average_decay=0.8"])
-    assert train(longer, [parquet], None, tmp_path, lambda step: False) == 0
+    longer = tiny_recipe.override(["image_size=64", "epochs=12", "optimizer=adamw", "lr=0.002", "average_decay=0.5"])
+    assert train(longer, [parquet], None, tmp_path) == 0
     assert json.loads((tmp_path / "metrics.json").read_text())["test"]["balanced_accuracy"] > 0.6
 
 
-def test_wrong_calls_are_one_line_and_status_2(tmp_path, capsys):
+def test_wrong_calls_are_one_line_and_status_2(parquet, tmp_path, capsys):
+    (tmp_path / "other.csv").write_text("image_id,split\nBA_0,train\nEO_99,test\n")
     for arguments, words in (
         (["resnet999"], "there is no recipe"),
         (["resnet18_scratch", "epoch=1"], "no 'epoch'"),
         (["resnet18_scratch", "--data", "nothing.parquet"], "no such file"),
+        (["resnet18_scratch"], "chehablab/PBC cannot be read"),  # the default, and the Hub out of reach
+        (["resnet18_scratch", "architecture=resnet999", "--data", parquet], "no such network"),
+        (["resnet18", "pretrained=/nowhere", "--data", parquet], "cannot be loaded"),
+        (["resnet18_scratch", "batch_size=5000", "--data", parquet], "fewer than batch_size=5000"),
+        (["resnet18_scratch", "--data", parquet, "--split", str(tmp_path / "other.csv")], "every part needs pictures"),
     ):
         assert main([*arguments, "--out", str(tmp_path / "run")]) == 2
         error = capsys.readouterr().err
@@ -144,7 +158,7 @@ def test_a_pretrained_network_keeps_its_body_and_gets_our_head(tmp_path):
     assert list(Classifier.load(tmp_path / "model").network.config.id2label.values()) == list(LABELS)
 
 
-def test_gradual_unfreezing_and_growing_rates(parquet, tmp_path):
+def test_gradual_unfreezing_and_growing_rates():
     from train.loop import _set_rates, _unfreeze, build_optimizer
 
     thesis = recipe.load("resnet18").override(["pretrained=None"])

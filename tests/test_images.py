@@ -74,6 +74,16 @@ def test_float_is_scaled_by_its_own_range():
     assert (grey.min(), grey.max()) == (0, 255)
 
 
+def test_a_telephones_jpeg_with_a_second_picture_is_read(cell):
+    data = encode(cell, "MPO", save_all=True, append_images=[cell.resize((8, 8))])
+    assert np.abs(pixels(read_image(data)) - pixels(cell)).mean() < 8
+
+
+def test_a_picture_of_no_numbers_is_refused():
+    with pytest.raises(images.BrokenImageError):
+        read_image(encode(Image.fromarray(np.full((4, 4), np.nan, np.float32)), "TIFF"))
+
+
 def test_cmyk_becomes_rgb(cell):
     assert np.abs(pixels(read_image(encode(cell.convert("CMYK"), "TIFF"))) - pixels(cell)).mean() < 4
 

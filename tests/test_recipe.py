@@ -31,6 +31,9 @@ def test_overrides_are_typed():
         ("optimizer=adam", "one of sgd, adamw"),
         ("epochs", "key=value"),
         ("name=other", "no 'name'"),
+        ("epochs=0", "1 or more"),
+        ("batch_size=0", "2 or more"),
+        ("average_decay=2", "from 0 to less than 1"),
     ],
 )
 def test_a_wrong_override_says_what_would_be_right(text, words):
@@ -46,3 +49,4 @@ def test_an_unknown_recipe_lists_the_known_ones():
 def test_pictures_grow_to_the_full_size():
     growing = recipe.load("resnet18_scratch").override(["epochs=10", "image_size=128", "growth=((0.5, 0.5), (0.8, 0.75))"])
     assert [growing.size_at(epoch) for epoch in range(10)] == [64] * 5 + [96] * 3 + [128] * 2
+    assert growing.override(["epochs=1"]).size_at(0) == 128  # what is kept was trained at the full size

@@ -1,11 +1,13 @@
 """python -m train RECIPE [key=value ...] [--data SOURCE ...] [--split FILE] [--out RUN]; python -m train --list"""
 
 import argparse
+import contextlib
+import io
 import json
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import datasets
@@ -13,31 +15,221 @@ import numpy as np
 import pandas as pd
 import torch
 from accelerate import Accelerator
+from PIL import Image
+from torch import Tensor, nn
 
+from cells import trust
 from cells.classifier import Classifier
 from cells.images import read_image
 from cells.trust import Trust
-from train import checkpoint, data, duplicates, figures, loop, metrics, model
-from train import recipe as recipes
+from train import checkpoint, data, duplicates, figures, loop, metrics, model, recipe
 from train.recipe import Recipe
 
 
+class RunError(Exception):
+    """A run folder or a machine that does not fit this call. Its text is one line for the user."""
+
+
 def main(arguments: list[str] | None = None) -> int:
+    """Exit status: 0 when the run is complete, 130 when it was stopped and saved, 2 for a wrong call."""
     parser = _parser()
     options = parser.parse_intermixed_args(arguments)
     if options.list:
-        for name in recipes.names():
-            print(f"{name:20s} {recipes.load(name).about}")
+        for name in recipe.names():
+            print(f"{name:20s} {recipe.load(name).about}")
         return 0
     if not options.recipe:
         parser.error("name a recipe, or --list to see them.")
     try:
-        recipe = recipes.load(options.recipe).override(options.overrides)
-        run = options.out or Path("runs") / recipe.name
-        return train(recipe, options.data, options.split, run, _stop_on_signal())
-    except (recipes.RecipeError, data.DataError, RunError) as error:
+        chosen = recipe.load(options.recipe).override(options.overrides)
+        run = options.out or Path("runs") / chosen.name
+        return train(chosen, options.data, options.split, run)
+    except (recipe.RecipeError, data.DataError, RunError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+
+
+def train(
+    chosen: Recipe,
+    sources: list[str],
+    split_file: Path | None,
+    run: Path,
+    should_stop: Callable[[int], bool] = lambda step: False,
+) -> int:
+    """Carry a run from where it stands to its metrics; 0 when complete, 130 when stopped on the way.
+
+    should_stop(step) is asked after every step, as are Ctrl-C and SIGTERM.
+    """
+    _check_run(run, chosen)
+    if (run / "metrics.json").exists():
+        print(f"{run} is complete:")
+        _report(run)
+        return 0
+    accelerator = Accelerator(mixed_precision="bf16" if torch.cuda.is_available() else "no")
+    if accelerator.num_processes > 1:
+        raise RunError(f"{accelerator.num_processes} processes were started; training runs in one.")
+    torch.manual_seed(chosen.seed)
+    network = model.build(chosen)
+    dataset, parts, pixels = _prepare(chosen, sources, split_file, run)
+    subsets = {part: _subset(dataset, parts, pixels, part, accelerator.device) for part in ("train", "validation")}
+    if len(subsets["train"].labels) < chosen.batch_size:
+        raise data.DataError(f"{len(subsets['train'].labels)} training pictures are fewer than batch_size={chosen.batch_size}.")
+    with _signals() as came:
+        complete = loop.fit(
+            chosen, network, subsets["train"], subsets["validation"], run, accelerator, lambda step: came() or should_stop(step)
+        )
+    if not complete:
+        print(f"stopped and saved in {run}; the same line carries on.")
+        return 130
+    # Without Accelerate's autocast: the folder's users compute in float32.
+    _finish(chosen, accelerator.unwrap_model(network, keep_fp32_wrapper=False), subsets, dataset, parts, run)
+    _report(run)
+    return 0
+
+
+def _check_run(run: Path, chosen: Recipe) -> None:
+    """Refuse a folder in which another recipe was begun."""
+    file = run / "recipe.json"
+    if not file.exists():
+        return
+    theirs = json.loads(file.read_text())
+    different = chosen.differences(theirs)
+    if different:
+        values = ", ".join(f"{key}={theirs.get(key)} there, {value} here" for key, value in different.items())
+        raise RunError(f"{run} is a run of another recipe ({values}); give another --out, or remove it.")
+
+
+def _prepare(
+    chosen: Recipe, sources: list[str], split_file: Path | None, run: Path
+) -> tuple[datasets.Dataset, list[str], Tensor]:
+    """(dataset, the part of each row, its pixels), and the run folder with its recipe and its split."""
+    dataset = data.load(sources)
+    if split_file:
+        given = data.read_split(split_file)
+        rows = [index for index, one in enumerate(dataset["image_id"][:]) if one in given]
+        print(f"{split_file}: {len(rows)} of {len(given)} pictures found; {len(dataset) - len(rows)} others left out.")
+        dataset = dataset.select(rows)
+        parts = [given[one] for one in dataset["image_id"][:]]
+    print(f"decoding {len(dataset)} pictures to {chosen.image_size} px", flush=True)
+    pixels = data.decode(dataset, chosen.image_size)
+    if not split_file:
+        print("looking for pictures that show the same cells", flush=True)
+        parts = data.split(dataset, duplicates.groups(pixels), chosen.seed)
+    counts = {part: parts.count(part) for part in data.PARTS}
+    print(", ".join(f"{count} {part}" for part, count in counts.items()), flush=True)
+    if not all(counts.values()):
+        raise data.DataError(f"every part needs pictures; there are {counts}.")
+    file = run / "split.csv"
+    if file.exists() and data.read_split(file) != dict(zip(dataset["image_id"][:], parts, strict=True)):
+        raise RunError(f"{run} was begun with other pictures or another split ({file}); give another --out.")
+    run.mkdir(parents=True, exist_ok=True)
+    (run / "recipe.json").write_text(chosen.to_json())
+    data.write_split(file, dataset["image_id"][:], parts)
+    return dataset, parts, pixels
+
+
+def _subset(dataset: datasets.Dataset, parts: list[str], pixels: Tensor, part: str, device: torch.device) -> loop.Pixels:
+    rows = torch.tensor(_rows(parts, part))
+    return loop.Pixels(pixels[rows].to(device), torch.tensor(dataset["label"][:])[rows].to(device))
+
+
+def _rows(parts: list[str], part: str) -> list[int]:
+    return [index for index, one in enumerate(parts) if one == part]
+
+
+@contextlib.contextmanager
+def _signals() -> Iterator[Callable[[], bool]]:
+    """Within it, a first Ctrl-C or SIGTERM waits for the step under way; yields whether one came. A second ends at once."""
+    came: list[int] = []
+    before = {}
+
+    def note(number: int, frame: object) -> None:
+        came.append(number)
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        before[number] = signal.signal(number, note)
+    try:
+        yield lambda: bool(came)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _finish(
+    chosen: Recipe,
+    network: nn.Module,
+    subsets: dict[str, loop.Pixels],
+    dataset: datasets.Dataset,
+    parts: list[str],
+    run: Path,
+) -> None:
+    """The kept weights -> model folder -> predictions through it, as its users would make them -> metrics, figures."""
+    folder = run / "model"
+    weights, kept = checkpoint.read(run / "checkpoints" / checkpoint.BEST)
+    network.load_state_dict(weights)
+    loop.recompute_batch_norm(network, subsets["train"])
+    temperature = loop.calibrate(network, subsets["validation"])
+    model.export(network, chosen, folder)
+
+    validation = _predict(Classifier.load(folder), dataset, parts, "validation")
+    rule = Trust.fit(metrics.probabilities_of(validation))
+    rule.save(folder / trust.FILE)
+    validation.to_csv(run / "validation.csv", index=False, float_format="%.6g")
+    test = _predict(Classifier.load(folder), dataset, parts, "test")
+    test.to_csv(run / "predictions.csv", index=False, float_format="%.6g")
+
+    history = pd.read_csv(run / "history.csv")
+    figures.draw_all(test, history, run / "figures")
+    overrides = chosen.differences(json.loads(recipe.load(chosen.name).to_json()))
+    summary = {
+        "recipe": chosen.name,
+        "command": " ".join(["python -m train", chosen.name, *(f"{key}={value}" for key, value in overrides.items())]),
+        "pretrained": chosen.pretrained,
+        "seed": chosen.seed,
+        "parameters": sum(parameter.numel() for parameter in network.parameters()),
+        "pictures": {part: parts.count(part) for part in data.PARTS},
+        "picture_format": _format(dataset),
+        "kept_epoch": kept["epoch"],
+        "temperature": round(temperature, 4),
+        "test": metrics.summarise(test),
+        "validation": metrics.summarise(validation),
+        "review": metrics.review(test, rule.review_below),
+        "seconds": round(history["seconds"].sum()),
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} threads",
+        "torch": torch.__version__,
+        "date": time.strftime("%Y-%m-%d"),
+    }
+    text = json.dumps(summary, indent=2) + "\n"
+    (folder / "metrics.json").write_text(text)
+    (run / "metrics.json").write_text(text)  # last: its presence says that the run is complete
+
+
+def _predict(classifier: Classifier, dataset: datasets.Dataset, parts: list[str], part: str) -> pd.DataFrame:
+    rows = dataset.select(_rows(parts, part))
+    probabilities = []
+    for start in range(0, len(rows), 64):
+        images = [read_image(one["bytes"] or one["path"]) for one in rows[start : start + 64]["image"]]
+        probabilities.append(classifier.probabilities(images))
+    return metrics.table(rows["image_id"][:], rows["cell_type"][:], rows["cell_subtype"][:], np.concatenate(probabilities))
+
+
+def _format(dataset: datasets.Dataset) -> str:
+    """As what the pictures are stored, for a reader who has them in another format: WEBP, JPEG."""
+    first = dataset[0]["image"]
+    with Image.open(io.BytesIO(first["bytes"]) if first["bytes"] else first["path"]) as image:
+        return image.format
+
+
+def _report(run: Path) -> None:
+    summary = json.loads((run / "metrics.json").read_text())
+    test = summary["test"]
+    print(f"{summary['recipe']}, {test['pictures']} test pictures")
+    for name in metrics.MEASURES:
+        print(f"  {name:18s} {test[name]:.4f}   95 % {test[f'{name}_low']:.4f} to {test[f'{name}_high']:.4f}")
+    for label, recall in test["recall"].items():
+        print(f"  recall {label:12s} {recall:.4f}")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -55,135 +247,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--split", type=Path, metavar="FILE", help="a CSV of image_id and split, instead of a new split")
     parser.add_argument("--out", type=Path, metavar="RUN", help="the run folder (default runs/RECIPE); carried on if it exists")
     return parser
-
-
-class RunError(Exception):
-    """A run folder that does not fit this call. Its text is one line for the user."""
-
-
-def train(recipe: Recipe, sources: list[str], split_file: Path | None, run: Path, should_stop: Callable[[int], bool]) -> int:
-    """Carry a run from where it stands to its metrics; 0 when complete, 130 when stopped on the way (see loop.fit)."""
-    _claim(run, recipe)
-    if (run / "metrics.json").exists():
-        print(f"{run} is complete:")
-        _report(run)
-        return 0
-    dataset, parts, pixels = _prepare(recipe, sources, split_file, run)
-    accelerator = Accelerator(mixed_precision="bf16" if torch.cuda.is_available() else "no")
-    torch.manual_seed(recipe.seed)
-    network = model.build(recipe)
-    labels = torch.tensor(dataset["label"][:])
-    subsets = {}
-    for part in ("train", "validation"):
-        rows = torch.tensor([index for index, one in enumerate(parts) if one == part])
-        subsets[part] = loop.Pixels(pixels[rows].to(accelerator.device), labels[rows].to(accelerator.device))
-    if not loop.fit(recipe, network, subsets["train"], subsets["validation"], run, accelerator, should_stop):
-        print(f"stopped and saved in {run}; the same line carries on.")
-        return 130
-    if accelerator.is_main_process:
-        _finish(recipe, network.to(accelerator.device), subsets, dataset, parts, run)
-        _report(run)
-    return 0
-
-
-def _claim(run: Path, recipe: Recipe) -> None:
-    """Make the run folder, or check that it is this recipe's."""
-    file = run / "recipe.json"
-    if not file.exists():
-        run.mkdir(parents=True, exist_ok=True)
-        file.write_text(recipe.to_json())
-        return
-    theirs, ours = json.loads(file.read_text()), json.loads(recipe.to_json())
-    different = [key for key in ours if theirs.get(key) != ours[key]]
-    if different:
-        values = ", ".join(f"{key}={theirs.get(key)} there, {ours[key]} here" for key in different)
-        raise RunError(f"{run} is a run of another recipe ({values}); give another --out, or remove it.")
-
-
-def _prepare(recipe: Recipe, sources: list[str], split_file: Path | None, run: Path):
-    """(dataset, the part of each row, its pixels), checked against the split that the run began with."""
-    dataset = data.load(sources)
-    if split_file:
-        given = data.read_split(split_file)
-        rows = [index for index, one in enumerate(dataset["image_id"][:]) if one in given]
-        print(f"{split_file}: {len(rows)} of {len(given)} pictures found; {len(dataset) - len(rows)} others left out.")
-        dataset = dataset.select(rows)
-        parts = [given[one] for one in dataset["image_id"][:]]
-    print(f"decoding {len(dataset)} pictures to {recipe.image_size} px", flush=True)
-    pixels = data.decode(dataset, recipe.image_size)
-    if not split_file:
-        print("looking for pictures that show the same cells", flush=True)
-        parts = data.split(dataset, duplicates.groups(pixels), recipe.seed)
-    print(", ".join(f"{parts.count(part)} {part}" for part in data.PARTS))
-    file = run / "split.csv"
-    if file.exists() and data.read_split(file) != dict(zip(dataset["image_id"][:], parts, strict=True)):
-        raise RunError(f"{run} was begun with other pictures or another split ({file}); give another --out.")
-    data.write_split(file, dataset["image_id"][:], parts)
-    return dataset, parts, pixels
-
-
-def _stop_on_signal() -> Callable[[int], bool]:
-    """A function that says whether Ctrl-C or SIGTERM came: the step under way is finished and saved first."""
-    came = []
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: came.append(True))
-    return lambda step: bool(came)
-
-
-def _finish(recipe: Recipe, network, subsets: dict[str, loop.Pixels], dataset, parts: list[str], run: Path) -> None:
-    """The kept weights -> model folder -> predictions through it, as its users would make them -> metrics, figures."""
-    folder = run / "model"
-    weights, kept = checkpoint.read(run / "checkpoints" / checkpoint.BEST)
-    network.load_state_dict(weights)
-    loop.recompute_batch_norm(network, subsets["train"])
-    temperature = loop.calibrate(network, subsets["validation"])
-    model.export(network, recipe, folder)
-
-    validation = _predict(Classifier.load(folder), dataset, parts, "validation")
-    trust = Trust.fit(metrics.probabilities_of(validation))
-    trust.save(folder)
-    validation.to_csv(run / "validation.csv", index=False, float_format="%.6g")
-    test = _predict(Classifier.load(folder), dataset, parts, "test")
-    test.to_csv(run / "predictions.csv", index=False, float_format="%.6g")
-
-    history = pd.read_csv(run / "history.csv")
-    summary = {
-        "recipe": recipe.name,
-        "parameters": sum(parameter.numel() for parameter in network.parameters()),
-        "pictures": {part: parts.count(part) for part in data.PARTS},
-        "kept_epoch": kept["epoch"],
-        "temperature": round(temperature, 4),
-        "test": metrics.summarise(test),
-        "review": metrics.review(test, trust.review_below),
-        "validation": metrics.summarise(validation),
-        "seconds": round(history["seconds"].sum()),
-        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} threads",
-        "torch": torch.__version__,
-        "date": time.strftime("%Y-%m-%d"),
-    }
-    figures.draw_all(test, history, run / "figures")
-    text = json.dumps(summary, indent=2) + "\n"
-    (folder / "metrics.json").write_text(text)
-    (run / "metrics.json").write_text(text)  # last: its presence says that the run is complete
-
-
-def _predict(classifier: Classifier, dataset: datasets.Dataset, parts: list[str], part: str) -> pd.DataFrame:
-    rows = dataset.select([index for index, one in enumerate(parts) if one == part])
-    probabilities = []
-    for start in range(0, len(rows), 64):
-        images = [read_image(one["bytes"] or one["path"]) for one in rows[start : start + 64]["image"]]
-        probabilities.append(classifier.probabilities(images))
-    return metrics.table(rows["image_id"][:], rows["cell_type"][:], rows["cell_subtype"][:], np.concatenate(probabilities))
-
-
-def _report(run: Path) -> None:
-    summary = json.loads((run / "metrics.json").read_text())
-    test = summary["test"]
-    print(f"{summary['recipe']}, {test['pictures']} test pictures")
-    for name in ("accuracy", "balanced_accuracy", "kappa", "error_rate", "macro_f1", "ece", "nll"):
-        print(f"  {name:18s} {test[name]:.4f}   95 % {test[f'{name}_low']:.4f} to {test[f'{name}_high']:.4f}")
-    for label, recall in test["recall"].items():
-        print(f"  recall {label:12s} {recall:.4f}")
 
 
 if __name__ == "__main__":

@@ -38,7 +38,7 @@ def load(sources: Sequence[str]) -> datasets.Dataset:
         elif len(sources) == 1 and Path(sources[0]).is_dir():
             dataset = _load_folder(Path(sources[0]))
         elif len(sources) == 1 and sources[0].count("/") == 1 and not sources[0].startswith((".", "/")):
-            dataset = datasets.load_dataset(sources[0], split="train")
+            dataset = datasets.concatenate_datasets(list(datasets.load_dataset(sources[0]).values()))
         else:
             raise DataError(
                 f"--data {' '.join(sources)}: not there; give a Hub id (USER/NAME), parquet files, or the folder of the "

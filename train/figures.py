@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from cells.classes import LABELS
+from train import metrics
 
 
 def draw_all(predictions: pd.DataFrame, history: pd.DataFrame, folder: Path) -> None:
@@ -26,8 +27,7 @@ def draw_all(predictions: pd.DataFrame, history: pd.DataFrame, folder: Path) -> 
 
 def confusion(predictions: pd.DataFrame, normalised: bool) -> plt.Figure:
     """The confusion matrix: counts, or shares of each row in per cent."""
-    counts = pd.crosstab(predictions["label"], predictions["prediction"])
-    counts = counts.reindex(index=LABELS, columns=LABELS, fill_value=0).to_numpy()
+    counts = metrics.confusion(predictions).to_numpy()
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1) * 100
     figure, axes = plt.subplots(figsize=(6.4, 5.6))
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=100)

@@ -121,21 +121,21 @@ def fit(
         progress = Progress(**facts)
 
     def save() -> None:
-        if accelerator.is_main_process:
-            checkpoint.write(last, checkpoint.pack(modules, optimizer) | {"loss_sum": loss_sum}, asdict(progress))
+        checkpoint.write(last, checkpoint.pack(modules, optimizer) | {"loss_sum": loss_sum}, asdict(progress))
 
     steps = len(training.labels) // recipe.batch_size
     pixels, held_out = training, validation
-    for epoch in range(progress.step // steps, recipe.epochs):
+    for epoch in range(len(progress.history), recipe.epochs):
+        done = epoch * steps  # before this epoch
         size = recipe.size_at(epoch)
         if size != pixels.images.shape[-1]:
             pixels, held_out = training.resized(size), validation.resized(size)
         _unfreeze(modules["network"], everything=epoch >= recipe.head_epochs)
         clock = saved = time.monotonic()
         order = _order(len(pixels.labels), recipe, epoch)
-        with tqdm(total=steps, initial=progress.step % steps, desc=f"epoch {epoch + 1}/{recipe.epochs}", leave=False) as bar:
-            while progress.step < (epoch + 1) * steps:
-                indices = order[progress.step % steps].to(accelerator.device)
+        with tqdm(total=steps, initial=progress.step - done, desc=f"epoch {epoch + 1}/{recipe.epochs}", leave=False) as bar:
+            while progress.step < done + steps:
+                indices = order[progress.step - done].to(accelerator.device)
                 _set_rates(optimizer, recipe, progress.step / steps)
                 batch = Pixels(pixels.images[indices], pixels.labels[indices])
                 loss_sum += train_step(network, optimizer, batch, progress.step, recipe, accelerator)
@@ -164,14 +164,12 @@ def fit(
         # Smaller training sizes are not what the model folder will use, so they do not compete.
         if size == recipe.image_size and scores["balanced_accuracy"] > progress.best:
             progress.best = scores["balanced_accuracy"]
-            if accelerator.is_main_process:
-                checkpoint.write(run / "checkpoints" / checkpoint.BEST, average.module.state_dict(), {"epoch": epoch + 1})
+            checkpoint.write(run / "checkpoints" / checkpoint.BEST, average.module.state_dict(), {"epoch": epoch + 1})
         loss_sum.zero_()
         progress.seconds = 0.0
-        save()
-        if accelerator.is_main_process:
-            _write_history(run / "history.csv", progress.history)
-            tqdm.write(_describe(progress.history[-1], recipe))
+        _write_history(run / "history.csv", progress.history)
+        save()  # last: what it says is done is on the disk
+        tqdm.write(_describe(progress.history[-1], recipe))
     return True
 
 

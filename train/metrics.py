@@ -10,12 +10,13 @@ import pandas as pd
 
 from cells.classes import LABELS
 
+MEASURES = ("accuracy", "balanced_accuracy", "kappa", "error_rate", "macro_f1", "ece", "nll")
 RESAMPLES = 2000
 CALIBRATION_BINS = 15
 
 
 class CellMetrics(evaluate.Metric):
-    """accuracy, balanced accuracy, Cohen's kappa, error rate, macro-F1, ECE and negative log likelihood.
+    """MEASURES: accuracy, balanced accuracy, Cohen's kappa, error rate, macro-F1, ECE and negative log likelihood.
 
     `predictions` are probability vectors (n, 8), `references` label indices (n,). Each metric comes with the limits of its
     95 % bootstrap interval, as NAME_low and NAME_high. Works offline: nothing is loaded from the Hub.
@@ -85,13 +86,18 @@ def probabilities_of(predictions: pd.DataFrame) -> np.ndarray:
     return predictions[[f"p_{name}" for name in LABELS]].to_numpy()
 
 
+def confusion(predictions: pd.DataFrame) -> pd.DataFrame:
+    """Counts (8, 8): rows are labels, columns predictions, both in the order of LABELS."""
+    counts = pd.crosstab(predictions["label"], predictions["prediction"])
+    return counts.reindex(index=LABELS, columns=LABELS, fill_value=0)
+
+
 def summarise(predictions: pd.DataFrame) -> dict:
     """The metrics with their intervals, recall per class, the confusion matrix and the errors between subtypes."""
     references = [LABELS.index(label) for label in predictions["label"]]
     metric = CellMetrics(keep_in_memory=True)
     measured = metric.compute(predictions=probabilities_of(predictions).tolist(), references=references)
-    confusion = pd.crosstab(predictions["label"], predictions["prediction"])
-    confusion = confusion.reindex(index=LABELS, columns=LABELS, fill_value=0)
+    counts = confusion(predictions)
     right = predictions["label"] == predictions["prediction"]
     errors = predictions[~right].groupby(["subtype", "prediction"]).size().sort_values(ascending=False, kind="stable")
     return {
@@ -99,7 +105,7 @@ def summarise(predictions: pd.DataFrame) -> dict:
         **measured,
         "recall": right.groupby(predictions["label"]).mean().reindex(LABELS).dropna().to_dict(),
         "recall_by_subtype": right.groupby(predictions["subtype"]).mean().to_dict(),
-        "confusion": {label: confusion.loc[label].tolist() for label in LABELS},
+        "confusion": {label: counts.loc[label].tolist() for label in LABELS},
         "errors_by_subtype": [
             {"subtype": subtype, "prediction": prediction, "count": int(count)}
             for (subtype, prediction), count in errors.items()

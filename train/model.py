@@ -30,9 +30,12 @@ def build(recipe: Recipe) -> nn.Module:
             label2id=label2id,
             model_args={},
         )
-        return TimmWrapperForImageClassification(config)
+        try:
+            return TimmWrapperForImageClassification(config)
+        except (ImportError, RuntimeError) as error:  # transformers' way to say that timm does not know the name
+            raise RecipeError(f"architecture={recipe.architecture}: timm has no such network.") from error
     try:
-        return AutoModelForImageClassification.from_pretrained(
+        network = AutoModelForImageClassification.from_pretrained(
             recipe.pretrained,
             num_labels=len(LABELS),
             id2label=id2label,
@@ -44,6 +47,9 @@ def build(recipe: Recipe) -> nn.Module:
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise RecipeError(f"pretrained={recipe.pretrained} cannot be loaded: {reason}") from error
+    if getattr(network.config, "architecture", None) != recipe.architecture:
+        raise RecipeError(f"pretrained={recipe.pretrained} is not a {recipe.architecture} in timm's format.")
+    return network
 
 
 def _preprocessing(recipe: Recipe) -> dict:

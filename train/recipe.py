@@ -39,16 +39,40 @@ class Recipe:
     average_decay: float = 0.0  # of the moving average of the weights that is validated and kept; 0: none
     seed: int = 42
 
+    def __post_init__(self) -> None:
+        for right, words in (
+            (self.epochs >= 1, "epochs is to be 1 or more"),
+            (0 <= self.head_epochs < self.epochs, "head_epochs is to be from 0 to less than epochs"),
+            (self.batch_size >= 2, "batch_size is to be 2 or more"),
+            (self.image_size >= 32, "image_size is to be 32 or more"),
+            (self.lr > 0 and self.lr_head_alone > 0 and (self.lr_first or 1) > 0, "learning rates are to be above 0"),
+            (0 < self.warmup < 1, "warmup is to be between 0 and 1"),
+            (0 <= self.label_smoothing < 1, "label_smoothing is to be from 0 to less than 1"),
+            (0 <= self.average_decay < 1, "average_decay is to be from 0 to less than 1"),
+            (0 <= self.lighting < 1, "lighting is to be from 0 to less than 1"),
+            (self.weight_decay >= 0, "weight_decay is to be 0 or more"),
+        ):
+            if not right:
+                raise RecipeError(f"{self.name}: {words}.")
+
     def size_at(self, epoch: int) -> int:
-        """The side in pixels of the training pictures in an epoch: a multiple of 32, the networks' stride."""
+        """The side in pixels of the training pictures in an epoch: a multiple of 32, the networks' stride.
+
+        The last epoch is always at image_size, since only such epochs are kept.
+        """
         for until, share in self.growth:
-            if epoch < round(until * self.epochs):
+            if epoch < min(round(until * self.epochs), self.epochs - 1):
                 return max(32, round(self.image_size * share / 32) * 32)
         return self.image_size
 
     def override(self, assignments: list[str]) -> "Recipe":
         """Return a copy with `key=value` texts applied. Raises RecipeError."""
         return dataclasses.replace(self, **dict(_parse(text) for text in assignments))
+
+    def differences(self, other: dict) -> dict[str, object]:
+        """What decides a run and is not the same in another recipe's JSON: key -> our value. Words about it do not count."""
+        ours = json.loads(self.to_json())
+        return {key: ours[key] for key in ours if key not in ("name", "about") and other.get(key) != ours[key]}
 
     def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self), indent=2) + "\n"
