@@ -17,22 +17,8 @@ MAX_PIXELS = 50_000_000
 # Read by content, never by name. Formats that draw (EPS, PDF, WMF) or call other programs are left out on purpose.
 FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "WEBP", "GIF", "JPEG2000", "PPM", "AVIF")
 SUFFIXES = (
-    ".jpg",
-    ".jpeg",
-    ".jpe",
-    ".jfif",
-    ".pbm",
-    ".pgm",
-    ".pnm",
-    ".ppm",
-    ".png",
-    ".tif",
-    ".tiff",
-    ".bmp",
-    ".webp",
-    ".gif",
-    ".jp2",
-    ".avif",
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".tif", ".tiff", ".bmp", ".webp", ".gif", ".jp2", ".avif"),
+    *(".pbm", ".pgm", ".pnm", ".ppm"),
 )
 
 # Pillow warns of bombs at its own limit; ours is checked before a pixel is decoded.
