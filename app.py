@@ -21,7 +21,7 @@ from cells.images import read_image
 from hub import catalog
 
 MAX_FILES = 200
-MAX_FILE_SIZE = "64mb"
+MAX_FILE_SIZE = "64 MB"
 MODELS_IN_MEMORY = 2
 SESSIONS = 100  # whose last table is in memory; the oldest goes first
 THUMBNAIL = 48  # pixels
@@ -136,7 +136,7 @@ def build_demo() -> gr.Blocks:
         gr.Markdown(INTRODUCTION)
         with gr.Row():
             files = gr.File(
-                label=f"Pictures: up to {MAX_FILES}, {MAX_FILE_SIZE.upper()} each",
+                label=f"Pictures: up to {MAX_FILES}, {MAX_FILE_SIZE} each",
                 file_count="multiple",
                 height=220,
                 scale=2,

@@ -72,8 +72,6 @@ def train(
     network = model.build(chosen)
     dataset, parts, pixels = _prepare(chosen, sources, split_file, run)
     subsets = {part: _subset(dataset, parts, pixels, part, accelerator.device) for part in ("train", "validation")}
-    if len(subsets["train"].labels) < chosen.batch_size:
-        raise data.DataError(f"{len(subsets['train'].labels)} training pictures are fewer than batch_size={chosen.batch_size}.")
     with _signals() as came:
         complete = loop.fit(
             chosen, network, subsets["train"], subsets["validation"], run, accelerator, lambda step: came() or should_stop(step)
@@ -119,6 +117,8 @@ def _prepare(
     print(", ".join(f"{count} {part}" for part, count in counts.items()), flush=True)
     if not all(counts.values()):
         raise data.DataError(f"every part needs pictures; there are {counts}.")
+    if counts["train"] < chosen.batch_size:
+        raise data.DataError(f"{counts['train']} training pictures are fewer than batch_size={chosen.batch_size}.")
     file = run / "split.csv"
     if file.exists() and data.read_split(file) != dict(zip(dataset["image_id"][:], parts, strict=True)):
         raise RunError(f"{run} was begun with other pictures or another split ({file}); give another --out.")
