@@ -1,18 +1,23 @@
-"""ResNet18 from nothing, on two CPU cores."""
+"""ResNet18 from nothing, for whoever has only the data.
+
+Measured: test accuracy 0.9864, balanced accuracy 0.9891, one run, 4,293 s of training on two CPU cores that other work shared.
+
+    python -m train resnet18_scratch --split results/split.csv
+"""
 
 from train.recipe import Recipe
 
 RECIPE = Recipe(
     name="resnet18_scratch",
-    about="ResNet18 from nothing, for whoever has only the data: about 80 minutes on two cores",
+    about="ResNet18 from nothing, for whoever has only the data; test accuracy 0.986, about 70 minutes on two cores",
     architecture="resnet18",
-    image_size=128,
-    growth=((0.5, 0.5), (0.8, 0.75)),
-    epochs=30,
-    batch_size=64,
-    optimizer="sgd",
-    lr=0.1,
-    weight_decay=5e-4,
-    label_smoothing=0.1,
-    average_decay=0.995,
+    image_size=128,  # published results rise little above it, and two cores train on 45 pictures a second
+    growth=((0.5, 0.5), (0.8, 0.75)),  # three times as many a second at 64 pixels: most of the learning is done there
+    epochs=30,  # what 70 minutes allow
+    batch_size=64,  # learnt faster per epoch than 128, at 64 pixels
+    optimizer="sgd",  # learnt faster than AdamW in the first epochs, at 64 pixels
+    lr=0.1,  # the usual one for this batch size
+    weight_decay=5e-4,  # the usual one for training from nothing
+    label_smoothing=0.1,  # some labels are wrong
+    average_decay=0.995,  # over about an epoch
 )
