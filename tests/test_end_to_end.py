@@ -171,8 +171,8 @@ def test_gradual_unfreezing_and_growing_rates():
     assert (peaks[0], peaks[-1]) == (pytest.approx(1e-5), pytest.approx(3e-4))
     top = thesis.head_epochs * thesis.warmup
     _set_rates(optimizer, thesis, top)
-    assert optimizer.param_groups[-1]["lr"] == pytest.approx(thesis.lr_head_alone)
+    assert optimizer.param_groups[-1]["lr"] == pytest.approx(thesis.lr_head_alone, rel=1e-4)
     _set_rates(optimizer, thesis, thesis.head_epochs + 13 * thesis.warmup)
-    assert optimizer.param_groups[-1]["lr"] == pytest.approx(thesis.lr)
+    assert optimizer.param_groups[-1]["lr"] == pytest.approx(thesis.lr, rel=1e-4)
     _set_rates(optimizer, thesis, thesis.epochs - 1e-9)
     assert optimizer.param_groups[-1]["lr"] < thesis.lr / 1000
