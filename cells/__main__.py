@@ -13,13 +13,19 @@ from cells.images import SUFFIXES
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Exit status: 0 when every file was read, 1 when some were not (their rows say why), 2 for a wrong call."""
+    """Exit status: 0 when every file was read, 1 when some were not (their rows say why), 2 for a wrong call.
+
+    130 when it was stopped by Ctrl-C.
+    """
     options = _parser().parse_args(arguments)
     try:
         return classify(options.paths, options.model, options.out, options.batch_size)
     except (CallError, ModelError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("stopped; nothing was written.", file=sys.stderr)
+        return 130
 
 
 class CallError(Exception):
@@ -42,7 +48,10 @@ def classify(paths: list[str], model: str, out: Path | None, batch_size: int) ->
     if out is None:
         print(f"{table.to_text(frame)}\n\nmodel: {classifier}")
     else:
-        table.write(frame, out)
+        try:
+            table.write(frame, out)
+        except OSError as error:
+            raise CallError(f"--out {out} cannot be written: {error.strerror or error}.") from None
     unread = int((frame["status"] == "error").sum())
     if unread:
         print(f"{unread} of {len(frame)} files could not be read; their rows say why.", file=sys.stderr)
@@ -80,7 +89,9 @@ def _check_writable(out: Path) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("python -m cells", description="Classify pictures of single blood cells.")
     command = parser.add_subparsers(required=True, metavar="classify").add_parser(
-        "classify", help="classify pictures", description=main.__doc__
+        "classify",
+        help="classify pictures",
+        description="Classify pictures; exit status 0 when every file was read, 1 when some were not, 2 for a wrong call.",
     )
     command.add_argument("paths", nargs="+", metavar="PATH", help="a picture, or a folder of pictures (walked)")
     command.add_argument(

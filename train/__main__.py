@@ -47,6 +47,9 @@ def main(arguments: list[str] | None = None) -> int:
     except (recipe.RecipeError, data.DataError, RunError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:  # before training or after it; during it, the state is saved first
+        print("stopped; the same line carries on.", file=sys.stderr)
+        return 130
 
 
 def train(
