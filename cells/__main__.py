@@ -10,6 +10,7 @@ from tqdm import tqdm
 from cells import table
 from cells.classifier import BATCH_SIZE, DEFAULT, Classifier, ModelError
 from cells.images import SUFFIXES
+from cells.trust import ERROR
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -38,13 +39,9 @@ def classify(paths: list[str], model: str, out: Path | None, batch_size: int) ->
         _check_writable(out)
     files = [file for path in paths for file in walk(path)]
     classifier = Classifier.load(model)
-    progress = tqdm(total=len(files), unit="picture", disable=not sys.stderr.isatty())
-    predictions = []
-    with progress:
-        for prediction in classifier.predict(files, batch_size=batch_size):
-            predictions.append(prediction)
-            progress.update()
-    frame = table.to_frame(predictions, str(classifier))
+    predictions = classifier.predict(files, batch_size=batch_size)
+    progress = tqdm(predictions, total=len(files), unit="picture", disable=not sys.stderr.isatty())
+    frame = table.to_frame(progress, str(classifier))
     if out is None:
         print(f"{table.to_text(frame)}\n\nmodel: {classifier}")
     else:
@@ -52,7 +49,7 @@ def classify(paths: list[str], model: str, out: Path | None, batch_size: int) ->
             table.write(frame, out)
         except OSError as error:
             raise CallError(f"--out {out} cannot be written: {error.strerror or error}.") from None
-    unread = int((frame["status"] == "error").sum())
+    unread = int((frame["status"] == ERROR).sum())
     if unread:
         print(f"{unread} of {len(frame)} files could not be read; their rows say why.", file=sys.stderr)
     return 1 if unread else 0

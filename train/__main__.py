@@ -20,7 +20,6 @@ from torch import Tensor, nn
 
 from cells import trust
 from cells.classifier import Classifier
-from cells.images import read_image
 from cells.trust import Trust
 from train import checkpoint, data, duplicates, figures, loop, metrics, model, recipe
 from train.recipe import Recipe
@@ -211,11 +210,9 @@ def _finish(
 
 def _predict(classifier: Classifier, dataset: datasets.Dataset, parts: list[str], part: str) -> pd.DataFrame:
     rows = dataset.select(_rows(parts, part))
-    probabilities = []
-    for start in range(0, len(rows), 64):
-        images = [read_image(one["bytes"] or one["path"]) for one in rows[start : start + 64]["image"]]
-        probabilities.append(classifier.probabilities(images))
-    return metrics.table(rows["image_id"][:], rows["cell_type"][:], rows["cell_subtype"][:], np.concatenate(probabilities))
+    ids, sources = rows["image_id"][:], [one["bytes"] or one["path"] for one in rows["image"][:]]
+    probabilities = np.stack([prediction.probabilities for prediction in classifier.predict(sources, ids)])
+    return metrics.table(ids, rows["cell_type"][:], rows["cell_subtype"][:], probabilities)
 
 
 def _format(dataset: datasets.Dataset) -> str:
