@@ -15,7 +15,7 @@ import gradio as gr
 import pandas as pd
 
 from cells import table
-from cells.classes import ENGLISH, LABELS
+from cells.classes import ENGLISH, LABELS, NAMES
 from cells.classifier import Classifier, ModelError, Prediction
 from cells.images import read_image
 from hub import catalog
@@ -94,7 +94,7 @@ def show(state: list[tuple[str, Prediction]], event: gr.SelectData) -> tuple:
 def _detail(file: str, prediction: Prediction) -> tuple:
     """(name, picture, probabilities) of one cell; an unreadable one has its message in place of the two."""
     readable = prediction.probabilities is not None and Path(file).exists()
-    shares = {ENGLISH[label]: share for label, share in prediction.ranking}
+    shares = {NAMES[label]: share for label, share in prediction.ranking}
     return (
         gr.Textbox(prediction.file, info=prediction.message),
         gr.Image(read_image(file) if readable else None, visible=readable),
@@ -106,8 +106,8 @@ def _row(number: int, file: str, prediction: Prediction) -> list:
     if not prediction.ranking:
         return [number, "", prediction.file, "", "", "", f"{prediction.status}: {prediction.message}"]
     (first, share), (second, second_share) = prediction.ranking[:2]
-    runner_up = f"{ENGLISH[second]} ({second_share:.1%})"
-    return [number, _thumbnail(file), prediction.file, ENGLISH[first], f"{share:.1%}", runner_up, prediction.status]
+    runner_up = f"{NAMES[second]} ({second_share:.1%})"
+    return [number, _thumbnail(file), prediction.file, NAMES[first], f"{share:.1%}", runner_up, prediction.status]
 
 
 def _thumbnail(file: str) -> str:

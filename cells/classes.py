@@ -54,5 +54,7 @@ SUBTYPES = (
 )
 
 LABELS = tuple(cell.name for cell in CELL_TYPES)
+SUBTYPE_LABELS = tuple(subtype.code for subtype in SUBTYPES)
 TYPE_OF_SUBTYPE = {subtype.code: subtype.cell_type for subtype in SUBTYPES}
 ENGLISH = {cell.name: cell.english for cell in CELL_TYPES}
+NAMES = ENGLISH | {subtype.code: subtype.english for subtype in SUBTYPES}  # of a label of either kind

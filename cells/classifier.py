@@ -19,7 +19,7 @@ from transformers.utils.hub import cached_file
 from transformers.utils.logging import disable_progress_bar
 
 from cells import trust
-from cells.classes import LABELS
+from cells.classes import LABELS, SUBTYPE_LABELS
 from cells.images import ImageError, read_image
 from cells.trust import Trust
 
@@ -38,19 +38,22 @@ class ModelError(Exception):
 
 @dataclass(frozen=True)
 class Prediction:
-    """What the model says of one picture. `probabilities` is (8,) in the order of LABELS, None where status is error."""
+    """What the model says of one picture. `probabilities` is (classes,) in the order of `labels`, None for an error."""
 
     file: str
     probabilities: np.ndarray | None
     status: str
     message: str
+    labels: tuple[str, ...] = LABELS
 
     @property
     def ranking(self) -> list[tuple[str, float]]:
         """(label, probability), the most probable first; empty for an error."""
         if self.probabilities is None:
             return []
-        return [(LABELS[index], float(self.probabilities[index])) for index in np.argsort(-self.probabilities, kind="stable")]
+        return [
+            (self.labels[index], float(self.probabilities[index])) for index in np.argsort(-self.probabilities, kind="stable")
+        ]
 
     @property
     def label(self) -> str | None:
@@ -71,8 +74,9 @@ class Classifier:
         self.trust = trust_rule
         self.name = name
         self.version = version  # the first digits of the SHA-256 of its files: it cannot name another model
+        self.labels = LABELS if set(network.config.label2id) == set(LABELS) else SUBTYPE_LABELS
         # A folder may list the labels in an order of its own; its outputs are brought into ours.
-        self._outputs = [network.config.label2id[label] for label in LABELS]
+        self._outputs = [network.config.label2id[label] for label in self.labels]
 
     def __str__(self) -> str:
         return f"{self.name}@{self.version}"
@@ -86,25 +90,26 @@ class Classifier:
         place = locate(source)
         try:
             files = [cached_file(place, name) for name in ("config.json", "model.safetensors")]
+            # A ViT's preprocessing; a network of timm's has its own in config.json.
+            files += [file for name in ("preprocessor_config.json", trust.FILE) if (file := _optional(place, name))]
             network, report = AutoModelForImageClassification.from_pretrained(
                 place, use_safetensors=True, dtype=torch.float32, output_loading_info=True
             )
             processor = AutoImageProcessor.from_pretrained(place, backend="pil")
-            trust_file = cached_file(place, trust.FILE, _raise_exceptions_for_missing_entries=False)
-            rule = Trust.load(Path(trust_file)) if trust_file else Trust()
+            rule = Trust.load(Path(files[-1])) if Path(files[-1]).name == trust.FILE else Trust()
         except Exception as error:  # from JSON, safetensors, timm, the Hub: whatever a broken folder makes them raise
             reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             raise ModelError(f"The model {source} cannot be loaded: {reason}") from error
         if report["missing_keys"]:
             raise ModelError(f"The model {source} lacks weights, {sorted(report['missing_keys'])[0]} among them.")
         labels = set(network.config.label2id)
-        if labels != set(LABELS):
+        if labels not in (set(LABELS), set(SUBTYPE_LABELS)):
             raise ModelError(
                 f"The model {source} knows other labels ({', '.join(sorted(map(str, labels))[:8])}); needed are "
-                f"{', '.join(LABELS)}."
+                f"{', '.join(LABELS)}, or the 13 subtypes."
             )
         name = Path(place).resolve().name if Path(place).is_dir() else place
-        return cls(network, processor, rule, name, _version([*files, trust_file] if trust_file else files))
+        return cls(network, processor, rule, name, _version(files))
 
     def predict(
         self, sources: Sequence[Source], files: Sequence[str] | None = None, batch_size: int = BATCH_SIZE
@@ -124,10 +129,10 @@ class Classifier:
         probabilities = iter(self._compute(readable) if readable else ())
         for file, one in zip(files, inputs, strict=True):
             if isinstance(one, ImageError):
-                yield Prediction(file, None, trust.ERROR, str(one))
+                yield Prediction(file, None, trust.ERROR, str(one), self.labels)
             else:
                 row = next(probabilities)
-                yield Prediction(file, row, *self.trust.status(row))
+                yield Prediction(file, row, *self.trust.status(row), self.labels)
 
     def _read(self, source: Source) -> torch.Tensor | ImageError:
         """Of a picture only what the network takes is kept: 32 large ones at a time would fill the memory."""
@@ -137,7 +142,7 @@ class Classifier:
             return error
 
     def probabilities(self, images: Sequence[Image.Image]) -> np.ndarray:
-        """(n, 8) in the order of LABELS, of RGB pictures of any size."""
+        """(n, classes) in the order of `labels`, of RGB pictures of any size."""
         return self._compute([self._preprocess(image) for image in images])
 
     def _preprocess(self, image: Image.Image) -> torch.Tensor:
@@ -148,6 +153,10 @@ class Classifier:
     def _compute(self, pixels: list[torch.Tensor]) -> np.ndarray:
         logits = self.network(pixel_values=torch.stack(pixels).to(self.device)).logits[:, self._outputs]
         return logits.softmax(1).cpu().numpy()
+
+
+def _optional(place: str, name: str) -> str | None:
+    return cached_file(place, name, _raise_exceptions_for_missing_entries=False)
 
 
 def locate(source: str | os.PathLike) -> str:

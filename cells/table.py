@@ -1,7 +1,7 @@
 """Predictions -> DataFrame -> CSV, Excel. One column order everywhere."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -10,32 +10,32 @@ from cells.classes import LABELS
 from cells.classifier import Prediction
 from cells.trust import ERROR
 
-COLUMNS = (
-    "file",
-    "prediction",
-    "probability",
-    "second",
-    "second_probability",
-    "status",
-    "message",
-    "model",
-    *(f"p_{label}" for label in LABELS),
-)
-NUMBERS = ("probability", "second_probability", *COLUMNS[-len(LABELS) :])
+
+def columns(labels: Sequence[str] = LABELS) -> list[str]:
+    """The columns of a table for a model of these labels."""
+    texts = ("file", "prediction", "probability", "second", "second_probability", "status", "message", "model")
+    return [*texts, *(f"p_{label}" for label in labels)]
+
+
+def numbers(frame: pd.DataFrame) -> list[str]:
+    """The columns that hold probabilities."""
+    return [column for column in frame.columns if column.endswith("probability") or column.startswith("p_")]
+
 
 # A spreadsheet takes a text that begins so for a formula (OWASP, "CSV injection").
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
 def to_frame(predictions: Iterable[Prediction], model: str) -> pd.DataFrame:
-    """A row per prediction, in their order, with COLUMNS. `model` is its name with its version."""
-    rows = []
+    """A row per prediction, in their order, with columns() of their labels. `model` is its name with its version."""
+    rows, labels = [], LABELS
     for one in predictions:
         (first, second) = one.ranking[:2] if one.ranking else ((None, None), (None, None))
-        probabilities = [None] * len(LABELS) if one.probabilities is None else one.probabilities.tolist()
+        labels = one.labels
+        probabilities = [None] * len(labels) if one.probabilities is None else one.probabilities.tolist()
         rows.append((printable(one.file), *first, *second, one.status, one.message, model, *probabilities))
-    frame = pd.DataFrame(rows, columns=list(COLUMNS))
-    return frame.astype(dict.fromkeys(NUMBERS, "float64"))
+    frame = pd.DataFrame(rows, columns=columns(labels))
+    return frame.astype(dict.fromkeys(numbers(frame), "float64"))
 
 
 def printable(name: str) -> str:
@@ -55,7 +55,7 @@ def write(frame: pd.DataFrame, path: str | os.PathLike) -> None:
 def write_csv(frame: pd.DataFrame, path: str | os.PathLike) -> None:
     """UTF-8, comma-separated. A text that a spreadsheet would take for a formula gets an apostrophe before it."""
     safe = frame.copy()
-    for column in safe.columns.difference(NUMBERS):
+    for column in safe.columns.difference(numbers(frame)):
         safe[column] = safe[column].map(_not_a_formula)
     safe.to_csv(path, index=False, float_format="%.6f", lineterminator="\n")
 
@@ -70,11 +70,12 @@ def write_excel(frame: pd.DataFrame, path: str | os.PathLike) -> None:
     with pd.ExcelWriter(path, engine="xlsxwriter", engine_kwargs={"options": options}) as writer:
         frame.to_excel(writer, sheet_name="cells", index=False)
         sheet = writer.sheets["cells"]
+        shares = numbers(frame)
         percent = writer.book.add_format({"num_format": "0.0%"})
         for index, column in enumerate(frame.columns):
             texts = [column, *frame[column].dropna().astype(str)]
-            width = 13 if column in NUMBERS else min(60, 2 + max(map(len, texts)))
-            sheet.set_column(index, index, max(width, len(column) + 2), percent if column in NUMBERS else None)
+            width = 13 if column in shares else min(60, 2 + max(map(len, texts)))
+            sheet.set_column(index, index, max(width, len(column) + 2), percent if column in shares else None)
         sheet.freeze_panes(1, 1)
         sheet.autofilter(0, 0, len(frame), len(frame.columns) - 1)
 

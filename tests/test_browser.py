@@ -19,7 +19,7 @@ from drawn import LOOKS, draw_cell
 
 from cells.classes import ENGLISH
 from cells.classifier import Classifier
-from cells.table import COLUMNS
+from cells.table import columns
 
 ROOT = Path(__file__).resolve().parent.parent
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -152,7 +152,7 @@ def test_from_pictures_to_files(page, uploads, tmp_path):
             page.click(button)
         download.value.save_as(tmp_path / name)
     csv = pd.read_csv(tmp_path / "cells.csv")
-    assert list(csv.columns) == list(COLUMNS)
+    assert list(csv.columns) == columns()
     assert csv["file"].tolist() == [Path(file).name.replace("=1+1", "'=1+1") for file in uploads]
     assert csv["prediction"].fillna("").tolist() == [one.label or "" for one in expected]
     assert csv["status"].tolist() == [one.status for one in expected]

@@ -9,7 +9,7 @@ import pytest
 from drawn import draw_cell
 
 from cells.__main__ import main
-from cells.table import COLUMNS
+from cells.table import columns
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def test_folders_are_walked_in_order_with_their_names(folder, model_folder, tmp_
         *("pictures/c/broken.png", "pictures/c/deep/3.png"),
         *(f"pictures/{name}" for name in walked),
     ]
-    assert list(frame.columns) == list(COLUMNS)
+    assert list(frame.columns) == columns()
     assert frame["model"].str.fullmatch(r"tiny@[0-9a-f]{8}").all()
     assert (frame["status"] == "error").tolist() == [name.endswith("broken.png") for name in frame["file"]]
 

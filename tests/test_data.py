@@ -9,7 +9,7 @@ import torch
 from drawn import draw_cell
 from PIL import Image
 
-from cells.classes import LABELS, TYPE_OF_SUBTYPE
+from cells.classes import LABELS, SUBTYPE_LABELS, TYPE_OF_SUBTYPE
 from train import data, duplicates
 from train.data import DataError
 
@@ -20,7 +20,7 @@ def test_parquet_and_archive_give_the_same_rows(parquet, pbc_rows, tmp_path):
         (tmp_path / cell_type / f"{name}.jpg").write_bytes(picture["bytes"])
     (tmp_path / "neutrophil" / ".DS_169665.jpg").write_bytes(b"the archive's junk file")
     packed, unpacked = data.load([parquet]), data.load([str(tmp_path)])
-    for column in ("image_id", "cell_type", "cell_subtype", "label"):
+    for column in ("image_id", "cell_type", "cell_subtype"):
         assert packed[column][:] == unpacked[column][:]
     assert torch.equal(data.decode(packed, 32), data.decode(unpacked, 32))
 
@@ -30,8 +30,23 @@ def test_rows_come_in_the_order_of_their_ids_whatever_the_files(parquet, tmp_pat
     shuffled.to_parquet(tmp_path / "shuffled.parquet")
     one, other = data.load([parquet]), data.load([str(tmp_path / "shuffled.parquet")])
     assert one["image_id"][:] == other["image_id"][:] == sorted(one["image_id"][:])
-    assert [LABELS[label] for label in one["label"][:]] == one["cell_type"][:]
     assert data.split(one, np.arange(len(one)), 42) == data.split(other, np.arange(len(other)), 42)
+
+
+def test_labels_are_the_types_or_the_subtypes(parquet):
+    dataset = data.load([parquet])
+    assert [LABELS[label] for label in data.label(dataset, LABELS)["label"][:]] == dataset["cell_type"][:]
+    by_subtype = data.label(dataset, SUBTYPE_LABELS)["label"][:]
+    assert [SUBTYPE_LABELS[label] for label in by_subtype] == dataset["cell_subtype"][:]
+
+
+def test_pictures_without_a_subtype_are_left_out_where_subtypes_are_the_classes(pbc_rows, tmp_path):
+    rows = pbc_rows | {"cell_subtype": [None, "", *pbc_rows["cell_subtype"][2:]]}
+    file = tmp_path / "some.parquet"
+    datasets.Dataset.from_dict(rows).cast_column("image", datasets.Image()).to_parquet(file)
+    dataset = data.load([str(file)])
+    assert len(data.label(dataset, SUBTYPE_LABELS)) == len(dataset) - 2
+    assert len(data.label(dataset, LABELS)) == len(dataset)
 
 
 def test_decoding_is_the_model_folders_preprocessing(parquet, pbc_rows, model_folder):
@@ -88,7 +103,7 @@ def test_copies_and_overlapping_crops_are_one_group():
     assert len(set(groups)) == n + 1  # and nothing else is taken for the same
 
 
-@pytest.mark.parametrize("change", ["rename", "type", "twice", "broken"])
+@pytest.mark.parametrize("change", ["rename", "type", "twice", "broken", "label", "missing"])
 def test_data_that_do_not_fit_are_one_sentence(pbc_rows, tmp_path, change):
     rows = {key: list(values[:20]) for key, values in pbc_rows.items()}
     if change == "rename":
@@ -97,13 +112,22 @@ def test_data_that_do_not_fit_are_one_sentence(pbc_rows, tmp_path, change):
         rows["cell_type"][3] = "blast"
     elif change == "twice":
         rows["image_id"][1] = rows["image_id"][0]
-    else:
+    elif change == "label":
+        rows["label"] = [9] * 20
+    elif change == "broken":
         rows["image"][3] = {"bytes": b"not a picture", "path": None}
     file = tmp_path / "odd.parquet"
     datasets.Dataset.from_dict(rows).cast_column("image", datasets.Image()).to_parquet(file)
-    words = {"rename": "no column cell_type", "type": "'blast'", "twice": "occur twice", "broken": "picture BA_3"}[change]
-    with pytest.raises(DataError, match=words) as caught:
-        data.decode(data.load([str(file)]), 32)
+    words = {
+        "rename": "no column cell_type",
+        "type": "'blast'",
+        "twice": "occur twice",
+        "broken": "picture BA_3",
+        "label": "label 9 stands beside 'basophil', which is 0",
+        "missing": "no picture of erythroblast, ig",
+    }
+    with pytest.raises(DataError, match=words[change]) as caught:
+        data.label(data.load([str(file)]), LABELS) if change == "missing" else data.decode(data.load([str(file)]), 32)
     assert "\n" not in str(caught.value)
 
 

@@ -18,9 +18,11 @@ from cells.__main__ import main as cells_main
 from cells.classes import LABELS
 from cells.classifier import Classifier
 from train import checkpoint, model, recipe
-from train.__main__ import RunError, main, train
+from train.__main__ import main
+from train.run import RunError, train
 
 ROOT = Path(__file__).resolve().parent.parent
+MEASURED = ["seconds", "images_per_second", "data_share", "peak_memory_mb"]  # no two runs have them in common
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +41,7 @@ def test_a_resumed_run_equals_an_unbroken_one(runs):
     unbroken, resumed = runs
     for name in ("predictions.csv", "validation.csv", "split.csv", "recipe.json", "model/model.safetensors"):
         assert (unbroken / name).read_bytes() == (resumed / name).read_bytes(), name
-    ours, theirs = (pd.read_csv(run / "history.csv").drop(columns=["seconds", "images_per_second"]) for run in runs)
+    ours, theirs = (pd.read_csv(run / "history.csv").drop(columns=MEASURED) for run in runs)
     pd.testing.assert_frame_equal(ours, theirs)
 
 
@@ -57,7 +59,10 @@ def test_a_run_leaves_what_is_promised(runs, pbc_rows):
         *("recipe.json", "split.csv", "history.csv", "predictions.csv", "validation.csv", "metrics.json"),
         *("checkpoints", "figures", "model"),
     }
-    assert {path.name for path in (run / "figures").iterdir()} == {"confusion.png", "confusion_normalised.png", "training.png"}
+    assert {path.stem for path in (run / "figures").iterdir()} == {
+        *("class_counts", "samples", "training", "confusion", "confusion_normalised", "most_confused", "top_losses"),
+        *("random_predictions", "reliability", "recall_by_subtype"),
+    }
     summary = json.loads((run / "metrics.json").read_text())
     predictions, split = pd.read_csv(run / "predictions.csv"), pd.read_csv(run / "split.csv")
     assert sorted(predictions["image_id"]) == sorted(split["image_id"][split["split"] == "test"])

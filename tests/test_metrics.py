@@ -55,7 +55,7 @@ def test_summary_of_a_table():
     for row, label in enumerate((0, 6, 6, 1)):
         probabilities[row, label] = 0.65
     names = ["basophil", "neutrophil", "ig", "eosinophil"]
-    table = metrics.table(["a", "b", "c", "d"], names, ["BA", "SNE", "MMY", "EO"], probabilities)
+    table = metrics.table(["a", "b", "c", "d"], names, ["BA", "SNE", "MMY", "EO"], probabilities, LABELS)
     assert table["loss"].tolist() == pytest.approx([-np.log(0.65), -np.log(0.65), -np.log(0.05), -np.log(0.65)])
     summary = metrics.summarise(table)
     assert summary["accuracy"] == 0.75

@@ -39,7 +39,7 @@ def test_values_of_a_row(frame):
 def test_an_error_has_its_message_and_no_numbers(frame):
     row = frame.iloc[1]
     assert (row["status"], row["message"], row["model"]) == ("error", "The file is empty.", "resnet18@0123abcd")
-    assert row[list(table.NUMBERS)].isna().all()
+    assert row[table.numbers(frame)].isna().all()
 
 
 def test_csv_holds_no_formula_and_loses_nothing(frame, tmp_path):
@@ -53,7 +53,7 @@ def test_csv_holds_no_formula_and_loses_nothing(frame, tmp_path):
 def test_excel_holds_texts_and_numbers(frame, tmp_path):
     table.write(frame, tmp_path / "cells.xlsx")
     sheet = openpyxl.load_workbook(tmp_path / "cells.xlsx")["cells"]
-    assert [cell.value for cell in sheet[1]] == list(table.COLUMNS)
+    assert [cell.value for cell in sheet[1]] == table.columns()
     names = [sheet.cell(row, 1) for row in range(2, sheet.max_row + 1)]
     assert [cell.value.replace("_x0009_", "\t") for cell in names] == frame["file"].tolist()
     assert {cell.data_type for cell in names} == {"s"}

@@ -1,33 +1,75 @@
 """Save and resume. A checkpoint is one safetensors file: named tensors, and JSON in its header. Never a pickle.
 
 Writing is atomic: a file appears under its name only when it is complete, so a run killed at any moment finds the last
-whole one.
+whole one. The one before it is kept, for the case that the disk spoils the last.
 """
 
 import json
 import os
+import zlib
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 LAST, BEST = "last.safetensors", "best.safetensors"
+PREVIOUS = "previous.safetensors"  # what LAST was before
+
+
+class CheckpointError(Exception):
+    """A checkpoint that cannot be written or read. Its text is one line for the user."""
 
 
 def write(path: Path, tensors: dict[str, Tensor], facts: dict) -> None:
-    """Write tensors and JSON-able facts, replacing what is there."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write tensors and JSON-able facts, replacing what is there. Raises CheckpointError, and leaves what was there."""
     partial = path.with_suffix(".partial")
-    save_file({key: value.detach().contiguous() for key, value in tensors.items()}, partial, {"facts": json.dumps(facts)})
-    os.replace(partial, path)
+    tensors = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
+    header = {"facts": json.dumps(facts), "crc32": str(_checksum(tensors))}
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file(tensors, partial, header)
+        if path.name == LAST and path.exists():
+            os.replace(path, path.with_name(PREVIOUS))
+        os.replace(partial, path)
+    except (OSError, SafetensorError) as error:
+        partial.unlink(missing_ok=True)
+        raise CheckpointError(f"{path} cannot be written: {error}; the checkpoint before it is whole.") from error
 
 
 def read(path: Path) -> tuple[dict[str, Tensor], dict]:
-    """(tensors on the CPU, facts) of a file that write() wrote."""
-    with safe_open(path, "pt") as file:
-        return {key: file.get_tensor(key) for key in file.keys()}, json.loads(file.metadata()["facts"])  # noqa: SIM118 (it does not iterate)
+    """(tensors on the CPU, facts) of a file that write() wrote. Raises CheckpointError."""
+    try:
+        with safe_open(path, "pt") as file:
+            header = file.metadata()
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (it does not iterate)
+        if str(_checksum(tensors)) != header["crc32"]:
+            raise CheckpointError(f"{path} is broken: its content does not match its checksum.")
+        return tensors, json.loads(header["facts"])
+    except (OSError, SafetensorError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{path} is broken: {error}.") from error
+
+
+def read_last(folder: Path) -> tuple[dict[str, Tensor], dict] | None:
+    """The newest whole checkpoint of a run, with a word about a broken one; None for a new run. Raises CheckpointError."""
+    files = [file for name in (LAST, PREVIOUS) if (file := folder / name).exists()]
+    for file in files:
+        try:
+            return read(file)
+        except CheckpointError as error:
+            print(f"{error} {'The one before it is used.' if file is not files[-1] else ''}", flush=True)
+    if files:
+        raise CheckpointError(f"no checkpoint in {folder} is whole; remove the run folder to begin again.")
+    return None
+
+
+def _checksum(tensors: dict[str, Tensor]) -> int:
+    """Of every byte, in the order of the names: safetensors itself notices only a wrong length."""
+    value = 0
+    for key in sorted(tensors):
+        value = zlib.crc32(tensors[key].reshape(-1).view(torch.uint8).numpy(), value)
+    return value
 
 
 def pack(modules: dict[str, nn.Module], optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

@@ -29,7 +29,7 @@ class DataError(Exception):
 def load(sources: Sequence[str]) -> datasets.Dataset:
     """Read a Hub id, parquet files or an image folder; rows come in the order of `image_id`, pictures still encoded.
 
-    Columns: image_id, image, cell_type, cell_subtype, label (index into cells.classes.LABELS). Raises DataError.
+    Columns: image_id, image, cell_type, cell_subtype (empty where a picture has none). Raises DataError.
     """
     sources = [str(source) for source in sources]
     try:
@@ -82,7 +82,7 @@ def _checked(dataset: datasets.Dataset, source: str) -> datasets.Dataset:
         )
     types, subtypes = dataset["cell_type"][:], dataset["cell_subtype"][:]
     for cell_type, subtype in set(zip(types, subtypes, strict=True)):
-        if cell_type not in LABELS or TYPE_OF_SUBTYPE.get(subtype) != cell_type:
+        if cell_type not in LABELS or (subtype and TYPE_OF_SUBTYPE.get(subtype) != cell_type):
             raise DataError(
                 f"--data {source}: {subtype!r} in {cell_type!r} is no cell of PBC; types are {', '.join(LABELS)}, "
                 f"subtypes {', '.join(TYPE_OF_SUBTYPE)}."
@@ -90,9 +90,40 @@ def _checked(dataset: datasets.Dataset, source: str) -> datasets.Dataset:
     ids = dataset["image_id"][:]
     if len(set(ids)) < len(ids):
         raise DataError(f"--data {source}: {len(ids) - len(set(ids))} image_id occur twice; each is to name one picture.")
-    dataset = dataset.select_columns(list(COLUMNS)).add_column("label", [LABELS.index(name) for name in types])
-    dataset = dataset.cast_column("image", datasets.Image(decode=False))
+    _check_labels(dataset, types, source)
+    dataset = dataset.select_columns(list(COLUMNS)).cast_column("image", datasets.Image(decode=False))
     return dataset.select(np.argsort(ids))  # so that nothing depends on the order in which rows arrive
+
+
+def _check_labels(dataset: datasets.Dataset, types: Sequence[str], source: str) -> None:
+    """A label column, where there is one, must say the same as the types."""
+    if "label" not in dataset.column_names:
+        return
+    for cell_type, number in sorted(set(zip(types, dataset["label"][:], strict=True))):
+        if number != LABELS.index(cell_type):
+            raise DataError(
+                f"--data {source}: label {number} stands beside {cell_type!r}, which is {LABELS.index(cell_type)}; labels go "
+                f"from 0 to {len(LABELS) - 1}, in the order {', '.join(LABELS)}."
+            )
+
+
+def label(dataset: datasets.Dataset, labels: Sequence[str]) -> datasets.Dataset:
+    """Add the column `label`, an index into `labels`: the 8 types, or the 13 subtypes.
+
+    With subtypes, rows without one are left out. Raises DataError if a class has no picture.
+    """
+    column = "cell_type" if tuple(labels) == LABELS else "cell_subtype"
+    dataset = dataset.select([row for row, name in enumerate(dataset[column][:]) if name])
+    names = dataset[column][:]
+    missing = [name for name in labels if name not in set(names)]
+    if missing:
+        raise DataError(f"no picture of {', '.join(missing)}; each of the {len(labels)} classes needs some.")
+    return dataset.add_column("label", [labels.index(name) for name in names])
+
+
+def source_of(image: dict) -> bytes | str:
+    """What `datasets` has of an encoded picture: its bytes, or its path."""
+    return image["bytes"] or image["path"]
 
 
 def decode(dataset: datasets.Dataset, size: int) -> Tensor:
@@ -102,7 +133,7 @@ def decode(dataset: datasets.Dataset, size: int) -> Tensor:
     def one(index: int) -> None:
         row = dataset[index]
         try:
-            image = read_image(row["image"]["bytes"] or row["image"]["path"])
+            image = read_image(source_of(row["image"]))
         except ImageError as error:
             raise DataError(f"picture {row['image_id']}: {error}") from None
         image = image.resize((size, size), Image.Resampling.BILINEAR)
@@ -118,7 +149,8 @@ def split(dataset: datasets.Dataset, groups: np.ndarray, seed: int) -> list[str]
 
     Stratified by subtype; rows of one group (see duplicates.py) stay in one part.
     """
-    subtypes = np.array(dataset["cell_subtype"][:])
+    kinds = zip(dataset["cell_type"][:], dataset["cell_subtype"][:], strict=True)
+    subtypes = np.array([subtype or cell_type for cell_type, subtype in kinds])
     try:
         rest, test = _first_fold(np.arange(len(subtypes)), 5, subtypes, groups, seed)
         _, validation = _first_fold(rest, 10, subtypes, groups, seed)

@@ -4,8 +4,11 @@ Nothing random outlives a step: the order of an epoch is drawn from (seed, epoch
 So the weights, the optimizer and a step number are all that a checkpoint needs for a resumed run to equal an unbroken one.
 """
 
+import contextlib
 import csv
 import math
+import resource
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -18,15 +21,18 @@ from scipy.optimize import minimize_scalar
 from sklearn.metrics import balanced_accuracy_score
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, update_bn
+from torchvision.transforms.v2 import MixUp
 from tqdm import tqdm
 
-from train import checkpoint
+from train import checkpoint, model
 from train.model import MEAN, STD
 from train.recipe import Recipe
-from train.transforms import augment
+from train.transforms import augment, draw
 
 CHECKPOINT_SECONDS = 120  # at most this much work is done twice after a crash
+AGREE_EVERY = 8  # steps after which several processes ask each other whether to save or to stop
 EVALUATION_BATCH = 256
+TEACHER_TEMPERATURE = 3.0  # softens a teacher's answers, so that the unlikely classes say something (Hinton et al. 2015)
 CLEAN_SAMPLE = 2048  # training pictures on which batch-norm statistics are computed before each validation
 
 
@@ -66,7 +72,7 @@ def one_cycle(progress: float, warmup: float) -> float:
 
 def build_optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     """One group per layer and kind; `peak` is its rate at the top of the cycle. Vectors and biases do not decay."""
-    layers = _layers(network)
+    layers = model.layers(network)
     groups = []
     for depth, layer in enumerate(layers):
         share = depth / max(len(layers) - 1, 1)
@@ -76,12 +82,7 @@ def build_optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer
             groups.append({"params": parameters, "weight_decay": decay, "peak": peak, "lr": peak})
     if recipe.optimizer == "sgd":
         return torch.optim.SGD(groups, momentum=0.9, nesterov=True)
-    return torch.optim.AdamW(groups)
-
-
-def _layers(network: nn.Module) -> list[list[nn.Parameter]]:
-    """The parameters from the first layer to the head, by the top-level parts of the timm network."""
-    return [parameters for part in network.timm_model.children() if (parameters := list(part.parameters()))]
+    return torch.optim.AdamW(groups, fused=True)
 
 
 @dataclass
@@ -90,8 +91,50 @@ class Progress:
 
     step: int = 0  # optimizer steps done
     seconds: float = 0.0  # spent training in the epoch under way
+    data_seconds: float = 0.0  # of these, spent fetching and augmenting pictures
     best: float = -1.0  # the kept epoch's balanced accuracy on validation
     history: list[dict] = field(default_factory=list)  # one row an epoch: history.csv
+
+
+@dataclass
+class State:
+    """Everything that a step changes."""
+
+    network: nn.Module
+    average: AveragedModel  # of the weights; this is what is validated and kept
+    optimizer: torch.optim.Optimizer
+    loss_sum: Tensor  # of the epoch under way, of this process; on the device, so that no step waits for it
+    progress: Progress
+
+    @classmethod
+    def begin(cls, recipe: Recipe, network: nn.Module, run: Path, accelerator: Accelerator) -> "State":
+        """Where the run stands, or at its first step. Raises CheckpointError."""
+        network = network.to(accelerator.device, memory_format=torch.channels_last)
+        average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(recipe.average_decay))
+        optimizer = accelerator.prepare_optimizer(build_optimizer(network, recipe))
+        loss_sum = torch.zeros((), device=accelerator.device, dtype=torch.float64)
+        state = cls(network, average, optimizer, loss_sum, Progress())
+        if found := checkpoint.read_last(run / "checkpoints"):
+            tensors, facts = found
+            loss_sum += tensors.pop("loss_sum").to(accelerator.device)
+            checkpoint.unpack(tensors, state.modules, optimizer)
+            state.progress = Progress(**facts)
+        return state
+
+    @property
+    def modules(self) -> dict[str, nn.Module]:
+        return {"network": self.network, "average": self.average}
+
+    def mean_loss_sum(self, accelerator: Accelerator) -> Tensor:
+        return accelerator.reduce(self.loss_sum.clone(), "mean")
+
+    def save(self, run: Path, accelerator: Accelerator) -> None:
+        """Called by every process, done by one; returns when it is on the disk. Raises CheckpointError."""
+        loss_sum = self.mean_loss_sum(accelerator)
+        if accelerator.is_main_process:
+            tensors = checkpoint.pack(self.modules, self.optimizer) | {"loss_sum": loss_sum}
+            checkpoint.write(run / "checkpoints" / checkpoint.LAST, tensors, asdict(self.progress))
+        accelerator.wait_for_everyone()
 
 
 def fit(
@@ -102,99 +145,209 @@ def fit(
     run: Path,
     accelerator: Accelerator,
     should_stop: Callable[[int], bool] = lambda step: False,
+    teacher: nn.Module | None = None,
 ) -> bool:
     """Train into run/checkpoints and run/history.csv, from where they stand; the best epoch on validation is kept.
 
-    should_stop(step) is asked after every step; when it says yes the state is saved. Returns whether training is complete.
+    The teacher is asked in epochs at full size, the only one that it knows. should_stop(step) is asked after every step; when
+    it says yes the state is saved. Returns whether training is complete. Raises CheckpointError.
     """
-    network = network.to(memory_format=torch.channels_last)
-    average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(recipe.average_decay))
-    average = average.to(accelerator.device)
-    network, optimizer = accelerator.prepare(network, build_optimizer(network, recipe))
-    modules = {"network": accelerator.unwrap_model(network), "average": average}
-    loss_sum = torch.zeros((), device=accelerator.device)  # of the epoch under way; on the device, so that no step waits
-    last = run / "checkpoints" / checkpoint.LAST
-    progress = Progress()
-    if last.exists():
-        tensors, facts = checkpoint.read(last)
-        loss_sum += tensors.pop("loss_sum").to(accelerator.device)
-        checkpoint.unpack(tensors, modules, optimizer)
-        progress = Progress(**facts)
-
-    def save() -> None:
-        checkpoint.write(last, checkpoint.pack(modules, optimizer) | {"loss_sum": loss_sum}, asdict(progress))
-
-    steps = len(training.labels) // recipe.batch_size
+    state = State.begin(recipe, network, run, accelerator)
+    wrapped, frozen = None, None
     pixels, held_out = training, validation
-    for epoch in range(len(progress.history), recipe.epochs):
-        done = epoch * steps  # before this epoch
+    for epoch in range(len(state.progress.history), recipe.epochs):
         size = recipe.size_at(epoch)
         if size != pixels.images.shape[-1]:
             pixels, held_out = training.resized(size), validation.resized(size)
-        _unfreeze(modules["network"], everything=epoch >= recipe.head_epochs)
-        clock = saved = time.monotonic()
-        order = _order(len(pixels.labels), recipe, epoch)
-        with tqdm(total=steps, initial=progress.step - done, desc=f"epoch {epoch + 1}/{recipe.epochs}", leave=False) as bar:
-            while progress.step < done + steps:
-                indices = order[progress.step - done].to(accelerator.device)
-                _set_rates(optimizer, recipe, progress.step / steps)
-                batch = Pixels(pixels.images[indices], pixels.labels[indices])
-                loss_sum += train_step(network, optimizer, batch, progress.step, recipe, accelerator)
-                average.update_parameters(modules["network"])
-                progress.step += 1
-                bar.update()
+        if frozen != (epoch < recipe.head_epochs):
+            frozen = epoch < recipe.head_epochs
+            wrapped = _prepare(network, accelerator, frozen)
+        asked = teacher if size == recipe.image_size else None
+        if not _train_epoch(state, wrapped, asked, pixels, recipe, run, accelerator, should_stop):
+            return False
+        recompute_batch_norm(state.average.module, pixels, CLEAN_SAMPLE)
+        scores = evaluate(state.average.module, held_out, accelerator)
+        _close_epoch(state, scores, size, len(pixels.labels), recipe, run, accelerator)
+    return True
+
+
+def _train_epoch(
+    state: State,
+    wrapped: nn.Module,
+    teacher: nn.Module | None,
+    pixels: Pixels,
+    recipe: Recipe,
+    run: Path,
+    accelerator: Accelerator,
+    should_stop: Callable[[int], bool],
+) -> bool:
+    """The rest of the epoch under way; False when it was stopped, and saved, on the way."""
+    progress, epoch = state.progress, len(state.progress.history)
+    order = order_of(len(pixels.labels), recipe, epoch)
+    done, end = epoch * len(order), (epoch + 1) * len(order)
+    watch = Stopwatch(accelerator.device)
+    clock = saved = time.monotonic()
+    stop = False
+    name = f"epoch {epoch + 1}/{recipe.epochs}"
+    hidden = not accelerator.is_local_main_process
+    for step in tqdm(range(progress.step, end), name, len(order), initial=progress.step - done, leave=False, disable=hidden):
+        set_rates(state.optimizer, recipe, step / len(order))
+        with watch:
+            images, targets = fetch(pixels, order[step - done], step, recipe, accelerator)
+        state.loss_sum += train_step(wrapped, teacher, state.optimizer, images, targets, recipe, accelerator)
+        state.average.update_parameters(state.network)
+        progress.step = step + 1
+        stop = should_stop(progress.step) or stop
+        if progress.step == end or accelerator.num_processes == 1 or progress.step % AGREE_EVERY == 0:
+            stop, due = _agree(accelerator, stop, time.monotonic() - saved > CHECKPOINT_SECONDS)
+            if stop or due or progress.step == end:
+                progress.data_seconds += watch.read()
                 now = time.monotonic()
                 progress.seconds, clock = progress.seconds + now - clock, now
-                stop = should_stop(progress.step)
-                if stop or now - saved > CHECKPOINT_SECONDS:
-                    save()
-                    saved = now
-                if stop:
-                    return False
-        recompute_batch_norm(average.module, pixels, CLEAN_SAMPLE)
-        scores = evaluate(average, held_out)
-        progress.history.append(
-            {
-                "epoch": epoch + 1,
-                "size": size,
-                "train_loss": loss_sum.item() / steps,
-                **{f"validation_{key}": value for key, value in scores.items()},
-                "seconds": progress.seconds,
-                "images_per_second": steps * recipe.batch_size / progress.seconds,
-            }
-        )
-        # Smaller training sizes are not what the model folder will use, so they do not compete.
-        if size == recipe.image_size and scores["balanced_accuracy"] > progress.best:
-            progress.best = scores["balanced_accuracy"]
-            checkpoint.write(run / "checkpoints" / checkpoint.BEST, average.module.state_dict(), {"epoch": epoch + 1})
-        loss_sum.zero_()
-        progress.seconds = 0.0
-        _write_history(run / "history.csv", progress.history)
-        save()  # last: what it says is done is on the disk
-        tqdm.write(_describe(progress.history[-1], recipe))
+            if stop or due:
+                state.save(run, accelerator)
+                saved = clock = time.monotonic()
+            if stop:
+                return False
     return True
+
+
+def _close_epoch(
+    state: State, scores: dict[str, float], size: int, n: int, recipe: Recipe, run: Path, accelerator: Accelerator
+) -> None:
+    """A row of history; the weights are kept if they are the best on validation; the state is saved."""
+    progress = state.progress
+    steps = n // recipe.batch_size
+    row = {
+        "epoch": len(progress.history) + 1,
+        "size": size,
+        "train_loss": state.mean_loss_sum(accelerator).item() / steps,
+        **{f"validation_{key}": value for key, value in scores.items()},
+        "seconds": progress.seconds,
+        "images_per_second": steps * recipe.batch_size / progress.seconds,
+        "data_share": progress.data_seconds / progress.seconds,
+        "peak_memory_mb": peak_memory(accelerator.device) / 1e6,
+    }
+    progress.history.append(row)
+    # Smaller training sizes are not what the model folder will use, so they do not compete.
+    kept = size == recipe.image_size and scores["balanced_accuracy"] > progress.best
+    if kept:
+        progress.best = scores["balanced_accuracy"]
+    state.loss_sum.zero_()
+    progress.seconds = progress.data_seconds = 0.0
+    if accelerator.is_main_process:
+        if kept:
+            weights = state.average.module.state_dict()
+            checkpoint.write(run / "checkpoints" / checkpoint.BEST, weights, {"epoch": row["epoch"]})
+        _write_history(run / "history.csv", progress.history)
+        tqdm.write(_describe(row, recipe))
+    accelerator.log(row, step=row["epoch"])
+    state.save(run, accelerator)  # last: what it says is done is on the disk
+
+
+def _prepare(network: nn.Module, accelerator: Accelerator, frozen: bool) -> nn.Module:
+    """The network as Accelerate runs it, with gradients for everything or for its head alone.
+
+    Anew for each of the two, since several processes agree on what has gradients only once.
+    """
+    network.requires_grad_(not frozen)
+    model.head(network).requires_grad_(True)
+    return accelerator.prepare_model(accelerator.unwrap_model(network, keep_fp32_wrapper=False))
+
+
+def _agree(accelerator: Accelerator, *wishes: bool) -> list[bool]:
+    """Each wish of any process is every process's."""
+    if accelerator.num_processes == 1:
+        return list(wishes)
+    flags = torch.tensor(wishes, dtype=torch.int32, device=accelerator.device)
+    return accelerator.reduce(flags, "sum").bool().tolist()
+
+
+class Stopwatch:
+    """Seconds spent within `with` blocks, on a GPU in the work that they queue: `with watch: ...`, then watch.read()."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.gpu = device.type == "cuda"
+        self.blocks: list[tuple] = []
+
+    def _now(self) -> float | torch.cuda.Event:
+        if not self.gpu:
+            return time.monotonic()
+        event = torch.cuda.Event(enable_timing=True)
+        event.record()
+        return event
+
+    def __enter__(self) -> None:
+        self.begin = self._now()
+
+    def __exit__(self, *exception: object) -> None:
+        self.blocks.append((self.begin, self._now()))
+
+    def read(self) -> float:
+        """The sum since the last reading."""
+        if self.gpu:
+            torch.cuda.synchronize()
+        seconds = [begin.elapsed_time(end) / 1000 if self.gpu else end - begin for begin, end in self.blocks]
+        self.blocks = []
+        return sum(seconds)
+
+
+def peak_memory(device: torch.device) -> int:
+    """Bytes, so far: of a GPU what tensors took at most, otherwise of the whole process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def fetch(pixels: Pixels, rows: Tensor, step: int, recipe: Recipe, accelerator: Accelerator) -> tuple[Tensor, Tensor]:
+    """This process's part of a batch, augmented and normalised, and its targets: label indices, or shares after MixUp."""
+    seed = recipe.seed * 1_000_003 + step
+    draws = draw(len(rows), recipe.lighting, torch.Generator().manual_seed(seed))
+    ours = torch.arange(accelerator.process_index, len(rows), accelerator.num_processes)
+    indices = rows[ours].to(pixels.labels.device)
+    images, targets = augment(pixels.images[indices], draws.of(ours)), pixels.labels[indices]
+    torch.manual_seed(seed)  # of MixUp and stochastic layers
+    if recipe.mixup:
+        images, targets = MixUp(alpha=recipe.mixup, num_classes=len(recipe.labels))(images, targets)
+    return normalise(images), targets
 
 
 def train_step(
     network: nn.Module,
+    teacher: nn.Module | None,
     optimizer: torch.optim.Optimizer,
-    batch: Pixels,
-    step: int,
+    images: Tensor,
+    targets: Tensor,
     recipe: Recipe,
     accelerator: Accelerator,
 ) -> Tensor:
-    """One optimizer step on an augmented batch; returns its loss, a scalar on the device."""
-    seed = recipe.seed * 1_000_003 + step
-    torch.manual_seed(seed)  # stochastic layers
+    """One optimizer step; returns its loss, a scalar on the device."""
     network.train()
-    images = normalise(augment(batch.images, torch.Generator().manual_seed(seed), recipe.lighting))
-    with accelerator.autocast():
-        logits = network(pixel_values=images).logits
-        loss = F.cross_entropy(logits, batch.labels, label_smoothing=recipe.label_smoothing)
-    accelerator.backward(loss)
+    total = torch.zeros((), device=accelerator.device, dtype=torch.float64)
+    parts = list(zip(images.chunk(recipe.accumulate), targets.chunk(recipe.accumulate), strict=True))
+    for number, (part, answers) in enumerate(parts):
+        last = number == len(parts) - 1
+        with contextlib.nullcontext() if last else accelerator.no_sync(network):
+            with accelerator.autocast():
+                logits = network(pixel_values=part).logits
+                loss = F.cross_entropy(logits, answers, label_smoothing=recipe.label_smoothing)
+                if teacher is not None:
+                    loss = (loss + distillation(logits, teacher(pixel_values=part).logits)) / 2
+                loss = loss * len(part) / len(images)
+            accelerator.backward(loss)
+        total += loss.detach()
+    if recipe.clip_norm:
+        accelerator.clip_grad_norm_(network.parameters(), recipe.clip_norm)
     optimizer.step()
     optimizer.zero_grad()
-    return loss.detach()
+    return total
+
+
+def distillation(logits: Tensor, answers: Tensor) -> Tensor:
+    """How far a network is from its teacher, both given as logits (n, classes) (Hinton et al. 2015)."""
+    softened = (answers / TEACHER_TEMPERATURE).softmax(1)
+    return F.kl_div((logits / TEACHER_TEMPERATURE).log_softmax(1), softened, reduction="batchmean") * TEACHER_TEMPERATURE**2
 
 
 @torch.inference_mode()
@@ -204,9 +357,12 @@ def compute_logits(network: nn.Module, pixels: Pixels) -> Tensor:
     return torch.cat([network(normalise(batch.float() / 255)).logits for batch in pixels.images.split(EVALUATION_BATCH)])
 
 
-def evaluate(network: nn.Module, pixels: Pixels) -> dict[str, float]:
-    """Loss, accuracy and balanced accuracy on clean pictures."""
-    logits = compute_logits(network, pixels)
+def evaluate(network: nn.Module, pixels: Pixels, accelerator: Accelerator) -> dict[str, float]:
+    """Loss, accuracy and balanced accuracy on clean pictures, of which each process computes its share."""
+    n, processes = len(pixels.labels), accelerator.num_processes
+    ours = torch.arange(accelerator.process_index, n + -n % processes, processes).clamp(max=n - 1).to(pixels.labels.device)
+    logits = accelerator.gather(compute_logits(network, Pixels(pixels.images[ours], pixels.labels[ours])))
+    logits = logits.unflatten(0, (processes, -1)).transpose(0, 1).flatten(0, 1)[:n]  # without the last ones' copies
     predicted = logits.argmax(1)
     return {
         "loss": F.cross_entropy(logits, pixels.labels).item(),
@@ -236,24 +392,18 @@ def calibrate(network: nn.Module, pixels: Pixels) -> float:
     logits = compute_logits(network, pixels).float()
     result = minimize_scalar(lambda t: F.cross_entropy(logits / t, pixels.labels).item(), bounds=(0.1, 10), method="bounded")
     with torch.no_grad():
-        for parameter in network.timm_model.get_classifier().parameters():
+        for parameter in model.head(network).parameters():
             parameter /= result.x
     return float(result.x)
 
 
-def _order(n: int, recipe: Recipe, epoch: int) -> Tensor:
+def order_of(n: int, recipe: Recipe, epoch: int) -> Tensor:
     """(steps, batch_size) indices of an epoch; the remainder of the shuffled pictures waits for another epoch."""
     shuffled = torch.randperm(n, generator=torch.Generator().manual_seed(recipe.seed * 1_000_003 + epoch))
     return shuffled[: n // recipe.batch_size * recipe.batch_size].view(-1, recipe.batch_size)
 
 
-def _unfreeze(network: nn.Module, everything: bool) -> None:
-    """Let gradients reach the whole network, or its head alone."""
-    network.requires_grad_(everything)
-    network.timm_model.get_classifier().requires_grad_(True)
-
-
-def _set_rates(optimizer: torch.optim.Optimizer, recipe: Recipe, epoch: float) -> None:
+def set_rates(optimizer: torch.optim.Optimizer, recipe: Recipe, epoch: float) -> None:
     """One cycle for the head alone, if the recipe has it, and one for everything."""
     if epoch < recipe.head_epochs:
         factor = one_cycle(epoch / recipe.head_epochs, recipe.warmup) * recipe.lr_head_alone / recipe.lr

@@ -1,14 +1,15 @@
 """Predictions -> metrics. Everything derives from one table of predictions, so it can be computed again by anyone.
 
-The table (predictions.csv) has a row per picture: image_id, label, subtype, prediction, p_<label>..., loss.
+The table (predictions.csv) has a row per picture: image_id, label, subtype, prediction, p_<label>..., loss. Its labels are the
+8 types or the 13 subtypes, as the run has it; whoever reads the table finds them in the names of its columns.
 """
+
+from collections.abc import Sequence
 
 import datasets
 import evaluate
 import numpy as np
 import pandas as pd
-
-from cells.classes import LABELS
 
 MEASURES = ("accuracy", "balanced_accuracy", "kappa", "error_rate", "macro_f1", "ece", "nll")
 RESAMPLES = 2000
@@ -18,8 +19,8 @@ CALIBRATION_BINS = 15
 class CellMetrics(evaluate.Metric):
     """MEASURES: accuracy, balanced accuracy, Cohen's kappa, error rate, macro-F1, ECE and negative log likelihood.
 
-    `predictions` are probability vectors (n, 8), `references` label indices (n,). Each metric comes with the limits of its
-    95 % bootstrap interval, as NAME_low and NAME_high. Works offline: nothing is loaded from the Hub.
+    `predictions` are probability vectors (n, classes), `references` label indices (n,). Each metric comes with
+    the limits of its 95 % bootstrap interval, as NAME_low and NAME_high. Works offline: nothing is loaded from the Hub.
     """
 
     def _info(self) -> evaluate.MetricInfo:
@@ -27,7 +28,7 @@ class CellMetrics(evaluate.Metric):
         return evaluate.MetricInfo(
             description="Metrics of the blood cell study, each with a 95 % bootstrap interval.",
             citation="",
-            inputs_description="predictions: probabilities (n, 8); references: label indices (n,)",
+            inputs_description="predictions: probabilities (n, classes); references: label indices (n,)",
             features=datasets.Features(features),
         )
 
@@ -70,31 +71,38 @@ def _calibration_error(confidence: np.ndarray, correct: np.ndarray) -> float:
     return np.abs(gaps).sum() / len(confidence)
 
 
-def table(ids, labels, subtypes, probabilities: np.ndarray) -> pd.DataFrame:
-    """The table of predictions, from parallel sequences; labels are names."""
-    truth = np.array([LABELS.index(label) for label in labels])
-    frame = pd.DataFrame({"image_id": ids, "label": labels, "subtype": subtypes})
-    frame["prediction"] = [LABELS[index] for index in probabilities.argmax(1)]
-    for index, name in enumerate(LABELS):
+def table(ids, truths, subtypes, probabilities: np.ndarray, labels: Sequence[str]) -> pd.DataFrame:
+    """The table of predictions, from parallel sequences; truths are names, `labels` those of the columns of probabilities."""
+    truth = np.array([labels.index(name) for name in truths])
+    frame = pd.DataFrame({"image_id": ids, "label": truths, "subtype": subtypes})
+    frame["prediction"] = [labels[index] for index in probabilities.argmax(1)]
+    for index, name in enumerate(labels):
         frame[f"p_{name}"] = probabilities[:, index]
     frame["loss"] = -np.log(np.clip(probabilities[np.arange(len(truth)), truth], 1e-12, 1))
     return frame
 
 
+def labels_of(predictions: pd.DataFrame) -> list[str]:
+    """The names behind `p_`, in the order of the columns."""
+    return [column.removeprefix("p_") for column in predictions.columns if column.startswith("p_")]
+
+
 def probabilities_of(predictions: pd.DataFrame) -> np.ndarray:
-    """(n, 8) from a table of predictions."""
-    return predictions[[f"p_{name}" for name in LABELS]].to_numpy()
+    """(n, classes) from a table of predictions."""
+    return predictions[[f"p_{name}" for name in labels_of(predictions)]].to_numpy()
 
 
 def confusion(predictions: pd.DataFrame) -> pd.DataFrame:
-    """Counts (8, 8): rows are labels, columns predictions, both in the order of LABELS."""
+    """Counts (classes, classes): rows are labels, columns predictions, both in the order of the table's columns."""
+    labels = labels_of(predictions)
     counts = pd.crosstab(predictions["label"], predictions["prediction"])
-    return counts.reindex(index=LABELS, columns=LABELS, fill_value=0)
+    return counts.reindex(index=labels, columns=labels, fill_value=0)
 
 
 def summarise(predictions: pd.DataFrame) -> dict:
     """The metrics with their intervals, recall per class, the confusion matrix and the errors between subtypes."""
-    references = [LABELS.index(label) for label in predictions["label"]]
+    labels = labels_of(predictions)
+    references = [labels.index(label) for label in predictions["label"]]
     metric = CellMetrics(keep_in_memory=True)
     measured = metric.compute(predictions=probabilities_of(predictions).tolist(), references=references)
     counts = confusion(predictions)
@@ -103,9 +111,9 @@ def summarise(predictions: pd.DataFrame) -> dict:
     return {
         "pictures": len(predictions),
         **measured,
-        "recall": right.groupby(predictions["label"]).mean().reindex(LABELS).dropna().to_dict(),
+        "recall": right.groupby(predictions["label"]).mean().reindex(labels).dropna().to_dict(),
         "recall_by_subtype": right.groupby(predictions["subtype"]).mean().to_dict(),
-        "confusion": {label: counts.loc[label].tolist() for label in LABELS},
+        "confusion": {label: counts.loc[label].tolist() for label in labels},
         "errors_by_subtype": [
             {"subtype": subtype, "prediction": prediction, "count": int(count)}
             for (subtype, prediction), count in errors.items()

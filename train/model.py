@@ -6,50 +6,104 @@ from pathlib import Path
 
 import timm
 import torch
-from torch import nn
-from transformers import AutoModelForImageClassification, TimmWrapperConfig, TimmWrapperForImageClassification
+from torch import Tensor, nn
+from torchvision.ops import stochastic_depth
+from transformers import (
+    AutoModelForImageClassification,
+    TimmWrapperConfig,
+    TimmWrapperForImageClassification,
+    ViTConfig,
+    ViTForImageClassification,
+    ViTImageProcessor,
+)
 
-from cells.classes import LABELS
 from train.recipe import Recipe, RecipeError
 
 # ImageNet's, as in the thesis.
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 
+# The sizes of Dosovitskiy et al. 2021 (tiny and small: Touvron et al. 2021). Every other architecture is timm's.
+VITS = {
+    "vit_tiny": {"hidden_size": 192, "num_attention_heads": 3, "intermediate_size": 768, "num_hidden_layers": 12},
+    "vit_small": {"hidden_size": 384, "num_attention_heads": 6, "intermediate_size": 1536, "num_hidden_layers": 12},
+    "vit_base": {"hidden_size": 768, "num_attention_heads": 12, "intermediate_size": 3072, "num_hidden_layers": 12},
+    "vit_large": {"hidden_size": 1024, "num_attention_heads": 16, "intermediate_size": 4096, "num_hidden_layers": 24},
+}
+
 
 def build(recipe: Recipe) -> nn.Module:
-    """The recipe's network with a head for our labels; `network(pixel_values=...).logits`. Raises RecipeError."""
-    id2label = dict(enumerate(LABELS))
-    label2id = {label: index for index, label in id2label.items()}
-    if recipe.pretrained is None:
-        config = TimmWrapperConfig(
-            architecture=recipe.architecture,
-            pretrained_cfg=_preprocessing(recipe),
-            num_labels=len(LABELS),
-            id2label=id2label,
-            label2id=label2id,
-            model_args={},
-        )
-        try:
-            return TimmWrapperForImageClassification(config)
-        except (ImportError, RuntimeError) as error:  # transformers' way to say that timm does not know the name
-            raise RecipeError(f"architecture={recipe.architecture}: timm has no such network.") from error
+    """The recipe's network with a head for its labels; `network(pixel_values=...).logits`. Raises RecipeError."""
+    network = _start(recipe) if recipe.pretrained is None else _pretrained(recipe)
+    if recipe.architecture in VITS:
+        network.register_forward_pre_hook(_any_size, with_kwargs=True)
+        _add_stochastic_depth(network, recipe.drop_path)
+    return network
+
+
+def _any_size(network: nn.Module, arguments: tuple, named: dict) -> tuple[tuple, dict]:
+    """Let a ViT take smaller pictures while it is trained: its position embeddings are interpolated."""
+    return arguments, named | {"interpolate_pos_encoding": True}
+
+
+def _start(recipe: Recipe) -> nn.Module:
+    if recipe.architecture in VITS:
+        size = {"image_size": recipe.image_size, "patch_size": recipe.patch_size}
+        return ViTForImageClassification(ViTConfig(**VITS[recipe.architecture], **size, **_labels(recipe)))
+    config = TimmWrapperConfig(
+        architecture=recipe.architecture, pretrained_cfg=_preprocessing(recipe), model_args={}, **_labels(recipe)
+    )
     try:
-        network = AutoModelForImageClassification.from_pretrained(
-            recipe.pretrained,
-            num_labels=len(LABELS),
-            id2label=id2label,
-            label2id=label2id,
-            ignore_mismatched_sizes=True,  # the head of another task is left behind
-            use_safetensors=True,
-            dtype=torch.float32,
+        return TimmWrapperForImageClassification(config)
+    except (ImportError, RuntimeError) as error:  # transformers' way to say that timm does not know the name
+        raise RecipeError(
+            f"architecture={recipe.architecture}: timm has no such network, and it is none of {', '.join(VITS)}."
+        ) from error
+
+
+def build_teacher(recipe: Recipe) -> nn.Module | None:
+    """The network that the recipe's own learns from, if it has one; its parameters stay as they are. Raises RecipeError."""
+    if recipe.teacher is None:
+        return None
+    network = _load("teacher", recipe.teacher).eval().requires_grad_(False)
+    config = network.config
+    size = config.image_size if blocks(network) else config.pretrained_cfg["input_size"][1]
+    if list(config.id2label.values()) != list(recipe.labels) or size != recipe.image_size:
+        raise RecipeError(
+            f"teacher={recipe.teacher} takes {size} pixels and names {', '.join(config.id2label.values())}; it is to take "
+            f"{recipe.image_size} and name {', '.join(recipe.labels)}."
         )
+    return network
+
+
+def _load(key: str, place: str, **options: object) -> nn.Module:
+    try:
+        return AutoModelForImageClassification.from_pretrained(place, use_safetensors=True, dtype=torch.float32, **options)
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
-        raise RecipeError(f"pretrained={recipe.pretrained} cannot be loaded: {reason}") from error
-    if getattr(network.config, "architecture", None) != recipe.architecture:
-        raise RecipeError(f"pretrained={recipe.pretrained} is not a {recipe.architecture} in timm's format.")
+        raise RecipeError(f"{key}={place} cannot be loaded: {reason}") from error
+
+
+def _pretrained(recipe: Recipe) -> nn.Module:
+    # The head of another task is left behind.
+    network = _load("pretrained", recipe.pretrained, **_labels(recipe), ignore_mismatched_sizes=True)
+    config = network.config
+    if recipe.architecture not in VITS:
+        if getattr(config, "architecture", None) != recipe.architecture:
+            raise RecipeError(f"pretrained={recipe.pretrained} is not a {recipe.architecture} in timm's format.")
+        return network
+    wanted = VITS[recipe.architecture] | {"patch_size": recipe.patch_size, "image_size": recipe.image_size}
+    if config.model_type != "vit" or any(getattr(config, key) != value for key, value in wanted.items()):
+        raise RecipeError(
+            f"pretrained={recipe.pretrained} is not a {recipe.architecture} with patches of {recipe.patch_size} in pictures of "
+            f"{recipe.image_size} pixels, in transformers' format."
+        )
     return network
+
+
+def _labels(recipe: Recipe) -> dict:
+    id2label = dict(enumerate(recipe.labels))
+    return {"num_labels": len(id2label), "id2label": id2label, "label2id": {label: index for index, label in id2label.items()}}
 
 
 def _preprocessing(recipe: Recipe) -> dict:
@@ -62,15 +116,56 @@ def _preprocessing(recipe: Recipe) -> dict:
         "crop_mode": "squash",
         "mean": list(MEAN),
         "std": list(STD),
-        "num_classes": len(LABELS),
+        "num_classes": len(recipe.labels),
     }
 
 
+def blocks(network: nn.Module) -> list[nn.Module]:
+    """A ViT's transformer blocks; none for another network."""
+    if not isinstance(network, ViTForImageClassification):
+        return []
+    return list(next(module for module in network.vit.modules() if isinstance(module, nn.ModuleList)))
+
+
+def head(network: nn.Module) -> nn.Module:
+    """The layer that is new for every task."""
+    return network.classifier if blocks(network) else network.timm_model.get_classifier()
+
+
+def layers(network: nn.Module) -> list[list[nn.Parameter]]:
+    """The parameters from the first layer to the head: the blocks of a ViT, the top-level parts of a network of timm's."""
+    if found := blocks(network):
+        vit = network.vit
+        parts = [vit.embeddings, *found, vit.layernorm, network.classifier]
+    else:
+        parts = network.timm_model.children()
+    return [parameters for part in parts if (parameters := list(part.parameters()))]
+
+
+def _add_stochastic_depth(network: nn.Module, most: float) -> None:
+    """Drop a block's contribution for some pictures of a batch, later blocks more often (Huang et al. 2016)."""
+    found = blocks(network)
+    for depth, block in enumerate(found):
+
+        def drop(module: nn.Module, inputs: tuple, output: Tensor, p: float = most * depth / (len(found) - 1)) -> Tensor:
+            return inputs[0] + stochastic_depth(output - inputs[0], p, "row", module.training)
+
+        block.register_forward_hook(drop)
+
+
 def export(network: nn.Module, recipe: Recipe, folder: Path) -> None:
-    """Write the model folder: weights as float16 safetensors, in timm's layout, which transformers loads as well."""
-    net = copy.deepcopy(network.timm_model).cpu().half().to(memory_format=torch.contiguous_format)
-    net.pretrained_cfg = _preprocessing(recipe)
-    timm.models.save_for_hf(net, folder, model_config={"label_names": list(LABELS)}, safe_serialization=True)
+    """Write the model folder: float16 safetensors, configuration and preprocessing.
+
+    A network of timm's is written in timm's layout, which transformers loads as well.
+    """
+    if recipe.architecture in VITS:
+        copy.deepcopy(network).cpu().half().save_pretrained(folder)
+        size = {"height": recipe.image_size, "width": recipe.image_size}
+        ViTImageProcessor(size=size, image_mean=list(MEAN), image_std=list(STD)).save_pretrained(folder)
+    else:
+        net = copy.deepcopy(network.timm_model).cpu().half().to(memory_format=torch.contiguous_format)
+        net.pretrained_cfg = _preprocessing(recipe)
+        timm.models.save_for_hf(net, folder, model_config={"label_names": list(recipe.labels)}, safe_serialization=True)
     config_file = folder / "config.json"
     config = json.loads(config_file.read_text())
     config.get("model_args", {}).pop("num_classes", None)  # timm passes it twice otherwise, and fails

@@ -8,7 +8,10 @@ from ast import literal_eval
 from dataclasses import dataclass
 from typing import Literal, get_args, get_origin, get_type_hints
 
+from cells.classes import LABELS, SUBTYPE_LABELS
 from train import recipes
+
+WORDS = ("name", "about", "expected")  # they decide nothing
 
 
 class RecipeError(Exception):
@@ -21,20 +24,29 @@ class Recipe:
 
     name: str
     about: str
-    architecture: str  # a timm name
+    expected: str  # what it scored on test, or what its source says that it scored
+    architecture: str  # vit_tiny, vit_small, vit_base, vit_large (transformers'), or a name of timm's
+    patch_size: int = 16  # pixels; of a ViT
     pretrained: str | None = None  # a Hub id or folder to start from; None: from nothing
+    gpu: bool = False  # whether to refuse a machine without one, on which it would take days
+    num_classes: Literal[8, 13] = 8  # cell types, or their subtypes
     image_size: int = 224  # pixels; validation, test and the model folder use it
     growth: tuple[tuple[float, float], ...] = ()  # (until this share of the epochs, train at this share of image_size)
     epochs: int
     head_epochs: int = 0  # of these, the first ones train the new head alone (gradual unfreezing)
-    batch_size: int = 64
+    batch_size: int = 64  # of all processes together
+    accumulate: int = 1  # parts in which a batch is computed one after another, to fit into memory (gradient accumulation)
     optimizer: Literal["sgd", "adamw"] = "adamw"
     lr: float  # the peak of the one-cycle schedule, for the head
     lr_first: float | None = None  # the same for the first layers; between them it grows geometrically. None: lr
     lr_head_alone: float = 3e-3  # the peak while the head is trained alone
     weight_decay: float = 0.0
+    clip_norm: float = 0.0  # the largest norm of the gradient; 0: any
     warmup: float = 0.25  # the share of a cycle in which the rate rises
     label_smoothing: float = 0.0
+    mixup: float = 0.0  # alpha of the Beta distribution of MixUp's weights (Zhang et al. 2018); 0: none
+    drop_path: float = 0.0  # stochastic depth of a ViT: the share of pictures for which the last block is left out
+    teacher: str | None = None  # a model folder whose answers are learnt along with the labels (distillation)
     lighting: float = 0.2  # see transforms.augment
     average_decay: float = 0.0  # of the moving average of the weights that is validated and kept; 0: none
     seed: int = 42
@@ -44,16 +56,30 @@ class Recipe:
             (self.epochs >= 1, "epochs is to be 1 or more"),
             (0 <= self.head_epochs < self.epochs, "head_epochs is to be from 0 to less than epochs"),
             (self.batch_size >= 2, "batch_size is to be 2 or more"),
+            (1 <= self.accumulate <= self.batch_size, "accumulate is to be from 1 to batch_size"),
             (self.image_size >= 32, "image_size is to be 32 or more"),
+            (self.patch_size >= 4 and self.image_size % self.patch_size == 0, "patch_size is to divide image_size"),
             (self.lr > 0 and self.lr_head_alone > 0 and (self.lr_first or 1) > 0, "learning rates are to be above 0"),
             (0 < self.warmup < 1, "warmup is to be between 0 and 1"),
             (0 <= self.label_smoothing < 1, "label_smoothing is to be from 0 to less than 1"),
             (0 <= self.average_decay < 1, "average_decay is to be from 0 to less than 1"),
             (0 <= self.lighting < 1, "lighting is to be from 0 to less than 1"),
-            (self.weight_decay >= 0, "weight_decay is to be 0 or more"),
+            (0 <= self.drop_path < 1, "drop_path is to be from 0 to less than 1"),
+            (min(self.weight_decay, self.clip_norm, self.mixup) >= 0, "weight_decay, clip_norm and mixup are to be 0 or more"),
         ):
             if not right:
                 raise RecipeError(f"{self.name}: {words}.")
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The names of the classes, in the order of the network's outputs."""
+        return LABELS if self.num_classes == len(LABELS) else SUBTYPE_LABELS
+
+    @property
+    def needs(self) -> str:
+        """What a machine must have, in words."""
+        wanted = ["a GPU"] * self.gpu + [f"the Hub, for {self.pretrained}"] * (self.pretrained is not None)
+        return " and ".join(wanted) or "nothing but the data"
 
     def size_at(self, epoch: int) -> int:
         """The side in pixels of the training pictures in an epoch: a multiple of 32, the networks' stride.
@@ -72,7 +98,7 @@ class Recipe:
     def differences(self, other: dict) -> dict[str, object]:
         """What decides a run and is not the same in another recipe's JSON: key -> our value. Words about it do not count."""
         ours = json.loads(self.to_json())
-        return {key: ours[key] for key in ours if key not in ("name", "about") and other.get(key) != ours[key]}
+        return {key: ours[key] for key in ours if key not in WORDS and other.get(key) != ours[key]}
 
     def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self), indent=2) + "\n"
@@ -92,7 +118,7 @@ def load(name: str) -> Recipe:
 
 def _parse(text: str) -> tuple[str, object]:
     key, equals, value = text.partition("=")
-    types = {key: kind for key, kind in get_type_hints(Recipe).items() if key not in ("name", "about")}
+    types = {key: kind for key, kind in get_type_hints(Recipe).items() if key not in WORDS}
     if not equals:
         raise RecipeError(f"{text!r} is not an override; write key=value, for example epochs=5.")
     if key not in types:
@@ -122,5 +148,6 @@ def _fits(value: object, kind: object) -> bool:
 
 def _spell(kind: object) -> str:
     if get_origin(kind) is Literal:
-        return "one of " + ", ".join(get_args(kind))
-    return {int: "a whole number", float: "a number", str: "a text"}.get(kind, str(kind).replace("NoneType", "None"))
+        return "one of " + ", ".join(map(str, get_args(kind)))
+    words = {int: "a whole number", float: "a number", str: "a text", bool: "True or False"}
+    return words.get(kind, str(kind).replace("NoneType", "None"))

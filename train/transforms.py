@@ -6,6 +6,7 @@ interpolated once. Evaluation does not come here: it uses the preprocessing that
 """
 
 import math
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -14,22 +15,44 @@ from torch import Tensor
 MIN_AREA = 0.75  # of the picture that a crop keeps (thesis)
 
 
-def augment(pixels: Tensor, generator: torch.Generator, lighting: float) -> Tensor:
-    """Return a randomly turned, flipped, cropped and relit copy of a batch.
+@dataclass(frozen=True)
+class Draws:
+    """What chance decided for each of n pictures."""
 
-    pixels: uint8 (n, 3, s, s). generator: a CPU generator, so that the draws are the same on every device.
-    lighting: the largest relative change of brightness, contrast and each colour channel. Result: float32 in 0..1,
-    same shape.
+    affine: Tensor  # (n, 2, 3): maps from output to input coordinates, both in -1..1
+    brightness: Tensor  # (n, 3, 1, 1): the factor of each colour channel
+    contrast: Tensor  # (n, 1, 1, 1)
+
+    def of(self, rows: Tensor) -> "Draws":
+        """Those of some of the pictures: what one process has of a batch that several share."""
+        return Draws(self.affine[rows], self.brightness[rows], self.contrast[rows])
+
+
+def draw(n: int, lighting: float, generator: torch.Generator) -> Draws:
+    """Decide for n pictures. generator: a CPU generator, so that the draws are the same on every device.
+
+    lighting: the largest relative change of brightness and of contrast; a colour channel's is a quarter of it.
     """
+
+    def factors(*shape: int) -> Tensor:
+        return 1 + lighting * (torch.rand(shape, generator=generator) * 2 - 1)
+
+    affine = _draw_affine(n, generator)
+    brightness = factors(n, 1, 1, 1) * (1 + (factors(n, 3, 1, 1) - 1) / 4)
+    return Draws(affine, brightness, factors(n, 1, 1, 1))
+
+
+def augment(pixels: Tensor, draws: Draws) -> Tensor:
+    """Turn, flip, crop and relight a batch: uint8 (n, 3, s, s) -> float32 in 0..1, same shape."""
     images = pixels.float().div_(255)
-    theta = _affine(len(pixels), generator).to(pixels.device)
-    grid = F.affine_grid(theta, list(images.shape), align_corners=False)
+    grid = F.affine_grid(draws.affine.to(pixels.device), list(images.shape), align_corners=False)
     images = F.grid_sample(images, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
-    return _relight(images, generator, lighting)
+    images = images * draws.brightness.to(pixels.device)
+    mean = images.mean((1, 2, 3), keepdim=True)
+    return ((images - mean) * draws.contrast.to(pixels.device) + mean).clamp_(0, 1)
 
 
-def _affine(n: int, generator: torch.Generator) -> Tensor:
-    """(n, 2, 3) maps from output to input coordinates, both in -1..1."""
+def _draw_affine(n: int, generator: torch.Generator) -> Tensor:
     angle = torch.rand(n, generator=generator) * 2 * math.pi
     side = torch.empty(n).uniform_(MIN_AREA, 1, generator=generator).sqrt()
     flip = torch.randint(0, 2, (n,), generator=generator) * 2 - 1
@@ -37,15 +60,3 @@ def _affine(n: int, generator: torch.Generator) -> Tensor:
     cos, sin = side * angle.cos(), side * angle.sin()
     rows = [torch.stack([cos * flip, -sin, shift[:, 0]], 1), torch.stack([sin * flip, cos, shift[:, 1]], 1)]
     return torch.stack(rows, 1)
-
-
-def _relight(images: Tensor, generator: torch.Generator, lighting: float) -> Tensor:
-    """Multiply each colour channel by its own factor, then stretch the contrast about the picture's mean."""
-
-    def factors(*shape: int) -> Tensor:
-        return (1 + lighting * (torch.rand(shape, generator=generator) * 2 - 1)).to(images.device)
-
-    n = len(images)
-    images = images * factors(n, 1, 1, 1) * (1 + (factors(n, 3, 1, 1) - 1) / 4)
-    mean = images.mean((1, 2, 3), keepdim=True)
-    return ((images - mean) * factors(n, 1, 1, 1) + mean).clamp_(0, 1)

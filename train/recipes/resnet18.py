@@ -1,15 +1,14 @@
 """ResNet18 from ImageNet weights: the thesis's own recipe ("Networks and training"), with gradual unfreezing.
 
-Expected: the thesis measured an accuracy of 0.99 and a balanced accuracy of 0.98 on its split. Not yet measured here.
-
-    python -m train resnet18
+python -m train resnet18
 """
 
 from train.recipe import Recipe
 
 RECIPE = Recipe(
     name="resnet18",
-    about="ResNet18 from ImageNet weights, as in the thesis; needs the Hub for the weights, and a GPU for speed",
+    about="ResNet18 from ImageNet weights, as in the thesis",
+    expected="accuracy 0.99, balanced 0.98 in the thesis, on its split; not measured here",
     architecture="resnet18",
     pretrained="timm/resnet18.a1_in1k",
     image_size=224,  # thesis

@@ -1,0 +1,230 @@
+"""One run: from a recipe and pictures to a run folder with its model folder, predictions, metrics and figures."""
+
+import contextlib
+import io
+import json
+import signal
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import datasets
+import numpy as np
+import pandas as pd
+import torch
+from accelerate import Accelerator
+from PIL import Image
+from torch import Tensor, nn
+
+from cells import trust
+from cells.classifier import Classifier
+from cells.trust import Trust
+from train import checkpoint, data, duplicates, loop, metrics, model, recipe, report
+from train.recipe import Recipe
+
+TRACKERS = ("tensorboard", "trackio")
+
+
+class RunError(Exception):
+    """A run folder or a machine that does not fit this call. Its text is one line for the user."""
+
+
+def train(
+    chosen: Recipe,
+    sources: Sequence[str],
+    split_file: Path | None,
+    run: Path,
+    should_stop: Callable[[int], bool] = lambda step: False,
+    tracker: str | None = None,
+) -> int:
+    """Carry a run from where it stands to its metrics; 0 when complete, 130 when stopped on the way.
+
+    should_stop(step) is asked after every step, as are Ctrl-C and SIGTERM. Every process of a launch calls this; the main
+    one writes. Raises RunError, DataError, RecipeError, CheckpointError.
+    """
+    _check_run(run, chosen)
+    if (run / "metrics.json").exists():
+        print(f"{run} is complete:")
+        report.show(run)
+        return 0
+    accelerator = _accelerator(chosen, run, tracker)
+    torch.manual_seed(chosen.seed)
+    network, teacher = model.build(chosen), model.build_teacher(chosen)
+    prepared = _prepare(chosen, sources, split_file, run, accelerator)
+    subsets = {part: prepared.subset(part, accelerator.device) for part in ("train", "validation")}
+    with _signals() as came:
+        complete = loop.fit(
+            *(chosen, network, subsets["train"], subsets["validation"], run, accelerator),
+            should_stop=lambda step: came() or should_stop(step),
+            teacher=teacher.to(accelerator.device) if teacher else None,
+        )
+    if complete and accelerator.is_main_process:
+        # Without Accelerate's autocast: the folder's users compute in float32.
+        _finish(chosen, accelerator.unwrap_model(network, keep_fp32_wrapper=False), subsets, prepared, run)
+        report.show(run)
+    accelerator.end_training()
+    if not complete:
+        accelerator.print(f"stopped and saved in {run}; the same line carries on.")
+    return 0 if complete else 130
+
+
+def _check_run(run: Path, chosen: Recipe) -> None:
+    """Refuse a folder in which another recipe was begun."""
+    file = run / "recipe.json"
+    if not file.exists():
+        return
+    theirs = json.loads(file.read_text())
+    different = chosen.differences(theirs)
+    if different:
+        values = ", ".join(f"{key}={theirs.get(key)} there, {value} here" for key, value in different.items())
+        raise RunError(f"{run} is a run of another recipe ({values}); give another --out, or remove it.")
+
+
+def _accelerator(chosen: Recipe, run: Path, tracker: str | None) -> Accelerator:
+    if chosen.gpu and not torch.cuda.is_available():
+        raise RunError(f"{chosen.name} is meant for a GPU and there is none; gpu=False trains it on the CPU all the same.")
+    gpu = torch.cuda.is_available()
+    try:
+        # cpu=True is what makes several processes on CPUs find each other.
+        accelerator = Accelerator(cpu=not gpu, mixed_precision="bf16" if gpu else "no", log_with=tracker, project_dir=run)
+        if tracker:
+            values = json.loads(chosen.to_json())
+            accelerator.init_trackers("blood-cells", {key: str(value) for key, value in values.items()})
+    except (ValueError, ImportError) as error:
+        raise RunError(f"--track {tracker}: {error}; install it with pip install {tracker}.") from error
+    if chosen.batch_size % accelerator.num_processes:
+        raise RunError(f"batch_size={chosen.batch_size} is not a multiple of the {accelerator.num_processes} processes.")
+    return accelerator
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The pictures of a run: encoded, decoded, and the part of each."""
+
+    dataset: datasets.Dataset
+    pixels: Tensor  # uint8 (n, 3, s, s)
+    parts: list[str]
+
+    def rows(self, part: str) -> list[int]:
+        return [index for index, one in enumerate(self.parts) if one == part]
+
+    def subset(self, part: str, device: torch.device) -> loop.Pixels:
+        rows = torch.tensor(self.rows(part))
+        return loop.Pixels(self.pixels[rows].to(device), torch.tensor(self.dataset["label"][:])[rows].to(device))
+
+
+def _prepare(chosen: Recipe, sources: Sequence[str], split_file: Path | None, run: Path, accelerator: Accelerator) -> Prepared:
+    """The run's pictures, and the run folder with its recipe and its split."""
+    dataset, parts = load_split(chosen, sources, split_file, accelerator.print)
+    accelerator.print(f"decoding {len(dataset)} pictures to {chosen.image_size} px", flush=True)
+    pixels = data.decode(dataset, chosen.image_size)
+    if parts is None:
+        accelerator.print("looking for pictures that show the same cells", flush=True)
+        parts = data.split(dataset, duplicates.groups(pixels), chosen.seed)
+    _check_parts(dataset, parts, chosen)
+    accelerator.print(", ".join(f"{parts.count(part)} {part}" for part in data.PARTS), flush=True)
+    file = run / "split.csv"
+    if file.exists() and data.read_split(file) != dict(zip(dataset["image_id"][:], parts, strict=True)):
+        raise RunError(f"{run} was begun with other pictures or another split ({file}); give another --out.")
+    accelerator.wait_for_everyone()  # no process writes what another one is about to check
+    if accelerator.is_main_process:
+        run.mkdir(parents=True, exist_ok=True)
+        (run / "recipe.json").write_text(chosen.to_json())
+        data.write_split(file, dataset["image_id"][:], parts)
+    return Prepared(dataset, pixels, parts)
+
+
+def load_split(
+    chosen: Recipe, sources: Sequence[str], split_file: Path | None, say: Callable[[str], None] = print
+) -> tuple[datasets.Dataset, list[str] | None]:
+    """(the pictures that have one of the recipe's labels, the part of each as a split file has it)."""
+    found = data.load(sources)
+    dataset = data.label(found, chosen.labels)
+    if chosen.num_classes != len(data.LABELS):
+        say(f"{len(found) - len(dataset)} pictures without a subtype left out.")
+    if not split_file:
+        return dataset, None
+    given = data.read_split(split_file)
+    rows = [index for index, one in enumerate(dataset["image_id"][:]) if one in given]
+    say(f"{split_file}: {len(rows)} of {len(given)} pictures found; {len(dataset) - len(rows)} others left out.")
+    dataset = dataset.select(rows)
+    return dataset, [given[one] for one in dataset["image_id"][:]]
+
+
+def _check_parts(dataset: datasets.Dataset, parts: list[str], chosen: Recipe) -> None:
+    counts = {part: parts.count(part) for part in data.PARTS}
+    if not all(counts.values()):
+        raise data.DataError(f"every part needs pictures; there are {counts}.")
+    if counts["train"] < chosen.batch_size:
+        raise data.DataError(f"{counts['train']} training pictures are fewer than batch_size={chosen.batch_size}.")
+    trained = {label for label, part in zip(dataset["label"][:], parts, strict=True) if part == "train"}
+    missing = [name for index, name in enumerate(chosen.labels) if index not in trained]
+    if missing:
+        raise data.DataError(f"no training picture of {', '.join(missing)}; each of the classes needs some.")
+
+
+@contextlib.contextmanager
+def _signals() -> Iterator[Callable[[], bool]]:
+    """Within it, a first Ctrl-C or SIGTERM waits for the step under way; yields whether one came. A second ends at once."""
+    came: list[int] = []
+    before = {}
+
+    def note(number: int, frame: object) -> None:
+        came.append(number)
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        before[number] = signal.signal(number, note)
+    try:
+        yield lambda: bool(came)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _finish(chosen: Recipe, network: nn.Module, subsets: dict[str, loop.Pixels], prepared: Prepared, run: Path) -> None:
+    """The kept weights -> model folder -> predictions through it, as its users would make them -> metrics, figures."""
+    folder = run / "model"
+    weights, kept = checkpoint.read(run / "checkpoints" / checkpoint.BEST)
+    network.load_state_dict(weights)
+    loop.recompute_batch_norm(network, subsets["train"])
+    temperature = loop.calibrate(network, subsets["validation"])
+    model.export(network, chosen, folder)
+    validation = _predict(Classifier.load(folder), prepared, "validation")
+    Trust.fit(metrics.probabilities_of(validation)).save(folder / trust.FILE)
+    validation.to_csv(run / "validation.csv", index=False, float_format="%.6g")
+    _predict(Classifier.load(folder), prepared, "test").to_csv(run / "predictions.csv", index=False, float_format="%.6g")
+    overrides = chosen.differences(json.loads(recipe.load(chosen.name).to_json()))
+    facts = {
+        "recipe": chosen.name,
+        "command": " ".join(["python -m train", chosen.name, *(f"{key}={value}" for key, value in overrides.items())]),
+        "pretrained": chosen.pretrained,
+        "seed": chosen.seed,
+        "image_size": chosen.image_size,
+        "parameters": sum(parameter.numel() for parameter in network.parameters()),
+        "pictures": {part: prepared.parts.count(part) for part in data.PARTS},
+        "picture_format": _format(prepared.dataset),
+        "kept_epoch": kept["epoch"],
+        "temperature": round(temperature, 4),
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} threads",
+        "torch": torch.__version__,
+        "date": time.strftime("%Y-%m-%d"),
+    }
+    report.write(run, facts, prepared.dataset)
+
+
+def _predict(classifier: Classifier, prepared: Prepared, part: str) -> pd.DataFrame:
+    rows = prepared.dataset.select(prepared.rows(part))
+    ids, sources = rows["image_id"][:], [data.source_of(one) for one in rows["image"][:]]
+    probabilities = np.stack([prediction.probabilities for prediction in classifier.predict(sources, ids)])
+    truths = [classifier.labels[label] for label in rows["label"][:]]
+    return metrics.table(ids, truths, rows["cell_subtype"][:], probabilities, classifier.labels)
+
+
+def _format(dataset: datasets.Dataset) -> str:
+    """As what the pictures are stored, for a reader who has them in another format: WEBP, JPEG."""
+    source = data.source_of(dataset[0]["image"])
+    with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
+        return image.format
