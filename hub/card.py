@@ -57,7 +57,8 @@ def fill(name: str, config: dict, metrics: dict, trust: dict, size: int) -> str:
         train_pictures=f"{pictures['train']:,}",
         validation_pictures=f"{pictures['validation']:,}",
         **{key: metrics[key] for key in ("recipe", "command", "picture_format", "seed", "temperature")},
-        **{key: metrics[key] for key in ("seconds", "device", "torch", "date")},
+        seconds=f"{metrics['time']['seconds']:,}",
+        **{key: metrics[key] for key in ("device", "torch", "date")},
     )
 
 

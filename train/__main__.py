@@ -4,11 +4,11 @@ import argparse
 import sys
 from pathlib import Path
 
-from train import data, recipe, report
+from train import compare, data, rates, recipe, report, speed
 from train.checkpoint import CheckpointError
 from train.data import DataError
 from train.recipe import RecipeError
-from train.run import TRACKERS, RunError, train
+from train.run import TRACKERS, RunError, prepare, start, train
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -50,6 +50,26 @@ def _train(arguments: list[str]) -> int:
     return train(chosen, options.data, options.split, run, tracker=options.track)
 
 
+def _rates(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(
+        "python -m train rates",
+        description="Learning-rate range test: the training loss while the rate grows, as curve and figure.",
+    )
+    _add_recipe(parser)
+    parser.add_argument("--steps", type=_several, default=100, metavar="N", help="training steps (default 100)")
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help="for rates.csv and rates.png (default runs/RECIPE_rates)")
+    options = parser.parse_intermixed_args(arguments)
+    chosen = recipe.load(options.recipe).override(options.overrides)
+    folder = options.out or Path("runs") / f"{chosen.name}_rates"
+    accelerator = start(chosen, folder)
+    training = prepare(chosen, options.data, options.split).subset("train", accelerator.device)
+    curve = rates.measure(chosen, training, accelerator, options.steps)
+    rates.write(curve, chosen, folder)
+    lowest = curve["rate"][curve["smoothed"].idxmin()]
+    print(f"the loss falls fastest at {rates.steepest(curve):.1e} and is lowest at {lowest:.1e}; see {folder}/rates.png")
+    return 0
+
+
 def _report(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(
         "python -m train report", description="Derive metrics.json and figures of finished runs again, from their predictions."
@@ -57,14 +77,57 @@ def _report(arguments: list[str]) -> int:
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN")
     _add_data(parser)
     options = parser.parse_args(arguments)
-    for run in options.runs:
-        if not (run / "metrics.json").is_file():
-            raise RunError(f"{run} is no finished run: it has no metrics.json.")
+    _check_finished(options.runs)
     dataset = data.load(options.data)
     for run in options.runs:
         report.rewrite(run, dataset)
         report.show(run)
     return 0
+
+
+def _compare(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(
+        "python -m train compare", description="Collect finished runs in a folder and write its README.md, which compares them."
+    )
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="a run folder, or one that was collected before")
+    parser.add_argument("--out", type=Path, default=Path("results"), metavar="FOLDER", help="default results")
+    options = parser.parse_args(arguments)
+    _check_finished(options.runs)
+    options.out.mkdir(parents=True, exist_ok=True)
+    compare.write(options.runs, options.out)
+    print(options.out / "README.md")
+    return 0
+
+
+def _speed(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(
+        "python -m train speed", description="Measure how fast networks train on this machine, one after another."
+    )
+    parser.add_argument(
+        "recipes", nargs="*", default=speed.DEFAULT, metavar="RECIPE", help=f"default {' '.join(speed.DEFAULT)}"
+    )
+    parser.add_argument("--size", type=_several, default=224, metavar="PIXELS", help="of the pictures (default 224)")
+    parser.add_argument("--batch", type=_several, default=64, metavar="N", help="pictures a step (default 64)")
+    parser.add_argument("--steps", type=_several, default=20, metavar="N", help="steps to measure (default 20)")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write the table as CSV")
+    options = parser.parse_args(arguments)
+    table = speed.measure(options.recipes, options.size, options.batch, options.steps)
+    print(table[["recipe", "images_per_second", "slowest", "fastest", "data_share", "peak_memory_mb"]].to_string(index=False))
+    if options.out:
+        table.to_csv(options.out, index=False, float_format="%.5g")
+    return 0
+
+
+def _several(text: str) -> int:
+    if not text.isdecimal() or int(text) < 2:
+        raise argparse.ArgumentTypeError(f"{text!r} is to be a whole number from 2")
+    return int(text)
+
+
+def _check_finished(runs: list[Path]) -> None:
+    for run in runs:
+        if not (run / "metrics.json").is_file():
+            raise RunError(f"{run} is no finished run: it has no metrics.json.")
 
 
 def _add_recipe(parser: argparse.ArgumentParser, needed: bool = True) -> None:
@@ -84,7 +147,7 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
     )
 
 
-COMMANDS = {"report": _report}
+COMMANDS = {"rates": _rates, "report": _report, "compare": _compare, "speed": _speed}
 
 if __name__ == "__main__":
     sys.exit(main())

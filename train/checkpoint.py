@@ -47,7 +47,7 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict]:
         if str(_checksum(tensors)) != header["crc32"]:
             raise CheckpointError(f"{path} is broken: its content does not match its checksum.")
         return tensors, json.loads(header["facts"])
-    except (OSError, SafetensorError, KeyError, TypeError) as error:
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path} is broken: {error}.") from error
 
 
@@ -91,3 +91,7 @@ def unpack(tensors: dict[str, Tensor], modules: dict[str, nn.Module], optimizer:
             _, index, name = key.split(".")
             state.setdefault(int(index), {})[name] = value
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    for parameter, values in optimizer.state.items():
+        for name, value in values.items():
+            if value.shape == parameter.shape:  # fused AdamW takes the two to lie in memory alike, and does not check
+                values[name] = torch.empty_like(parameter).copy_(value)

@@ -96,7 +96,9 @@ def training(history: pd.DataFrame, predictions: pd.DataFrame) -> plt.Figure:
     losses.plot(history["epoch"], history["validation_loss"], ".-", label="validation")
     test_loss = predictions["loss"].mean()
     losses.axhline(test_loss, color=RED, linewidth=1, linestyle=":")
-    losses.plot(kept_epoch(history), test_loss, "D", color=RED, linestyle=":", label="test, kept model (scored once)")
+    losses.plot(
+        kept_epoch(history), test_loss, "D", color=RED, linestyle=":", label="test, kept model, calibrated (scored once)"
+    )
     losses.set(xlabel="epoch", ylabel="cross-entropy", yscale="log")
     losses.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     losses.yaxis.set_major_formatter("{x:g}")

@@ -23,7 +23,7 @@ from cells.trust import Trust
 from train import checkpoint, data, duplicates, loop, metrics, model, recipe, report
 from train.recipe import Recipe
 
-TRACKERS = ("tensorboard", "trackio")
+TRACKERS = ("tensorboard",)
 
 
 class RunError(Exception):
@@ -48,10 +48,11 @@ def train(
         print(f"{run} is complete:")
         report.show(run)
         return 0
-    accelerator = _accelerator(chosen, run, tracker)
+    accelerator = start(chosen, run, tracker)
     torch.manual_seed(chosen.seed)
     network, teacher = model.build(chosen), model.build_teacher(chosen)
-    prepared = _prepare(chosen, sources, split_file, run, accelerator)
+    prepared = prepare(chosen, sources, split_file, accelerator.print)
+    _begin(chosen, prepared, run, accelerator)
     subsets = {part: prepared.subset(part, accelerator.device) for part in ("train", "validation")}
     with _signals() as came:
         complete = loop.fit(
@@ -81,7 +82,8 @@ def _check_run(run: Path, chosen: Recipe) -> None:
         raise RunError(f"{run} is a run of another recipe ({values}); give another --out, or remove it.")
 
 
-def _accelerator(chosen: Recipe, run: Path, tracker: str | None) -> Accelerator:
+def start(chosen: Recipe, run: Path, tracker: str | None = None) -> Accelerator:
+    """Accelerate, as the machine and the recipe ask for it. Raises RunError."""
     if chosen.gpu and not torch.cuda.is_available():
         raise RunError(f"{chosen.name} is meant for a GPU and there is none; gpu=False trains it on the CPU all the same.")
     gpu = torch.cuda.is_available()
@@ -114,29 +116,33 @@ class Prepared:
         return loop.Pixels(self.pixels[rows].to(device), torch.tensor(self.dataset["label"][:])[rows].to(device))
 
 
-def _prepare(chosen: Recipe, sources: Sequence[str], split_file: Path | None, run: Path, accelerator: Accelerator) -> Prepared:
-    """The run's pictures, and the run folder with its recipe and its split."""
-    dataset, parts = load_split(chosen, sources, split_file, accelerator.print)
-    accelerator.print(f"decoding {len(dataset)} pictures to {chosen.image_size} px", flush=True)
+def prepare(chosen: Recipe, sources: Sequence[str], split_file: Path | None, say: Callable[[str], None] = print) -> Prepared:
+    """Read, decode and split the pictures of a recipe. Raises DataError."""
+    dataset, parts = _load_split(chosen, sources, split_file, say)
+    say(f"decoding {len(dataset)} pictures to {chosen.image_size} px")
     pixels = data.decode(dataset, chosen.image_size)
     if parts is None:
-        accelerator.print("looking for pictures that show the same cells", flush=True)
+        say("looking for pictures that show the same cells")
         parts = data.split(dataset, duplicates.groups(pixels), chosen.seed)
     _check_parts(dataset, parts, chosen)
-    accelerator.print(", ".join(f"{parts.count(part)} {part}" for part in data.PARTS), flush=True)
-    file = run / "split.csv"
-    if file.exists() and data.read_split(file) != dict(zip(dataset["image_id"][:], parts, strict=True)):
+    say(", ".join(f"{parts.count(part)} {part}" for part in data.PARTS))
+    return Prepared(dataset, pixels, parts)
+
+
+def _begin(chosen: Recipe, prepared: Prepared, run: Path, accelerator: Accelerator) -> None:
+    """The run folder with its recipe and its split, or a refusal where another split is."""
+    ids, file = prepared.dataset["image_id"][:], run / "split.csv"
+    if file.exists() and data.read_split(file) != dict(zip(ids, prepared.parts, strict=True)):
         raise RunError(f"{run} was begun with other pictures or another split ({file}); give another --out.")
     accelerator.wait_for_everyone()  # no process writes what another one is about to check
     if accelerator.is_main_process:
         run.mkdir(parents=True, exist_ok=True)
         (run / "recipe.json").write_text(chosen.to_json())
-        data.write_split(file, dataset["image_id"][:], parts)
-    return Prepared(dataset, pixels, parts)
+        data.write_split(file, ids, prepared.parts)
 
 
-def load_split(
-    chosen: Recipe, sources: Sequence[str], split_file: Path | None, say: Callable[[str], None] = print
+def _load_split(
+    chosen: Recipe, sources: Sequence[str], split_file: Path | None, say: Callable[[str], None]
 ) -> tuple[datasets.Dataset, list[str] | None]:
     """(the pictures that have one of the recipe's labels, the part of each as a split file has it)."""
     found = data.load(sources)
@@ -199,6 +205,7 @@ def _finish(chosen: Recipe, network: nn.Module, subsets: dict[str, loop.Pixels],
     overrides = chosen.differences(json.loads(recipe.load(chosen.name).to_json()))
     facts = {
         "recipe": chosen.name,
+        "architecture": chosen.architecture,
         "command": " ".join(["python -m train", chosen.name, *(f"{key}={value}" for key, value in overrides.items())]),
         "pretrained": chosen.pretrained,
         "seed": chosen.seed,

@@ -1,0 +1,95 @@
+"""The study's commands beside training: the comparison of runs, the learning-rate range test, the speed of networks."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from PIL import Image
+
+from train import compare, figures, rates
+from train.__main__ import main
+
+ROOT = Path(__file__).resolve().parent.parent
+RUNS = sorted(path.parent.name for path in (ROOT / "results").glob("*/metrics.json"))
+
+
+def test_the_results_page_is_what_the_command_writes(tmp_path):
+    out = tmp_path / "results"
+    shutil.copytree(ROOT / "results", out)
+    (out / "README.md").unlink()
+    page = (ROOT / "results" / "README.md").read_text()
+    order = sorted(RUNS, key=lambda name: page.index(f"\n## {name}\n"))
+    assert main(["compare", *(str(out / name) for name in order), "--out", str(out)]) == 0
+    assert (out / "README.md").read_text() == page
+
+
+def test_the_theses_rows_stand_before_ours_of_the_same_network():
+    summaries = {name: json.loads((ROOT / "results" / name / "metrics.json").read_text()) for name in RUNS}
+    rows = compare._table(summaries)
+    names = [row.split("|")[1].strip() for row in rows]
+    assert names.index("ResNet18, thesis") + 1 == names.index("[resnet18_scratch](#resnet18_scratch)")
+    assert "| ViT-Large, thesis | 0.95 | 0.96 | 0.95 | 0.03 | | | 224 px |" in rows
+    assert len(rows) == 4 + len(RUNS)
+
+
+@pytest.fixture
+def run(tmp_path) -> Path:
+    """A run folder, as `train` leaves it, made from a collected one."""
+    folder = tmp_path / "runs" / "mine"
+    shutil.copytree(ROOT / "results" / RUNS[0], folder)
+    (folder / "figures").mkdir()
+    for name in ("confusion", *figures.PICTURED):
+        Image.new("RGB", (8, 8)).save(folder / "figures" / f"{name}.png")
+    (folder / "split.csv").write_text("image_id,split\nBA_1,train\n")
+    return folder
+
+
+def test_no_picture_of_the_dataset_is_collected(run, tmp_path):
+    out = tmp_path / "out"
+    assert main(["compare", str(run), "--out", str(out)]) == 0
+    assert {path.name for path in (out / "mine").iterdir()} == {*compare.KEPT, "confusion.png", "split.csv"}
+    page = (out / "README.md").read_text()
+    assert "--split results/mine/split.csv" in page
+    assert "speed" not in page.split("## mine")[0].split("## Time")[1]  # nothing was measured
+    assert Image.open(out / "accuracy_and_time.png").size[0] > 300
+
+
+def test_measured_speeds_and_notes_are_on_the_page(run, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    command = ["speed", "vit_tiny_scratch", "--size", "32", "--batch", "4", "--steps", "2"]
+    assert main([*command, "--out", str(out / "speed.csv")]) == 0
+    (out / "speed.md").write_text("What it means.")
+    assert main(["compare", str(run), "--out", str(out)]) == 0
+    measured = pd.read_csv(out / "speed.csv").iloc[0]
+    assert measured["slowest"] <= measured["images_per_second"] <= measured["fastest"]
+    assert 0 < measured["data_share"] < 1
+    assert measured["peak_memory_mb"] > 100
+    page = (out / "README.md").read_text()
+    assert f"| vit_tiny, patches of 16 | 5.5 million | {measured['images_per_second']:.2f} |" in page
+    assert "What it means." in page
+    assert f"python -m train {' '.join(command)}" in page
+
+
+def test_an_unfinished_run_is_refused(tmp_path, capsys):
+    assert main(["compare", str(tmp_path)]) == 2
+    assert "is no finished run" in capsys.readouterr().err
+
+
+def test_range_test_leaves_its_curve(parquet, tmp_path, capsys):
+    values = ["image_size=32", "growth=()", "batch_size=16"]
+    command = ["rates", "resnet18_scratch", *values, "--data", parquet, "--steps", "12", "--out", str(tmp_path)]
+    assert main(command) == 0
+    curve = pd.read_csv(tmp_path / "rates.csv")
+    assert curve["rate"].is_monotonic_increasing
+    assert curve["rate"].iloc[0] == pytest.approx(rates.LOWEST)
+    assert Image.open(tmp_path / "rates.png").size[0] > 300
+    assert "falls fastest at" in capsys.readouterr().out
+
+
+def test_steepest_lies_where_the_loss_falls_fastest():
+    rate = [1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1]
+    curve = pd.DataFrame({"rate": rate, "smoothed": [2.0, 1.9, 1.2, 0.8, 3, 1]})
+    assert rates.steepest(curve) == 1e-3

@@ -1,0 +1,175 @@
+"""Finished runs -> results/: the study's page, with the thesis's table beside ours. A run that was not made is not in it."""
+
+import json
+import shutil
+from pathlib import Path
+from string import Template
+
+import pandas as pd
+from matplotlib import pyplot as plt
+
+from cells.classes import NAMES, TYPE_OF_SUBTYPE
+from train import figures
+
+TEMPLATE, SECTION = Path(__file__).with_name("compare.md"), Path(__file__).with_name("compare_run.md")
+KEPT = ("metrics.json", "predictions.csv", "history.csv", "recipe.json")
+SHOWN_ERRORS = 10
+
+# architecture of ours: (the thesis's name, balanced accuracy, accuracy, Cohen's kappa, error rate), with its digits.
+THESIS = {
+    "resnet18": ("ResNet18", "0.98", "0.99", "0.98", "0.012"),
+    "resnet34": ("ResNet34", "0.99", "0.99", "0.98", "0.010"),
+    "vit_base": ("ViT-Base", "0.94", "0.95", "0.94", "0.05"),
+    "vit_large": ("ViT-Large", "0.95", "0.96", "0.95", "0.03"),
+}
+WORDS = {
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced accuracy",
+    "kappa": "Cohen's kappa",
+    "error_rate": "error rate",
+    "macro_f1": "macro-F1",
+    "ece": "expected calibration error",
+    "nll": "negative log likelihood",
+}
+
+
+def write(runs: list[Path], out: Path) -> None:
+    """Collect what may be published of each run (no picture of the dataset) in out/RUN, then write out/README.md."""
+    folders = [collect(run, out) for run in runs]
+    summaries = {folder.name: json.loads((folder / "metrics.json").read_text()) for folder in folders}
+    speed = pd.read_csv(out / "speed.csv") if (out / "speed.csv").exists() else None
+    figure = accuracy_and_time(summaries)
+    figure.savefig(out / "accuracy_and_time.png", dpi=120)
+    plt.close(figure)
+    text = Template(TEMPLATE.read_text()).substitute(
+        notes=_notes(out),
+        table="\n".join(_table(summaries)),
+        times="\n".join(_time(name, summary) for name, summary in summaries.items()),
+        speed="" if speed is None else _speed(speed, out),
+        sections="\n".join(_section(folder, summaries[folder.name]) for folder in folders),
+    )
+    (out / "README.md").write_text(text)
+
+
+def collect(run: Path, out: Path) -> Path:
+    """Copy a finished run's files into out/RUN, unless that is where it lies; return that folder."""
+    folder = out / run.resolve().name
+    if run.resolve() == folder.resolve():
+        return folder
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in KEPT:
+        shutil.copyfile(run / name, folder / name)
+    for figure in (run / "figures").glob("*.png"):
+        if figure.stem not in figures.PICTURED:
+            shutil.copyfile(figure, folder / figure.name)
+    common = out / "split.csv"
+    if not common.exists() or common.read_bytes() != (run / "split.csv").read_bytes():
+        shutil.copyfile(run / "split.csv", folder / "split.csv")
+    return folder
+
+
+def accuracy_and_time(summaries: dict[str, dict]) -> plt.Figure:
+    """Test accuracy with its interval against seconds of training, a point per run."""
+    figure, axes = plt.subplots(figsize=(6.4, 4), layout="constrained")
+    for name, summary in summaries.items():
+        test, minutes = summary["test"], summary["time"]["seconds"] / 60
+        limits = [[test["accuracy"] - test["accuracy_low"]], [test["accuracy_high"] - test["accuracy"]]]
+        axes.errorbar(minutes, test["accuracy"], limits, fmt="o", capsize=3, label=f"{name}, {summary['device']}")
+    axes.set(xlabel="minutes of training", ylabel="test accuracy")
+    axes.margins(x=0.2)
+    axes.set_xlim(left=0)
+    axes.legend(loc="lower left")
+    axes.grid(alpha=0.3)
+    return figure
+
+
+def interval(test: dict, key: str) -> str:
+    """A measure with the limits of its interval."""
+    return f"{test[key]:.4f} ({test[f'{key}_low']:.4f} to {test[f'{key}_high']:.4f})"
+
+
+def _table(summaries: dict[str, dict]) -> list[str]:
+    """The thesis's rows, and after each our runs of the same architecture; then the rest of ours."""
+    rows, left = [], dict(summaries)
+    for architecture, (network, *values) in THESIS.items():
+        rows.append(f"| {network}, thesis | {' | '.join(values)} | | | 224 px |")
+        for name in [name for name, summary in left.items() if summary["architecture"] == architecture]:
+            rows.append(_row(name, left.pop(name)))
+    return rows + [_row(name, summary) for name, summary in left.items()]
+
+
+def _row(name: str, summary: dict) -> str:
+    keys = ("balanced_accuracy", "accuracy", "kappa", "error_rate", "macro_f1")
+    values = [interval(summary["test"], key) for key in keys]
+    size = f"{summary['parameters'] / 1e6:.1f} million"
+    return f"| [{name}](#{name}) | {' | '.join(values)} | {size} | {summary['image_size']} px |"
+
+
+def _time(name: str, summary: dict) -> str:
+    took = summary["time"]
+    unknown = "not recorded"
+    memory = unknown if took["peak_memory_mb"] is None else f"{took['peak_memory_mb']:,} MB"
+    share = unknown if took["data_share"] is None else f"{took['data_share']:.1%}"
+    return (
+        f"| {name} | {took['epochs']} | {took['seconds']:,} | {took['seconds_per_epoch']} | {took['images_per_second']} | "
+        f"{took['images_per_second_at_full_size']} | {memory} | {share} | {summary['device']} |"
+    )
+
+
+def _speed(speed: pd.DataFrame, out: Path) -> str:
+    rows = [
+        f"| {row.architecture}{_patch(row)} | {row.parameters / 1e6:.1f} million | {row.images_per_second:.2f} | "
+        f"{row.slowest:.2f} to {row.fastest:.2f} | {row.peak_memory_mb:,.0f} MB | {row.data_share:.1%} |"
+        for row in speed.itertuples()
+    ]
+    first = speed.iloc[0]
+    notes = (out / "speed.md").read_text() if (out / "speed.md").exists() else ""
+    return Template((TEMPLATE.with_name("compare_speed.md")).read_text()).substitute(
+        rows="\n".join(rows),
+        notes=notes,
+        **{key: first[key] for key in ("image_size", "batch_size", "device", "torch", "steps")},
+        recipes=" ".join(speed["recipe"]),
+    )
+
+
+def _patch(row) -> str:
+    return f", patches of {row.patch_size:.0f}" if row.patch_size else ""
+
+
+def _section(folder: Path, summary: dict) -> str:
+    test, validation = summary["test"], summary["validation"]
+    split = f"{folder.name}/split.csv" if (folder / "split.csv").exists() else "split.csv"
+    pictured = "\n\n".join(
+        f"![{figure.stem.replace('_', ' ')}]({folder.name}/{figure.name})" for figure in sorted(folder.glob("*.png"))
+    )
+    return Template(SECTION.read_text()).substitute(
+        name=folder.name,
+        command=summary["command"],
+        split=split,
+        pictures=", ".join(f"{count:,} {part}" for part, count in summary["pictures"].items()),
+        kept=f"epoch {summary['kept_epoch']} of {summary['time']['epochs']}",
+        seed=summary["seed"],
+        image_size=summary["image_size"],
+        start=f"the weights `{summary['pretrained']}`" if summary["pretrained"] else "nothing",
+        measures="\n".join(f"| {WORDS[key]} | {interval(test, key)} | {interval(validation, key)} |" for key in WORDS),
+        wrong=round(test["error_rate"] * test["pictures"]),
+        errors="\n".join(
+            f"| {NAMES[row['subtype']]} | {NAMES[row['prediction']]} | {row['count']} |"
+            for row in test["errors_by_subtype"][:SHOWN_ERRORS]
+        ),
+        recall="\n".join(
+            f"| {NAMES[subtype]} | {recall:.4f} |"
+            for subtype, recall in sorted(test["recall_by_subtype"].items(), key=lambda item: item[1])
+            if subtype in TYPE_OF_SUBTYPE
+        ),
+        review_share=f"{summary['review']['share']:.1%}",
+        review_caught=f"{summary['review']['caught']:.0%}",
+        notes=_notes(folder),
+        figures=pictured,
+    )
+
+
+def _notes(folder: Path) -> str:
+    """What a person wrote about it: notes.md."""
+    file = folder / "notes.md"
+    return file.read_text().strip() if file.exists() else ""

@@ -1,0 +1,70 @@
+"""The learning-rate range test (Smith 2017), by which the thesis chose its rates: python -m train rates RECIPE.
+
+The rate grows from step to step until the loss explodes. A good peak lies where the loss falls fastest, well below the rate
+at which it is lowest.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from accelerate import Accelerator
+from matplotlib import pyplot as plt
+from tqdm import tqdm
+
+from train import loop, model
+from train.recipe import Recipe
+
+LOWEST, HIGHEST = 1e-6, 1.0
+SMOOTHING = 0.9  # of the loss from step to step
+EXPLODED = 3  # times the lowest smoothed loss: nothing more is to be learnt
+
+
+def measure(chosen: Recipe, training: loop.Pixels, accelerator: Accelerator, steps: int) -> pd.DataFrame:
+    """Train for so many steps at growing rates; columns: rate (of the head), loss, smoothed."""
+    network = model.build(chosen).to(accelerator.device, memory_format=torch.channels_last)
+    optimizer = accelerator.prepare_optimizer(loop.build_optimizer(network, chosen))
+    network = accelerator.prepare_model(network)
+    order = torch.cat([loop.order_of(len(training.labels), chosen, epoch) for epoch in range(_epochs(training, chosen, steps))])
+    rows, average = [], 0.0
+    for step in tqdm(range(steps), "rates", leave=False):
+        rate = LOWEST * (HIGHEST / LOWEST) ** (step / (steps - 1))
+        for group in optimizer.param_groups:
+            group["lr"] = rate * group["peak"] / chosen.lr
+        batch = loop.fetch(training, order[step], step, chosen, accelerator)
+        loss = loop.train_step(network, None, optimizer, *batch, chosen, accelerator).item()
+        average = SMOOTHING * average + (1 - SMOOTHING) * loss
+        rows.append((rate, loss, average / (1 - SMOOTHING ** (step + 1))))
+        if not np.isfinite(loss) or rows[-1][2] > EXPLODED * min(row[2] for row in rows):
+            break
+    return pd.DataFrame(rows, columns=["rate", "loss", "smoothed"])
+
+
+def _epochs(training: loop.Pixels, chosen: Recipe, steps: int) -> int:
+    return -(-steps // (len(training.labels) // chosen.batch_size))
+
+
+def steepest(curve: pd.DataFrame) -> float:
+    """The rate, below that of the lowest loss, at which the smoothed loss falls fastest by the logarithm of the rate."""
+    falling = curve[: max(int(curve["smoothed"].argmin()) + 1, 2)]
+    slopes = np.gradient(falling["smoothed"], np.log(falling["rate"]))
+    return float(falling["rate"][int(slopes.argmin())])
+
+
+def write(curve: pd.DataFrame, chosen: Recipe, folder: Path) -> None:
+    """rates.csv and rates.png."""
+    folder.mkdir(parents=True, exist_ok=True)
+    curve.to_csv(folder / "rates.csv", index=False, float_format="%.5g")
+    figure, axes = plt.subplots(figsize=(6.4, 4), layout="constrained")
+    axes.plot(curve["rate"], curve["loss"], color="lightgrey", label="each step")
+    axes.plot(curve["rate"], curve["smoothed"], label="smoothed")
+    axes.axvline(steepest(curve), color="C1", linestyle="--", label=f"steepest, {steepest(curve):.1e}")
+    axes.axvline(chosen.lr, color="C2", linestyle=":", label=f"the recipe's peak, {chosen.lr:.1e}")
+    lowest = curve["smoothed"].min()
+    axes.set(xscale="log", xlabel="learning rate", ylabel="training loss", title=chosen.name)
+    axes.set_ylim(lowest * 0.8, curve["smoothed"].iloc[0] * 1.5)
+    axes.legend()
+    axes.grid(alpha=0.3)
+    figure.savefig(folder / "rates.png", dpi=120)
+    plt.close(figure)
