@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from string import Template
 
-from cells.classes import ENGLISH, LABELS, SUBTYPES
+from cells.classes import LABELS, NAMES
 
 TEMPLATE = Path(__file__).with_name("card.md")
 MEASURES = {
@@ -17,6 +17,11 @@ MEASURES = {
     "nll": "negative log likelihood",
 }
 SHOWN_ERRORS = 8
+TIMM = """
+import timm
+
+model = timm.create_model("local-dir:FOLDER", pretrained=True)  # "hf-hub:USER/NAME" from the Hub
+"""
 
 
 def write(folder: Path) -> None:
@@ -29,24 +34,30 @@ def write(folder: Path) -> None:
 def fill(name: str, config: dict, metrics: dict, trust: dict, size: int) -> str:
     """The card's text. `size` is that of the weights in bytes; the dicts are the JSON files of a model folder."""
     test, pictures = metrics["test"], metrics["pictures"]
-    english = {subtype.code: subtype.english for subtype in SUBTYPES}
+    timm = "pretrained_cfg" in config  # timm's layout; transformers' own has a preprocessor_config.json beside it
+    labels = list(test["confusion"])
     return Template(TEMPLATE.read_text()).substitute(
         name=name,
-        architecture=config["architecture"],
-        labels=", ".join(ENGLISH.values()),
+        architecture=metrics["architecture"],
+        library="timm" if timm else "transformers",
+        tags="\n".join(f"  - {tag}" for tag in (["timm"] if timm else []) + ["transformers"]),
+        timm=TIMM if timm else "",
+        batch_norm="\n  Batch-norm statistics were recomputed on clean pictures." if timm else "",
+        kinds="eight types" if len(labels) == len(LABELS) else "thirteen subtypes",
+        labels=", ".join(NAMES[label] for label in labels),
         parameters=f"{metrics['parameters'] / 1e6:.1f} million",
-        image_size=config["pretrained_cfg"]["input_size"][1],
+        image_size=metrics["image_size"],
         megabytes=f"{size / 1e6:.1f}",
         test_pictures=f"{test['pictures']:,}",
         metrics="\n".join(f"| {text} | {interval(test, key)} |" for key, text in MEASURES.items()),
         recall="\n".join(
-            f"| {ENGLISH[label]} | {share:.4f} | {sum(test['confusion'][label])} |" for label, share in test["recall"].items()
+            f"| {NAMES[label]} | {share:.4f} | {sum(test['confusion'][label])} |" for label, share in test["recall"].items()
         ),
-        columns=" | ".join(ENGLISH[label] for label in LABELS),
-        rule=" | ".join(["---"] * len(LABELS)),
-        confusion="\n".join(f"| {ENGLISH[label]} | {' | '.join(map(str, test['confusion'][label]))} |" for label in LABELS),
+        columns=" | ".join(NAMES[label] for label in labels),
+        rule=" | ".join(["---"] * len(labels)),
+        confusion="\n".join(f"| {NAMES[label]} | {' | '.join(map(str, test['confusion'][label]))} |" for label in labels),
         errors="\n".join(
-            f"| {english[row['subtype']]} | {ENGLISH[row['prediction']]} | {row['count']} |"
+            f"| {NAMES[row['subtype']]} | {NAMES[row['prediction']]} | {row['count']} |"
             for row in test["errors_by_subtype"][:SHOWN_ERRORS]
         ),
         review_below=f"{trust['review_below']:.3f}",

@@ -64,6 +64,21 @@ def read_last(folder: Path) -> tuple[dict[str, Tensor], dict] | None:
     return None
 
 
+def read_best(folder: Path) -> tuple[dict[str, Tensor], dict]:
+    """The kept weights of a complete run and {"epoch": ...}; if they are broken, the last epoch's, with a word about it.
+
+    Raises CheckpointError.
+    """
+    try:
+        return read(folder / BEST)
+    except CheckpointError as error:
+        print(f"{error} The last epoch's weights are used.", flush=True)
+        tensors, facts = read_last(folder)
+        prefix = "average.module."
+        weights = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+        return weights, {"epoch": len(facts["history"])}
+
+
 def _checksum(tensors: dict[str, Tensor]) -> int:
     """Of every byte, in the order of the names: safetensors itself notices only a wrong length."""
     value = 0

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import timm
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from torchvision.ops import stochastic_depth
 from transformers import (
@@ -37,7 +38,8 @@ def build(recipe: Recipe) -> nn.Module:
     network = _start(recipe) if recipe.pretrained is None else _pretrained(recipe)
     if recipe.architecture in VITS:
         network.register_forward_pre_hook(_any_size, with_kwargs=True)
-        _add_stochastic_depth(network, recipe.drop_path)
+        if recipe.drop_path:
+            _add_stochastic_depth(network, recipe.drop_path)
     return network
 
 
@@ -65,7 +67,8 @@ def build_teacher(recipe: Recipe) -> nn.Module | None:
     """The network that the recipe's own learns from, if it has one; its parameters stay as they are. Raises RecipeError."""
     if recipe.teacher is None:
         return None
-    network = _load("teacher", recipe.teacher).eval().requires_grad_(False)
+    network, lacking = _load("teacher", recipe.teacher)
+    _check_whole("teacher", recipe.teacher, lacking)
     config = network.config
     size = config.image_size if blocks(network) else config.pretrained_cfg["input_size"][1]
     if list(config.id2label.values()) != list(recipe.labels) or size != recipe.image_size:
@@ -73,31 +76,42 @@ def build_teacher(recipe: Recipe) -> nn.Module | None:
             f"teacher={recipe.teacher} takes {size} pixels and names {', '.join(config.id2label.values())}; it is to take "
             f"{recipe.image_size} and name {', '.join(recipe.labels)}."
         )
-    return network
+    return network.eval().requires_grad_(False)
 
 
-def _load(key: str, place: str, **options: object) -> nn.Module:
+def _load(key: str, place: str, **options: object) -> tuple[nn.Module, set[str]]:
+    """(a network, the names of its weights that it did not find there in their shape: they are random)."""
     try:
-        return AutoModelForImageClassification.from_pretrained(place, use_safetensors=True, dtype=torch.float32, **options)
-    except (OSError, ValueError) as error:
+        network, report = AutoModelForImageClassification.from_pretrained(
+            place, use_safetensors=True, dtype=torch.float32, output_loading_info=True, **options
+        )
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         reason = str(error).splitlines()[0]
         raise RecipeError(f"{key}={place} cannot be loaded: {reason}") from error
+    return network, set(report["missing_keys"]) | {name for name, *_ in report["mismatched_keys"]}
+
+
+def _check_whole(key: str, place: str, lacking: set[str]) -> None:
+    if lacking:
+        raise RecipeError(f"{key}={place} lacks weights, {min(lacking)} among them.")
 
 
 def _pretrained(recipe: Recipe) -> nn.Module:
-    # The head of another task is left behind.
-    network = _load("pretrained", recipe.pretrained, **_labels(recipe), ignore_mismatched_sizes=True)
+    network, lacking = _load("pretrained", recipe.pretrained, **_labels(recipe), ignore_mismatched_sizes=True)
     config = network.config
     if recipe.architecture not in VITS:
         if getattr(config, "architecture", None) != recipe.architecture:
             raise RecipeError(f"pretrained={recipe.pretrained} is not a {recipe.architecture} in timm's format.")
-        return network
-    wanted = VITS[recipe.architecture] | {"patch_size": recipe.patch_size, "image_size": recipe.image_size}
-    if config.model_type != "vit" or any(getattr(config, key) != value for key, value in wanted.items()):
-        raise RecipeError(
-            f"pretrained={recipe.pretrained} is not a {recipe.architecture} with patches of {recipe.patch_size} in pictures of "
-            f"{recipe.image_size} pixels, in transformers' format."
-        )
+    else:
+        wanted = VITS[recipe.architecture] | {"patch_size": recipe.patch_size, "image_size": recipe.image_size}
+        if config.model_type != "vit" or any(getattr(config, key) != value for key, value in wanted.items()):
+            raise RecipeError(
+                f"pretrained={recipe.pretrained} is not a {recipe.architecture} with patches of {recipe.patch_size} in "
+                f"pictures of {recipe.image_size} pixels, in transformers' format."
+            )
+    new = list(head(network).parameters())  # the head of another task is left behind
+    heads = {name for name, parameter in network.named_parameters() if any(parameter is one for one in new)}
+    _check_whole("pretrained", recipe.pretrained, lacking - heads)
     return network
 
 

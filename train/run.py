@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import torch
 from accelerate import Accelerator
+from accelerate.tracking import get_available_trackers
 from PIL import Image
 from torch import Tensor, nn
 
@@ -86,15 +87,13 @@ def start(chosen: Recipe, run: Path, tracker: str | None = None) -> Accelerator:
     """Accelerate, as the machine and the recipe ask for it. Raises RunError."""
     if chosen.gpu and not torch.cuda.is_available():
         raise RunError(f"{chosen.name} is meant for a GPU and there is none; gpu=False trains it on the CPU all the same.")
+    if tracker and tracker not in get_available_trackers():  # Accelerate would train without a word in the tracker
+        raise RunError(f"--track {tracker}: it is not installed; pip install {tracker} adds it.")
     gpu = torch.cuda.is_available()
-    try:
-        # cpu=True is what makes several processes on CPUs find each other.
-        accelerator = Accelerator(cpu=not gpu, mixed_precision="bf16" if gpu else "no", log_with=tracker, project_dir=run)
-        if tracker:
-            values = json.loads(chosen.to_json())
-            accelerator.init_trackers("blood-cells", {key: str(value) for key, value in values.items()})
-    except (ValueError, ImportError) as error:
-        raise RunError(f"--track {tracker}: {error}; install it with pip install {tracker}.") from error
+    # cpu=True is what makes several processes on CPUs find each other.
+    accelerator = Accelerator(cpu=not gpu, mixed_precision="bf16" if gpu else "no", log_with=tracker, project_dir=run)
+    if tracker:
+        accelerator.init_trackers("blood-cells", {key: str(value) for key, value in json.loads(chosen.to_json()).items()})
     if chosen.batch_size % accelerator.num_processes:
         raise RunError(f"batch_size={chosen.batch_size} is not a multiple of the {accelerator.num_processes} processes.")
     return accelerator
@@ -193,7 +192,7 @@ def _signals() -> Iterator[Callable[[], bool]]:
 def _finish(chosen: Recipe, network: nn.Module, subsets: dict[str, loop.Pixels], prepared: Prepared, run: Path) -> None:
     """The kept weights -> model folder -> predictions through it, as its users would make them -> metrics, figures."""
     folder = run / "model"
-    weights, kept = checkpoint.read(run / "checkpoints" / checkpoint.BEST)
+    weights, kept = checkpoint.read_best(run / "checkpoints")
     network.load_state_dict(weights)
     loop.recompute_batch_norm(network, subsets["train"])
     temperature = loop.calibrate(network, subsets["validation"])
