@@ -1,8 +1,17 @@
-"""Model folder -> model card. A pure function fills the template card.md from plain values."""
+"""Model folder -> model card. A pure function fills the template card.md from plain values.
 
+The generated text stands between two marks, the first of which holds a digest of it. So a card that a person edited, outside
+the marks or between them, is known, and their words are kept.
+"""
+
+import hashlib
 import json
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from string import Template
+
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from cells.classes import LABELS, NAMES
 
@@ -17,30 +26,98 @@ MEASURES = {
     "nll": "negative log likelihood",
 }
 SHOWN_ERRORS = 8
+SHOWN_FIGURES = {"confusion": "Confusion matrix of the test pictures", "training": "Loss and validation accuracy by epoch"}
 TIMM = """
 import timm
 
 model = timm.create_model("local-dir:FOLDER", pretrained=True)  # "hf-hub:USER/NAME" from the Hub
 """
+BEGIN = (
+    "<!-- generated {digest}: words outside these marks are yours and stay; if you change those between them, they stay too -->"
+)
+END = "<!-- end of the generated part -->"
+_MARKED = re.compile(r"<!-- generated ([0-9a-f]{8}):[^>]*-->\n(.*?)" + END, re.DOTALL)
 
 
 def write(folder: Path) -> None:
-    """Write the folder's card, README.md, from its config.json, metrics.json and trust.json."""
+    """Write the folder's card, README.md."""
+    (folder / "README.md").write_text(text_of(folder))
+
+
+def text_of(folder: Path) -> str:
+    """The card of a model folder, from its config.json, metrics.json, trust.json and figures."""
     config, metrics, trust = (json.loads((folder / f"{name}.json").read_text()) for name in ("config", "metrics", "trust"))
     size = (folder / "model.safetensors").stat().st_size
-    (folder / "README.md").write_text(fill(folder.name, config, metrics, trust, size))
+    figures = [name for name in SHOWN_FIGURES if (folder / "figures" / f"{name}.png").is_file()]
+    return fill(folder.resolve().name, config, metrics, trust, size, figures)
 
 
-def fill(name: str, config: dict, metrics: dict, trust: dict, size: int) -> str:
-    """The card's text. `size` is that of the weights in bytes; the dicts are the JSON files of a model folder."""
+def merge(theirs: str | None, ours: str) -> str:
+    """Our card, renewed, where theirs is as it was generated; otherwise theirs, with our metrics in its metadata.
+
+    Of the metadata a person's values stand, and only the metrics (model-index) are renewed.
+    """
+    if theirs is None:
+        return ours
+    card, fresh = ModelCard(theirs), ModelCard(ours)
+    if not is_edited(card.text):
+        marked = _MARKED.search(card.text)
+        card.text = card.text[: marked.start()] + _MARKED.search(fresh.text)[0] + card.text[marked.end() :]
+    for key, value in fresh.data.__dict__.items():
+        if key in ("eval_results", "model_name") or card.data.get(key) is None:
+            card.data[key] = value
+    return str(card)
+
+
+def is_edited(theirs: str) -> bool:
+    """Whether a person changed the generated part of a card, or the card is a person's altogether."""
+    marked = _MARKED.search(theirs)
+    return marked is None or marked[1] != _digest(marked[2])
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def _metadata(name: str, config: dict, metrics: dict) -> ModelCardData:
+    """The front matter, with the metrics as the Hub shows them (model-index)."""
+    timm = "pretrained_cfg" in config
+    test = metrics["test"]
+    results = [
+        EvalResult(
+            task_type="image-classification",
+            dataset_type="chehablab/PBC",
+            dataset_name="PBC",
+            dataset_split="test",
+            metric_type=key,
+            metric_name=f"{text}, 95 % interval {test[f'{key}_low']:.4f} to {test[f'{key}_high']:.4f}",
+            metric_value=round(test[key], 4),
+        )
+        for key, text in MEASURES.items()
+    ]
+    return ModelCardData(
+        license="cc-by-4.0",
+        library_name="timm" if timm else "transformers",
+        pipeline_tag="image-classification",
+        tags=["image-classification", *(["timm"] if timm else []), "transformers", "blood-cells", "hematology"],
+        datasets=["chehablab/PBC"],
+        metrics=["accuracy"],
+        model_name=name,
+        eval_results=results,
+    )
+
+
+def fill(name: str, config: dict, metrics: dict, trust: dict, size: int, figures: Sequence[str] = ()) -> str:
+    """The card's text. `size` is that of the weights in bytes; the dicts are the JSON files of a model folder.
+
+    `figures` are those of SHOWN_FIGURES that lie in it.
+    """
     test, pictures = metrics["test"], metrics["pictures"]
     timm = "pretrained_cfg" in config  # timm's layout; transformers' own has a preprocessor_config.json beside it
     labels = list(test["confusion"])
-    return Template(TEMPLATE.read_text()).substitute(
+    body = Template(TEMPLATE.read_text()).substitute(
         name=name,
         architecture=metrics["architecture"],
-        library="timm" if timm else "transformers",
-        tags="\n".join(f"  - {tag}" for tag in (["timm"] if timm else []) + ["transformers"]),
         timm=TIMM if timm else "",
         batch_norm="\n  Batch-norm statistics were recomputed on clean pictures." if timm else "",
         kinds="eight types" if len(labels) == len(LABELS) else "thirteen subtypes",
@@ -69,8 +146,11 @@ def fill(name: str, config: dict, metrics: dict, trust: dict, size: int) -> str:
         validation_pictures=f"{pictures['validation']:,}",
         **{key: metrics[key] for key in ("recipe", "command", "picture_format", "seed", "temperature")},
         seconds=f"{metrics['time']['seconds']:,}",
+        commit=f"`{metrics['commit']}`" if metrics.get("commit") else "not recorded",
+        pictures="".join(f"![{SHOWN_FIGURES[figure]}](figures/{figure}.png)\n\n" for figure in figures),
         **{key: metrics[key] for key in ("device", "torch", "date")},
     )
+    return f"---\n{_metadata(name, config, metrics)}\n---\n\n{BEGIN.format(digest=_digest(body))}\n{body}{END}\n"
 
 
 def interval(test: dict, key: str) -> str:

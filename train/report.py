@@ -4,6 +4,7 @@ Whatever is said of a run comes from these files, so anyone can derive it again:
 """
 
 import json
+import shutil
 from pathlib import Path
 
 import datasets
@@ -15,6 +16,7 @@ from cells.images import read_image
 from cells.trust import Trust
 from train import data, figures, metrics
 
+CARD_FIGURES = ("confusion", "training")  # these go with the model
 DERIVED = ("test", "validation", "review", "time")  # the rest of metrics.json are facts that only the run knew
 
 
@@ -24,6 +26,9 @@ def write(run: Path, facts: dict, dataset: datasets.Dataset) -> None:
     rule = Trust.load(run / "model" / trust.FILE)
     derived = (metrics.summarise(test), metrics.summarise(validation), metrics.review(test, rule.review_below), timing(history))
     figures.draw_all(test, history, *_pictures(dataset, run), run / "figures")
+    (run / "model" / "figures").mkdir(exist_ok=True)
+    for name in CARD_FIGURES:
+        shutil.copyfile(run / "figures" / f"{name}.png", run / "model" / "figures" / f"{name}.png")
     text = json.dumps(facts | dict(zip(DERIVED, derived, strict=True)), indent=2) + "\n"
     (run / "model" / "metrics.json").write_text(text)
     (run / "metrics.json").write_text(text)  # last: its presence says that the run is complete

@@ -1,0 +1,67 @@
+"""What was published, loaded as its users load it: every library must give the same answer."""
+
+import numpy as np
+import timm
+import torch
+from huggingface_hub import HfApi
+from PIL import Image, ImageDraw
+from transformers import AutoImageProcessor, AutoModelForImageClassification, pipeline
+
+from hub.publish import PublishError, explained
+
+TOLERANCE = 1e-3  # in probability: libraries resize a picture in slightly different ways
+
+
+def check(repo_id: str, revision: str = "main") -> list[str]:
+    """Classify a drawn cell through each library; a line for each. Raises PublishError where they differ or fail."""
+    with explained(repo_id):
+        files = HfApi().list_repo_files(repo_id, revision=revision)
+        answers = {name: load(repo_id, revision) for name, load in LOADERS.items() if name != "timm" or _is_timm(files)}
+    reference = answers["AutoModelForImageClassification"]
+    lines = []
+    for name, answer in answers.items():
+        label = max(answer, key=answer.get)
+        gap = max(abs(answer.get(key, 1.0) - value) for key, value in reference.items())
+        if gap > TOLERANCE:
+            raise PublishError(f"{repo_id}: {name} answers otherwise than AutoModelForImageClassification, by {gap:.3f}.")
+        lines.append(f"{name}: {label} {answer[label]:.4f}")
+    return lines
+
+
+def _is_timm(files: list[str]) -> bool:
+    """A network of timm's carries its preprocessing in config.json, one of transformers' in a file of its own."""
+    return "preprocessor_config.json" not in files
+
+
+def _cell() -> Image.Image:
+    """A nucleus in a cell, of the size of PBC's pictures."""
+    image = Image.new("RGB", (360, 363), (250, 232, 214))
+    draw = ImageDraw.Draw(image)
+    draw.ellipse((120, 120, 240, 240), fill=(190, 185, 215))
+    draw.ellipse((140, 150, 210, 220), fill=(95, 55, 140))
+    return image
+
+
+def _transformers(repo_id: str, revision: str) -> dict[str, float]:
+    network = AutoModelForImageClassification.from_pretrained(repo_id, revision=revision, use_safetensors=True).eval()
+    inputs = AutoImageProcessor.from_pretrained(repo_id, revision=revision)(_cell(), return_tensors="pt")
+    return _answer(network(**inputs).logits, network.config.id2label)
+
+
+def _pipeline(repo_id: str, revision: str) -> dict[str, float]:
+    classify = pipeline("image-classification", model=repo_id, revision=revision, device="cpu")
+    return {row["label"]: row["score"] for row in classify(_cell(), top_k=100)}
+
+
+def _timm(repo_id: str, revision: str) -> dict[str, float]:
+    network = timm.create_model(f"hf-hub:{repo_id}@{revision}", pretrained=True).eval()
+    preprocess = timm.data.create_transform(**timm.data.resolve_data_config({}, model=network))
+    return _answer(network(preprocess(_cell())[None]), network.pretrained_cfg["label_names"])
+
+
+@torch.inference_mode()
+def _answer(logits: torch.Tensor, labels: dict | list) -> dict[str, float]:
+    return {labels[index]: share for index, share in enumerate(np.array(logits.detach().softmax(1)[0]).tolist())}
+
+
+LOADERS = {"AutoModelForImageClassification": _transformers, "pipeline": _pipeline, "timm": _timm}
