@@ -32,6 +32,7 @@ import timm
 
 model = timm.create_model("local-dir:FOLDER", pretrained=True)  # "hf-hub:USER/NAME" from the Hub
 """
+ORIGINALS = "\nThe Hub's dataset holds the originals, in JPEG, so a run on it will not give exactly these figures.\n"
 BEGIN = (
     "<!-- generated {digest}: words outside these marks are yours and stay; if you change those between them, they stay too -->"
 )
@@ -142,6 +143,8 @@ def fill(name: str, config: dict, metrics: dict, trust: dict, size: int, figures
         review_caught=f"{metrics['review']['caught']:.0%}",
         all_pictures=f"{sum(pictures.values()):,}",
         start=f"the weights `{metrics['pretrained']}`" if metrics["pretrained"] else "nothing (no pretrained weights)",
+        teacher=f", learning from `{metrics['teacher']}` beside the labels" if metrics.get("teacher") else "",
+        originals="" if metrics["picture_format"] == "JPEG" else ORIGINALS,
         train_pictures=f"{pictures['train']:,}",
         validation_pictures=f"{pictures['validation']:,}",
         **{key: metrics[key] for key in ("recipe", "command", "picture_format", "seed", "temperature")},

@@ -1,5 +1,7 @@
 """Recipes: known keys, typed values, sizes that grow."""
 
+import json
+
 import pytest
 
 from train import recipe
@@ -41,6 +43,13 @@ def test_a_wrong_override_says_what_would_be_right(text, words):
         recipe.load("resnet18_scratch").override([text])
 
 
+def test_whether_a_gpu_is_asked_for_can_be_changed_and_makes_no_other_run():
+    large = recipe.load("vit_large")
+    assert not large.override(["gpu=False"]).gpu
+    assert large.override(["gpu=False"]).differences(json.loads(large.to_json())) == {}
+    assert large.override(["lr=0.5"]).differences(json.loads(large.to_json())) == {"lr": 0.5}
+
+
 def test_an_unknown_recipe_lists_the_known_ones():
     with pytest.raises(RecipeError, match="resnet18_scratch"):
         recipe.load("resnet999")
@@ -50,3 +59,54 @@ def test_pictures_grow_to_the_full_size():
     growing = recipe.load("resnet18_scratch").override(["epochs=10", "image_size=128", "growth=((0.5, 0.5), (0.8, 0.75))"])
     assert [growing.size_at(epoch) for epoch in range(10)] == [64] * 5 + [96] * 3 + [128] * 2
     assert growing.override(["epochs=1"]).size_at(0) == 128  # what is kept was trained at the full size
+
+
+THESIS = {  # what tells them apart; the thesis gives no rate for its ViTs
+    "resnet18": {"architecture": "resnet18", "pretrained": "timm/resnet18.a1_in1k", "lr": 3e-4},
+    "resnet34": {"architecture": "resnet34", "pretrained": "timm/resnet34.a1_in1k", "lr": 2e-4},
+    "vit_base": {"architecture": "vit_base", "pretrained": "google/vit-base-patch16-224-in21k"},
+    "vit_base_mixup": {"architecture": "vit_base", "pretrained": "google/vit-base-patch16-224-in21k"},
+    "vit_base_patch32": {"architecture": "vit_base", "pretrained": "google/vit-base-patch32-224-in21k"},
+    "vit_large": {"architecture": "vit_large", "pretrained": "google/vit-large-patch16-224-in21k"},
+    "vit_large_mixup": {"architecture": "vit_large", "pretrained": "google/vit-large-patch16-224-in21k"},
+    "vit_large_mixup_smoothing": {"architecture": "vit_large", "pretrained": "google/vit-large-patch16-224-in21k"},
+}
+
+
+def test_whatever_starts_from_pretrained_weights_is_the_thesiss():
+    assert {name for name in recipe.names() if recipe.load(name).pretrained} == set(THESIS)
+
+
+@pytest.mark.parametrize("name", THESIS)
+def test_the_thesiss_recipes_have_its_values(name):
+    ours = recipe.load(name)
+    assert {key: getattr(ours, key) for key in THESIS[name]} == THESIS[name]
+    assert (ours.image_size, ours.growth, ours.batch_size, ours.num_classes, ours.seed) == (224, (), 64, 8, 42)
+    assert (ours.teacher, ours.drop_path, ours.average_decay) == (None, 0, 0)
+    if "resnet" in name:  # the head alone, then everything, with rates that grow towards the head
+        assert (ours.epochs, ours.head_epochs, ours.lr_head_alone, ours.lr_first) == (16, 3, 3e-3, 1e-5)
+        assert not ours.gpu
+    else:  # everything at once
+        assert (ours.epochs, ours.head_epochs, ours.lr_first) == (15, 0, None)
+        assert ours.patch_size == (32 if "patch32" in name else 16)
+        assert ours.gpu
+    assert (ours.mixup > 0) == ("mixup" in name)
+    assert (ours.label_smoothing > 0) == ("smoothing" in name)
+
+
+@pytest.mark.parametrize(
+    ("assignments", "words"),
+    [
+        (["num_classes=10"], "one of 8, 13"),
+        (["head_epochs=5", "epochs=5"], "less than epochs"),
+        (["accumulate=65"], "from 1 to batch_size"),
+        (["patch_size=24"], "a multiple of patch_size"),
+        (["image_size=16"], "32 or more"),
+        (["mixup=-1"], "0 or more"),
+        (["drop_path=1"], "from 0 to less than 1"),
+        (["lr=0"], "above 0"),
+    ],
+)
+def test_values_that_cannot_be_say_what_would_be_right(assignments, words):
+    with pytest.raises(RecipeError, match=words):
+        recipe.load("vit_tiny_scratch").override(assignments)

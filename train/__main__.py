@@ -4,6 +4,10 @@ import argparse
 import sys
 from pathlib import Path
 
+import pandas as pd
+import torch
+
+from cells.classifier import ModelError
 from train import compare, data, rates, recipe, report, speed
 from train.checkpoint import CheckpointError
 from train.data import DataError
@@ -17,8 +21,11 @@ def main(arguments: list[str] | None = None) -> int:
     command = COMMANDS.get(arguments[0] if arguments else "")
     try:
         return command(arguments[1:]) if command else _train(arguments)
-    except (RecipeError, DataError, RunError, CheckpointError) as error:
+    except (RecipeError, DataError, RunError, CheckpointError, ModelError) as error:
         print(f"error: {error}", file=sys.stderr)
+        return 2
+    except torch.OutOfMemoryError:
+        print("error: the GPU has too little memory for such a batch; accumulate=4 computes it in four parts.", file=sys.stderr)
         return 2
     except OSError as error:  # a full disk, a folder that may not be written
         print(f"error: {error}; what was finished before is kept.", file=sys.stderr)
@@ -64,6 +71,8 @@ def _rates(arguments: list[str]) -> int:
     accelerator = start(chosen, folder)
     training = prepare(chosen, options.data, options.split).subset("train", accelerator.device)
     curve = rates.measure(chosen, training, accelerator, options.steps)
+    if len(curve) < 2:
+        raise RunError(f"{chosen.name}: the loss is not finite from the first steps on; there is no curve.")
     rates.write(curve, chosen, folder)
     lowest = curve["rate"][curve["smoothed"].idxmin()]
     print(f"the loss falls fastest at {rates.steepest(curve):.1e} and is lowest at {lowest:.1e}; see {folder}/rates.png")
@@ -82,6 +91,27 @@ def _report(arguments: list[str]) -> int:
     for run in options.runs:
         report.rewrite(run, dataset)
         report.show(run)
+    return 0
+
+
+def _audit(arguments: list[str]) -> int:
+    from train import audit  # what it imports takes seconds
+
+    parser = argparse.ArgumentParser(
+        "python -m train audit",
+        description="List what a person should look at again: labels that are probably wrong, pictures of the same cells, and "
+        "pictures that seem to show two cells.",
+    )
+    parser.add_argument("run", type=Path, metavar="RUN")
+    _add_data(parser)
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help="for finds.csv and contact_sheet.png (default RUN/audit)")
+    options = parser.parse_args(arguments)
+    _check_finished([options.run])
+    dataset, folder = data.load(options.data), options.out or options.run / "audit"
+    finds = audit.audit(options.run, dataset)
+    audit.write(finds, dataset, folder)
+    print("\n".join(f"{count:5d}  {kind}" for kind, count in finds["kind"].value_counts(sort=False).items()))
+    print(f"see {folder}/finds.csv and contact_sheet.png")
     return 0
 
 
@@ -111,10 +141,12 @@ def _speed(arguments: list[str]) -> int:
     parser.add_argument("--steps", type=_several, default=20, metavar="N", help="steps to measure (default 20)")
     parser.add_argument("--out", type=Path, metavar="FILE", help="write the table as CSV")
     options = parser.parse_args(arguments)
-    table = speed.measure(options.recipes, options.size, options.batch, options.steps)
-    print(table[["recipe", "images_per_second", "slowest", "fastest", "data_share", "peak_memory_mb"]].to_string(index=False))
-    if options.out:
-        table.to_csv(options.out, index=False, float_format="%.5g")
+    rows = []
+    for row in speed.measure(options.recipes, options.size, options.batch, options.steps):
+        rows.append(row)
+        print(f"{row['recipe']:20s} {row['images_per_second']:8.2f} images/s  {row['peak_memory_mb']:8,.0f} MB", flush=True)
+        if options.out:
+            pd.DataFrame(rows).to_csv(options.out, index=False, float_format="%.5g")
     return 0
 
 
@@ -128,6 +160,9 @@ def _check_finished(runs: list[Path]) -> None:
     for run in runs:
         if not (run / "metrics.json").is_file():
             raise RunError(f"{run} is no finished run: it has no metrics.json.")
+    names = [run.resolve().name for run in runs]
+    if len(set(names)) < len(names):
+        raise RunError(f"two of the runs have one name ({', '.join(names)}); rename a folder.")
 
 
 def _add_recipe(parser: argparse.ArgumentParser, needed: bool = True) -> None:
@@ -147,7 +182,7 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
     )
 
 
-COMMANDS = {"rates": _rates, "report": _report, "compare": _compare, "speed": _speed}
+COMMANDS = {"audit": _audit, "rates": _rates, "report": _report, "compare": _compare, "speed": _speed}
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -4,6 +4,7 @@ Writing is atomic: a file appears under its name only when it is complete, so a 
 whole one. The one before it is kept, for the case that the disk spoils the last.
 """
 
+import contextlib
 import json
 import os
 import zlib
@@ -38,6 +39,13 @@ def write(path: Path, tensors: dict[str, Tensor], facts: dict) -> None:
         raise CheckpointError(f"{path} cannot be written: {error}; the checkpoint before it is whole.") from error
 
 
+def write_text(path: Path, text: str) -> None:
+    """Write a small file, whole or not at all."""
+    partial = path.with_suffix(".partial")
+    partial.write_text(text)
+    os.replace(partial, path)
+
+
 def read(path: Path) -> tuple[dict[str, Tensor], dict]:
     """(tensors on the CPU, facts) of a file that write() wrote. Raises CheckpointError."""
     try:
@@ -58,9 +66,11 @@ def read_last(folder: Path) -> tuple[dict[str, Tensor], dict] | None:
         try:
             return read(file)
         except CheckpointError as error:
-            print(f"{error} {'The one before it is used.' if file is not files[-1] else ''}", flush=True)
-    if files:
-        raise CheckpointError(f"no checkpoint in {folder} is whole; remove the run folder to begin again.")
+            if file is files[-1]:
+                raise CheckpointError(f"{error} No other checkpoint is left; remove {folder} to begin again.") from None
+            print(f"{error} The one before it is used.", flush=True)
+            with contextlib.suppress(FileNotFoundError):  # another process did it
+                file.replace(file.with_suffix(".broken"))  # it must not push out the good one at the next save
     return None
 
 
@@ -92,7 +102,8 @@ def pack(modules: dict[str, nn.Module], optimizer: torch.optim.Optimizer) -> dic
     tensors = {f"{name}.{key}": value for name, module in modules.items() for key, value in module.state_dict().items()}
     for index, state in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{key}": value for key, value in state.items() if value is not None}
-    return {key: value.clone() for key, value in tensors.items()}  # safetensors refuses shared memory
+    # Copies, since safetensors refuses shared memory; off the device, where there may be no room for them.
+    return {key: value.detach().to("cpu", copy=True) for key, value in tensors.items()}
 
 
 def unpack(tensors: dict[str, Tensor], modules: dict[str, nn.Module], optimizer: torch.optim.Optimizer) -> None:

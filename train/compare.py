@@ -12,7 +12,7 @@ from cells.classes import NAMES, TYPE_OF_SUBTYPE
 from train import figures
 
 TEMPLATE, SECTION = Path(__file__).with_name("compare.md"), Path(__file__).with_name("compare_run.md")
-KEPT = ("metrics.json", "predictions.csv", "history.csv", "recipe.json")
+KEPT = ("metrics.json", "predictions.csv", "validation.csv", "history.csv", "recipe.json")
 SHOWN_ERRORS = 10
 
 # architecture of ours: (the thesis's name, balanced accuracy, accuracy, Cohen's kappa, error rate), with its digits.
@@ -150,7 +150,7 @@ def _section(folder: Path, summary: dict) -> str:
         kept=f"epoch {summary['kept_epoch']} of {summary['time']['epochs']}",
         seed=summary["seed"],
         image_size=summary["image_size"],
-        start=f"the weights `{summary['pretrained']}`" if summary["pretrained"] else "nothing",
+        start=_start(summary),
         measures="\n".join(f"| {WORDS[key]} | {interval(test, key)} | {interval(validation, key)} |" for key in WORDS),
         wrong=round(test["error_rate"] * test["pictures"]),
         errors="\n".join(
@@ -162,11 +162,17 @@ def _section(folder: Path, summary: dict) -> str:
             for subtype, recall in sorted(test["recall_by_subtype"].items(), key=lambda item: item[1])
             if subtype in TYPE_OF_SUBTYPE
         ),
+        review_below=f"{summary['review']['below']:.3f}",
         review_share=f"{summary['review']['share']:.1%}",
         review_caught=f"{summary['review']['caught']:.0%}",
         notes=_notes(folder),
         figures=pictured,
     )
+
+
+def _start(summary: dict) -> str:
+    start = f"the weights `{summary['pretrained']}`" if summary["pretrained"] else "nothing"
+    return start + (f", taught by `{summary['teacher']}`" if summary.get("teacher") else "")
 
 
 def _notes(folder: Path) -> str:

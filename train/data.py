@@ -19,6 +19,7 @@ from cells.images import ImageError, read_image
 
 HUB_ID = "chehablab/PBC"
 COLUMNS = ("image_id", "image", "cell_type", "cell_subtype")
+SPLIT_SEED = 42  # thesis; another seed of training must not change the test pictures
 PARTS = ("train", "validation", "test")
 
 
@@ -144,7 +145,7 @@ def decode(dataset: datasets.Dataset, size: int) -> Tensor:
     return pixels
 
 
-def split(dataset: datasets.Dataset, groups: np.ndarray, seed: int) -> list[str]:
+def split(dataset: datasets.Dataset, groups: np.ndarray, seed: int = SPLIT_SEED) -> list[str]:
     """The part of each row: a fifth to test (thesis: 20 %, seed 42), a tenth of the rest to validation.
 
     Stratified by subtype; rows of one group (see duplicates.py) stay in one part.

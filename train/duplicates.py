@@ -24,9 +24,12 @@ BATCH = 256
 
 def groups(pixels: Tensor) -> np.ndarray:
     """Return an integer (n,) for each picture of uint8 (n, 3, s, s): equal for pictures that show the same cells."""
-    pairs, correlation = overlaps(pixels)
+    return groups_of(*overlaps(pixels), len(pixels))
+
+
+def groups_of(pairs: Tensor, correlation: Tensor, n: int) -> np.ndarray:
+    """The same from what overlaps() found among n pictures."""
     same = pairs[correlation > SAME_FIELD].cpu().numpy()
-    n = len(pixels)
     graph = coo_array((np.ones(len(same)), (same[:, 0], same[:, 1])), shape=(n, n))
     return connected_components(graph, directed=False)[1]
 

@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -30,7 +31,7 @@ from train.recipe import Recipe
 from train.transforms import augment, draw
 
 CHECKPOINT_SECONDS = 120  # at most this much work is done twice after a crash
-AGREE_EVERY = 8  # steps after which several processes ask each other whether to save or to stop
+AGREE_EVERY = 8  # steps after which several GPUs ask each other whether to save or to stop: it makes them wait
 EVALUATION_BATCH = 256
 TEACHER_TEMPERATURE = 3.0  # softens a teacher's answers, so that the unlikely classes say something (Hinton et al. 2015)
 CLEAN_SAMPLE = 2048  # training pictures on which batch-norm statistics are computed before each validation
@@ -56,8 +57,13 @@ class Pixels:
 
 def normalise(images: Tensor) -> Tensor:
     """Float (n, 3, s, s) in 0..1 -> what the network takes."""
-    mean, std = (torch.tensor(values, device=images.device)[:, None, None] for values in (MEAN, STD))
+    mean, std = _statistics(images.device)
     return ((images - mean) / std).contiguous(memory_format=torch.channels_last)
+
+
+@cache  # a copy to a GPU at every step would make the host wait
+def _statistics(device: torch.device) -> tuple[Tensor, Tensor]:
+    return tuple(torch.tensor(values, device=device)[:, None, None] for values in (MEAN, STD))
 
 
 def one_cycle(progress: float, warmup: float) -> float:
@@ -71,14 +77,17 @@ def one_cycle(progress: float, warmup: float) -> float:
 
 
 def build_optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """One group per layer and kind; `peak` is its rate at the top of the cycle. Vectors and biases do not decay."""
+    """One group per layer and kind; `peak` is its rate at the top of the cycle.
+
+    Only weights of layers decay: no biases, no scales, no position embeddings, no class token (Touvron et al. 2021).
+    """
     layers = model.layers(network)
     groups = []
     for depth, layer in enumerate(layers):
         share = depth / max(len(layers) - 1, 1)
         peak = recipe.lr if recipe.lr_first is None else recipe.lr_first * (recipe.lr / recipe.lr_first) ** share
         for decay, matrices in ((recipe.weight_decay, True), (0.0, False)):
-            parameters = [p for p in layer if (p.ndim > 1) == matrices]
+            parameters = [p for p in layer if (p.ndim in (2, 4)) == matrices]
             groups.append({"params": parameters, "weight_decay": decay, "peak": peak, "lr": peak})
     if recipe.optimizer == "sgd":
         return torch.optim.SGD(groups, momentum=0.9, nesterov=True)
@@ -183,11 +192,12 @@ def _train_epoch(
 ) -> bool:
     """The rest of the epoch under way; False when it was stopped, and saved, on the way."""
     progress, epoch = state.progress, len(state.progress.history)
-    order = order_of(len(pixels.labels), recipe, epoch)
+    order = order_of(len(pixels.labels), recipe, epoch).to(pixels.labels.device)
     done, end = epoch * len(order), (epoch + 1) * len(order)
     watch = Stopwatch(accelerator.device)
     clock = saved = time.monotonic()
     stop = False
+    agree_every = AGREE_EVERY if accelerator.num_processes > 1 and accelerator.device.type == "cuda" else 1
     name = f"epoch {epoch + 1}/{recipe.epochs}"
     hidden = not accelerator.is_local_main_process
     for step in tqdm(range(progress.step, end), name, len(order), initial=progress.step - done, leave=False, disable=hidden):
@@ -198,7 +208,7 @@ def _train_epoch(
         state.average.update_parameters(state.network)
         progress.step = step + 1
         stop = should_stop(progress.step) or stop
-        if progress.step == end or accelerator.num_processes == 1 or progress.step % AGREE_EVERY == 0:
+        if progress.step == end or progress.step % agree_every == 0:
             stop, due = _agree(accelerator, stop, time.monotonic() - saved > CHECKPOINT_SECONDS)
             if stop or due or progress.step == end:
                 progress.data_seconds += watch.read()
@@ -305,11 +315,12 @@ def fetch(pixels: Pixels, rows: Tensor, step: int, recipe: Recipe, accelerator: 
     seed = recipe.seed * 1_000_003 + step
     draws = draw(len(rows), recipe.lighting, torch.Generator().manual_seed(seed))
     ours = torch.arange(accelerator.process_index, len(rows), accelerator.num_processes)
-    indices = rows[ours].to(pixels.labels.device)
+    indices = rows[ours.to(rows.device)]
     images, targets = augment(pixels.images[indices], draws.of(ours)), pixels.labels[indices]
-    torch.manual_seed(seed)  # of MixUp and stochastic layers
+    torch.manual_seed(seed)  # one weight of MixUp for the whole batch
     if recipe.mixup:
         images, targets = MixUp(alpha=recipe.mixup, num_classes=len(recipe.labels))(images, targets)
+    torch.manual_seed(seed + 500_009 * (1 + accelerator.process_index))  # stochastic layers: each process its own
     return normalise(images), targets
 
 

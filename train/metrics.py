@@ -125,4 +125,4 @@ def review(predictions: pd.DataFrame, review_below: float) -> dict[str, float]:
     """The share of pictures that a threshold sends to a person, and the share of the errors among them."""
     sent = probabilities_of(predictions).max(1) < review_below
     wrong = (predictions["label"] != predictions["prediction"]).to_numpy()
-    return {"share": float(sent.mean()), "caught": float(sent[wrong].mean()) if wrong.any() else 1.0}
+    return {"below": review_below, "share": float(sent.mean()), "caught": float(sent[wrong].mean()) if wrong.any() else 1.0}

@@ -18,19 +18,11 @@ from transformers import (
     ViTImageProcessor,
 )
 
-from train.recipe import Recipe, RecipeError
+from train.recipe import VITS, Recipe, RecipeError
 
 # ImageNet's, as in the thesis.
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
-
-# The sizes of Dosovitskiy et al. 2021 (tiny and small: Touvron et al. 2021). Every other architecture is timm's.
-VITS = {
-    "vit_tiny": {"hidden_size": 192, "num_attention_heads": 3, "intermediate_size": 768, "num_hidden_layers": 12},
-    "vit_small": {"hidden_size": 384, "num_attention_heads": 6, "intermediate_size": 1536, "num_hidden_layers": 12},
-    "vit_base": {"hidden_size": 768, "num_attention_heads": 12, "intermediate_size": 3072, "num_hidden_layers": 12},
-    "vit_large": {"hidden_size": 1024, "num_attention_heads": 16, "intermediate_size": 4096, "num_hidden_layers": 24},
-}
 
 
 def build(recipe: Recipe) -> nn.Module:
@@ -162,7 +154,7 @@ def _add_stochastic_depth(network: nn.Module, most: float) -> None:
     for depth, block in enumerate(found):
 
         def drop(module: nn.Module, inputs: tuple, output: Tensor, p: float = most * depth / (len(found) - 1)) -> Tensor:
-            return inputs[0] + stochastic_depth(output - inputs[0], p, "row", module.training)
+            return inputs[0] + stochastic_depth(output - inputs[0], p, "row") if module.training else output
 
         block.register_forward_hook(drop)
 

@@ -23,10 +23,12 @@ EXPLODED = 3  # times the lowest smoothed loss: nothing more is to be learnt
 
 def measure(chosen: Recipe, training: loop.Pixels, accelerator: Accelerator, steps: int) -> pd.DataFrame:
     """Train for so many steps at growing rates; columns: rate (of the head), loss, smoothed."""
+    torch.manual_seed(chosen.seed)
     network = model.build(chosen).to(accelerator.device, memory_format=torch.channels_last)
     optimizer = accelerator.prepare_optimizer(loop.build_optimizer(network, chosen))
     network = accelerator.prepare_model(network)
     order = torch.cat([loop.order_of(len(training.labels), chosen, epoch) for epoch in range(_epochs(training, chosen, steps))])
+    order = order.to(accelerator.device)
     rows, average = [], 0.0
     for step in tqdm(range(steps), "rates", leave=False):
         rate = LOWEST * (HIGHEST / LOWEST) ** (step / (steps - 1))
@@ -38,7 +40,8 @@ def measure(chosen: Recipe, training: loop.Pixels, accelerator: Accelerator, ste
         rows.append((rate, loss, average / (1 - SMOOTHING ** (step + 1))))
         if not np.isfinite(loss) or rows[-1][2] > EXPLODED * min(row[2] for row in rows):
             break
-    return pd.DataFrame(rows, columns=["rate", "loss", "smoothed"])
+    curve = pd.DataFrame(rows, columns=["rate", "loss", "smoothed"])
+    return curve[np.isfinite(curve["loss"])]
 
 
 def _epochs(training: loop.Pixels, chosen: Recipe, steps: int) -> int:

@@ -3,6 +3,7 @@
 import dataclasses
 import importlib
 import json
+import math
 import pkgutil
 from ast import literal_eval
 from dataclasses import dataclass
@@ -12,6 +13,14 @@ from cells.classes import LABELS, SUBTYPE_LABELS
 from train import recipes
 
 WORDS = ("name", "about", "expected")  # they decide nothing
+
+# The sizes of Dosovitskiy et al. 2021 (tiny and small: Touvron et al. 2021). Every other architecture is timm's.
+VITS = {
+    "vit_tiny": {"hidden_size": 192, "num_attention_heads": 3, "intermediate_size": 768, "num_hidden_layers": 12},
+    "vit_small": {"hidden_size": 384, "num_attention_heads": 6, "intermediate_size": 1536, "num_hidden_layers": 12},
+    "vit_base": {"hidden_size": 768, "num_attention_heads": 12, "intermediate_size": 3072, "num_hidden_layers": 12},
+    "vit_large": {"hidden_size": 1024, "num_attention_heads": 16, "intermediate_size": 4096, "num_hidden_layers": 24},
+}
 
 
 class RecipeError(Exception):
@@ -25,7 +34,7 @@ class Recipe:
     name: str
     about: str
     expected: str  # what it scored on test, or what its source says that it scored
-    architecture: str  # vit_tiny, vit_small, vit_base, vit_large (transformers'), or a name of timm's
+    architecture: str  # one of VITS (transformers'), or a name of timm's
     patch_size: int = 16  # pixels; of a ViT
     pretrained: str | None = None  # a Hub id or folder to start from; None: from nothing
     gpu: bool = False  # whether to refuse a machine without one, on which it would take days
@@ -52,14 +61,20 @@ class Recipe:
     seed: int = 42
 
     def __post_init__(self) -> None:
+        vit = self.architecture in VITS
+        rates = (self.lr, self.lr_head_alone, self.lr if self.lr_first is None else self.lr_first)
         for right, words in (
             (self.epochs >= 1, "epochs is to be 1 or more"),
             (0 <= self.head_epochs < self.epochs, "head_epochs is to be from 0 to less than epochs"),
             (self.batch_size >= 2, "batch_size is to be 2 or more"),
             (1 <= self.accumulate <= self.batch_size, "accumulate is to be from 1 to batch_size"),
             (self.image_size >= 32, "image_size is to be 32 or more"),
-            (self.patch_size >= 4 and self.image_size % self.patch_size == 0, "patch_size is to divide image_size"),
-            (self.lr > 0 and self.lr_head_alone > 0 and (self.lr_first or 1) > 0, "learning rates are to be above 0"),
+            (self.patch_size >= 4, "patch_size is to be 4 or more"),
+            (not vit or self.image_size % self.patch_size == 0, "image_size is to be a multiple of patch_size"),
+            (vit or not self.drop_path, f"drop_path is for {', '.join(VITS)}"),
+            (all(0 < until <= 1 and 0 < share <= 1 for until, share in self.growth), "growth is to be of shares up to 1"),
+            (0 <= self.seed < 2**32, "seed is to be from 0 to 4294967295"),
+            (all(rate > 0 and math.isfinite(rate) for rate in rates), "learning rates are to be above 0"),
             (0 < self.warmup < 1, "warmup is to be between 0 and 1"),
             (0 <= self.label_smoothing < 1, "label_smoothing is to be from 0 to less than 1"),
             (0 <= self.average_decay < 1, "average_decay is to be from 0 to less than 1"),
@@ -97,8 +112,10 @@ class Recipe:
 
     def differences(self, other: dict) -> dict[str, object]:
         """What decides a run and is not the same in another recipe's JSON: key -> our value. Words about it do not count."""
+        defaults = {field.name: field.default for field in dataclasses.fields(self)}  # a run may be older than a key
         ours = json.loads(self.to_json())
-        return {key: ours[key] for key in ours if key not in WORDS and other.get(key) != ours[key]}
+        deciding = [key for key in ours if key not in (*WORDS, "gpu")]  # nor does the machine that is asked for
+        return {key: getattr(self, key) for key in deciding if other.get(key, defaults[key]) != ours[key]}
 
     def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self), indent=2) + "\n"
@@ -138,7 +155,7 @@ def _fits(value: object, kind: object) -> bool:
         inner = inner[:1] * len(value) if isinstance(value, tuple) and inner[-1] is Ellipsis else inner
         return isinstance(value, tuple) and len(value) == len(inner) and all(map(_fits, value, inner))
     if get_origin(kind) is Literal:
-        return value in get_args(kind)
+        return any(value == one and type(value) is type(one) for one in get_args(kind))
     if get_args(kind):  # a union
         return any(_fits(value, one) for one in get_args(kind))
     if kind is float:

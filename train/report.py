@@ -14,7 +14,7 @@ from PIL import Image
 from cells import trust
 from cells.images import read_image
 from cells.trust import Trust
-from train import data, figures, metrics
+from train import checkpoint, data, figures, metrics
 
 CARD_FIGURES = ("confusion", "training")  # these go with the model
 DERIVED = ("test", "validation", "review", "time")  # the rest of metrics.json are facts that only the run knew
@@ -30,8 +30,8 @@ def write(run: Path, facts: dict, dataset: datasets.Dataset) -> None:
     for name in CARD_FIGURES:
         shutil.copyfile(run / "figures" / f"{name}.png", run / "model" / "figures" / f"{name}.png")
     text = json.dumps(facts | dict(zip(DERIVED, derived, strict=True)), indent=2) + "\n"
-    (run / "model" / "metrics.json").write_text(text)
-    (run / "metrics.json").write_text(text)  # last: its presence says that the run is complete
+    checkpoint.write_text(run / "model" / "metrics.json", text)
+    checkpoint.write_text(run / "metrics.json", text)  # last: its presence says that the run is complete
 
 
 def rewrite(run: Path, dataset: datasets.Dataset) -> None:
@@ -61,6 +61,9 @@ def _pictures(dataset: datasets.Dataset, run: Path):
     """(a row per picture of the run, with its part; image_id -> picture)."""
     parts = data.read_split(run / "split.csv")
     rows = {image_id: index for index, image_id in enumerate(dataset["image_id"][:])}
+    missing = len(parts.keys() - rows.keys())
+    if missing:
+        raise data.DataError(f"{missing} pictures of {run} are not among the data; give --data what the run was made with.")
     counts = dataset.select_columns(["image_id", "cell_type", "cell_subtype"]).to_pandas()
     counts = counts[counts["image_id"].isin(parts)].assign(split=lambda frame: frame["image_id"].map(parts))
 

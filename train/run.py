@@ -1,12 +1,16 @@
 """One run: from a recipe and pictures to a run folder with its model folder, predictions, metrics and figures."""
 
 import contextlib
+import dataclasses
 import io
 import json
+import shlex
 import signal
+import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 
 import datasets
@@ -52,9 +56,14 @@ def train(
     accelerator = start(chosen, run, tracker)
     torch.manual_seed(chosen.seed)
     network, teacher = model.build(chosen), model.build_teacher(chosen)
-    prepared = prepare(chosen, sources, split_file, accelerator.print)
-    _begin(chosen, prepared, run, accelerator)
+    with accelerator.main_process_first():  # it makes the split, the others read it
+        begun = run / "split.csv"
+        prepared = prepare(chosen, sources, split_file or (begun if begun.exists() else None), accelerator.print)
+        _begin(chosen, prepared, run)
+    if tracker:
+        accelerator.init_trackers("blood-cells", {key: str(value) for key, value in dataclasses.asdict(chosen).items()})
     subsets = {part: prepared.subset(part, accelerator.device) for part in ("train", "validation")}
+    prepared = dataclasses.replace(prepared, pixels=prepared.pixels[:0].clone())  # their copies are all that is needed
     with _signals() as came:
         complete = loop.fit(
             *(chosen, network, subsets["train"], subsets["validation"], run, accelerator),
@@ -63,7 +72,8 @@ def train(
         )
     if complete and accelerator.is_main_process:
         # Without Accelerate's autocast: the folder's users compute in float32.
-        _finish(chosen, accelerator.unwrap_model(network, keep_fp32_wrapper=False), subsets, prepared, run)
+        network = accelerator.unwrap_model(network, keep_fp32_wrapper=False)
+        _finish(chosen, network, subsets, prepared, run, accelerator)
         report.show(run)
     accelerator.end_training()
     if not complete:
@@ -76,7 +86,10 @@ def _check_run(run: Path, chosen: Recipe) -> None:
     file = run / "recipe.json"
     if not file.exists():
         return
-    theirs = json.loads(file.read_text())
+    try:
+        theirs = json.loads(file.read_text())
+    except ValueError:
+        raise RunError(f"{file} is broken; remove {run}, or give another --out.") from None
     different = chosen.differences(theirs)
     if different:
         values = ", ".join(f"{key}={theirs.get(key)} there, {value} here" for key, value in different.items())
@@ -87,13 +100,12 @@ def start(chosen: Recipe, run: Path, tracker: str | None = None) -> Accelerator:
     """Accelerate, as the machine and the recipe ask for it. Raises RunError."""
     if chosen.gpu and not torch.cuda.is_available():
         raise RunError(f"{chosen.name} is meant for a GPU and there is none; gpu=False trains it on the CPU all the same.")
-    if tracker and tracker not in get_available_trackers():  # Accelerate would train without a word in the tracker
+    if tracker and tracker not in map(str, get_available_trackers()):  # Accelerate would train without a word in it
         raise RunError(f"--track {tracker}: it is not installed; pip install {tracker} adds it.")
     gpu = torch.cuda.is_available()
+    precision = "bf16" if gpu and torch.cuda.is_bf16_supported(including_emulation=False) else "no"
     # cpu=True is what makes several processes on CPUs find each other.
-    accelerator = Accelerator(cpu=not gpu, mixed_precision="bf16" if gpu else "no", log_with=tracker, project_dir=run)
-    if tracker:
-        accelerator.init_trackers("blood-cells", {key: str(value) for key, value in json.loads(chosen.to_json()).items()})
+    accelerator = Accelerator(cpu=not gpu, mixed_precision=precision, log_with=tracker, project_dir=run)
     if chosen.batch_size % accelerator.num_processes:
         raise RunError(f"batch_size={chosen.batch_size} is not a multiple of the {accelerator.num_processes} processes.")
     return accelerator
@@ -122,22 +134,23 @@ def prepare(chosen: Recipe, sources: Sequence[str], split_file: Path | None, say
     pixels = data.decode(dataset, chosen.image_size)
     if parts is None:
         say("looking for pictures that show the same cells")
-        parts = data.split(dataset, duplicates.groups(pixels), chosen.seed)
+        parts = data.split(dataset, duplicates.groups(pixels))
     _check_parts(dataset, parts, chosen)
     say(", ".join(f"{parts.count(part)} {part}" for part in data.PARTS))
     return Prepared(dataset, pixels, parts)
 
 
-def _begin(chosen: Recipe, prepared: Prepared, run: Path, accelerator: Accelerator) -> None:
+def _begin(chosen: Recipe, prepared: Prepared, run: Path) -> None:
     """The run folder with its recipe and its split, or a refusal where another split is."""
     ids, file = prepared.dataset["image_id"][:], run / "split.csv"
-    if file.exists() and data.read_split(file) != dict(zip(ids, prepared.parts, strict=True)):
-        raise RunError(f"{run} was begun with other pictures or another split ({file}); give another --out.")
-    accelerator.wait_for_everyone()  # no process writes what another one is about to check
-    if accelerator.is_main_process:
-        run.mkdir(parents=True, exist_ok=True)
-        (run / "recipe.json").write_text(chosen.to_json())
-        data.write_split(file, ids, prepared.parts)
+    if file.exists():
+        if data.read_split(file) != dict(zip(ids, prepared.parts, strict=True)):
+            raise RunError(f"{run} was begun with other pictures or another split ({file}); give another --out.")
+        return
+    run.mkdir(parents=True, exist_ok=True)
+    checkpoint.write_text(run / "recipe.json", chosen.to_json())
+    data.write_split(file.with_suffix(".partial"), ids, prepared.parts)
+    file.with_suffix(".partial").replace(file)  # last, and whole: its presence says that the run has begun
 
 
 def _load_split(
@@ -189,7 +202,14 @@ def _signals() -> Iterator[Callable[[], bool]]:
             signal.signal(number, handler)
 
 
-def _finish(chosen: Recipe, network: nn.Module, subsets: dict[str, loop.Pixels], prepared: Prepared, run: Path) -> None:
+def _finish(
+    chosen: Recipe,
+    network: nn.Module,
+    subsets: dict[str, loop.Pixels],
+    prepared: Prepared,
+    run: Path,
+    accelerator: Accelerator,
+) -> None:
     """The kept weights -> model folder -> predictions through it, as its users would make them -> metrics, figures."""
     folder = run / "model"
     weights, kept = checkpoint.read_best(run / "checkpoints")
@@ -201,24 +221,53 @@ def _finish(chosen: Recipe, network: nn.Module, subsets: dict[str, loop.Pixels],
     Trust.fit(metrics.probabilities_of(validation)).save(folder / trust.FILE)
     validation.to_csv(run / "validation.csv", index=False, float_format="%.6g")
     _predict(Classifier.load(folder), prepared, "test").to_csv(run / "predictions.csv", index=False, float_format="%.6g")
-    overrides = chosen.differences(json.loads(recipe.load(chosen.name).to_json()))
-    facts = {
-        "recipe": chosen.name,
-        "architecture": chosen.architecture,
-        "command": " ".join(["python -m train", chosen.name, *(f"{key}={value}" for key, value in overrides.items())]),
-        "pretrained": chosen.pretrained,
-        "seed": chosen.seed,
-        "image_size": chosen.image_size,
+    facts = _facts(chosen, prepared) | {
         "parameters": sum(parameter.numel() for parameter in network.parameters()),
-        "pictures": {part: prepared.parts.count(part) for part in data.PARTS},
-        "picture_format": _format(prepared.dataset),
         "kept_epoch": kept["epoch"],
         "temperature": round(temperature, 4),
-        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} threads",
-        "torch": torch.__version__,
-        "date": time.strftime("%Y-%m-%d"),
+        "processes": accelerator.num_processes,
+        "mixed_precision": accelerator.mixed_precision,
     }
     report.write(run, facts, prepared.dataset)
+
+
+def _facts(chosen: Recipe, prepared: Prepared) -> dict:
+    """What only the run itself knows and a reader needs to repeat it."""
+    overrides = chosen.differences(json.loads(recipe.load(chosen.name).to_json()))
+    values = [shlex.quote(f"{key}={value}") for key, value in overrides.items()]
+    return {
+        "recipe": chosen.name,
+        "architecture": chosen.architecture,
+        "command": " ".join(["python -m train", chosen.name, *values]),
+        "pretrained": chosen.pretrained,
+        "teacher": chosen.teacher,
+        "seed": chosen.seed,
+        "image_size": chosen.image_size,
+        "pictures": {part: prepared.parts.count(part) for part in data.PARTS},
+        "picture_format": _format(prepared.dataset),
+        "device": describe_device(),
+        "torch": torch.__version__,
+        "versions": {name: metadata.version(name) for name in ("accelerate", "timm", "torchvision", "transformers")},
+        "commit": _commit(),
+        "date": time.strftime("%Y-%m-%d"),
+    }
+
+
+def describe_device() -> str:
+    """The GPU's name, or that it is a CPU and with how many threads."""
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    return f"CPU, {torch.get_num_threads()} threads"
+
+
+def _commit() -> str | None:
+    """Of this repository, marked where files differ from it; None where it is not one."""
+    command = ["git", "describe", "--always", "--dirty", "--exclude=*"]
+    try:
+        done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()
 
 
 def _predict(classifier: Classifier, prepared: Prepared, part: str) -> pd.DataFrame:

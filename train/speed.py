@@ -4,15 +4,16 @@ Random pixels stand for pictures: the time does not depend on what they show, no
 a process of its own, so that its peak of memory is its own.
 """
 
-import platform
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from pathlib import Path
 
 import pandas as pd
 import torch
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from train import loop, model, recipe, run
 from train.recipe import Recipe
@@ -21,16 +22,15 @@ DEFAULT = ("resnet18", "resnet34", "vit_tiny_scratch", "vit_small_scratch", "vit
 WARM_UP = 2  # steps that are not counted: memory is allocated, kernels are chosen
 
 
-def measure(names: Sequence[str], size: int, batch_size: int, steps: int) -> pd.DataFrame:
-    """A row per recipe: see `measure_one`. Raises RecipeError."""
-    chosen = [
-        recipe.load(name).override(
-            [f"image_size={size}", f"batch_size={batch_size}", "pretrained=None", "gpu=False", "accumulate=1"]
-        )
-        for name in names
-    ]
-    with ProcessPoolExecutor(1, get_context("spawn"), max_tasks_per_child=1) as pool:
-        return pd.DataFrame(pool.map(measure_one, chosen, [steps] * len(chosen)))
+def measure(names: Sequence[str], size: int, batch_size: int, steps: int) -> Iterator[dict]:
+    """Yield a row per recipe as it is measured: see `measure_one`. One that fails is said and left out. Raises RecipeError."""
+    values = [f"image_size={size}", f"batch_size={batch_size}", "pretrained=None", "teacher=None", "gpu=False"]
+    for chosen in [recipe.load(name).override(values) for name in names]:
+        with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+            try:
+                yield pool.submit(measure_one, chosen, steps).result()
+            except (BrokenProcessPool, MemoryError, RuntimeError) as error:
+                print(f"{chosen.name}: not measured ({type(error).__name__}); if memory was short, try a smaller --batch.")
 
 
 def measure_one(chosen: Recipe, steps: int) -> dict:
@@ -38,6 +38,7 @@ def measure_one(chosen: Recipe, steps: int) -> dict:
     accelerator = run.start(chosen, Path())
     network = model.build(chosen).to(accelerator.device, memory_format=torch.channels_last)
     optimizer = accelerator.prepare_optimizer(loop.build_optimizer(network, chosen))
+    average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(chosen.average_decay))
     prepared = accelerator.prepare_model(network)
     n = 2 * chosen.batch_size
     pixels = loop.Pixels(
@@ -50,8 +51,10 @@ def measure_one(chosen: Recipe, steps: int) -> dict:
             watch.read()
         clock = time.monotonic()
         with watch:
-            batch = loop.fetch(pixels, loop.order_of(n, chosen, step)[0], step, chosen, accelerator)
-        loop.train_step(prepared, None, optimizer, *batch, chosen, accelerator).item()  # waits for the device
+            batch = loop.fetch(pixels, loop.order_of(n, chosen, step)[0].to(accelerator.device), step, chosen, accelerator)
+        loss = loop.train_step(prepared, None, optimizer, *batch, chosen, accelerator)
+        average.update_parameters(network)
+        loss.item()  # waits for the device
         rates.append(chosen.batch_size / (time.monotonic() - clock))
     counted = pd.Series(rates[WARM_UP:])
     return {
@@ -67,13 +70,6 @@ def measure_one(chosen: Recipe, steps: int) -> dict:
         "fastest": counted.max(),
         "data_share": watch.read() / (chosen.batch_size / counted).sum(),
         "peak_memory_mb": loop.peak_memory(accelerator.device) / 1e6,
-        "device": describe_device(),
+        "device": run.describe_device(),
         "torch": torch.__version__,
     }
-
-
-def describe_device() -> str:
-    """The GPU's name, or the processor's with the number of threads."""
-    if torch.cuda.is_available():
-        return torch.cuda.get_device_name()
-    return f"CPU ({platform.machine()}), {torch.get_num_threads()} threads"

@@ -1,4 +1,4 @@
-"""ResNet34 from ImageNet weights: the thesis's own recipe ("Networks and training"), with gradual unfreezing.
+"""ResNet34 from ImageNet weights, trained as in the thesis; what differs is said in resnet18.py.
 
 python -m train resnet34
 """

@@ -11,6 +11,6 @@ RECIPE = dataclasses.replace(
     vit_large_mixup.RECIPE,
     name="vit_large_mixup_smoothing",
     about="ViT-Large from ImageNet-21k weights with MixUp and label smoothing, as in the thesis",
-    expected="the best ViT of the thesis, which gives no figure of its own; not measured here",
+    expected="the best ViT of the thesis; not measured here",
     label_smoothing=0.1,  # fastai's default, which the thesis used
 )
