@@ -2,27 +2,28 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import datasets
 import openpyxl
 import pandas as pd
 import pytest
 import timm
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from test_checkpoint import MEASURED, ROOT, skip_figures
 
 from cells.__main__ import main as cells_main
 from cells.classes import LABELS
 from cells.classifier import Classifier
-from train import checkpoint, model, recipe
+from train import checkpoint, figures, model, recipe, report
 from train.__main__ import main
 from train.run import RunError, train
-
-ROOT = Path(__file__).resolve().parent.parent
-MEASURED = ["seconds", "images_per_second", "data_share", "peak_memory_mb"]  # no two runs have them in common
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +46,12 @@ def test_a_resumed_run_equals_an_unbroken_one(runs):
     pd.testing.assert_frame_equal(ours, theirs)
 
 
+@pytest.fixture
+def _no_figures(monkeypatch):
+    monkeypatch.setattr(figures, "draw_all", skip_figures)
+
+
+@pytest.mark.usefixtures("_no_figures")
 @pytest.mark.parametrize("last_step", [3, 6])
 def test_a_run_stopped_at_the_end_of_an_epoch_loses_nothing(runs, tiny_recipe, parquet, tmp_path, last_step):
     assert train(tiny_recipe, [parquet], None, tmp_path, lambda step: step == last_step) == 130
@@ -78,6 +85,20 @@ def test_the_same_line_on_a_finished_run_reports_it(runs, tiny_recipe, parquet, 
     assert (runs[0] / "metrics.json").read_bytes() == before
 
 
+def test_a_report_derives_metrics_and_figures_again(runs, parquet, tmp_path, capsys):
+    run = Path(shutil.copytree(runs[0], tmp_path / "run"))
+    shutil.rmtree(run / "figures")
+    (run / "model" / "metrics.json").unlink()
+    facts = {key: value for key, value in json.loads((run / "metrics.json").read_text()).items() if key not in report.DERIVED}
+    (run / "metrics.json").write_text(json.dumps(facts))
+    assert main(["report", str(run), "--data", parquet]) == 0
+    assert "balanced_accuracy" in capsys.readouterr().out
+    files = ["metrics.json", "model/metrics.json", *(f"figures/{path.name}" for path in (runs[0] / "figures").iterdir())]
+    for name in files:
+        assert (run / name).read_bytes() == (runs[0] / name).read_bytes(), name
+    assert {path.name for path in (run / "figures").iterdir()} == {path.name for path in (runs[0] / "figures").iterdir()}
+
+
 def test_the_model_folder_classifies_into_excel(runs, cell_files, tmp_path):
     folder, out = runs[1] / "model", tmp_path / "cells.xlsx"
     assert cells_main(["classify", *cell_files, "--model", str(folder), "--out", str(out)]) == 0
@@ -90,7 +111,7 @@ def test_a_run_folder_of_another_recipe_or_other_pictures_is_refused(runs, tiny_
     with pytest.raises(RunError, match=r"lr=0\.05 there, 0\.01 here"):
         train(tiny_recipe.override(["lr=0.01"]), [parquet], None, runs[0])
     (tmp_path / "recipe.json").write_text(tiny_recipe.to_json())
-    (tmp_path / "split.csv").write_text("image_id,split\nBA_0,train\n")
+    (tmp_path / "split.csv").write_text((runs[0] / "split.csv").read_text() + "BA_999,test\n")
     with pytest.raises(RunError, match="other pictures"):
         train(tiny_recipe, [parquet], None, tmp_path)
 
@@ -103,14 +124,21 @@ def test_a_split_file_decides_and_leaves_the_others_out(runs, tiny_recipe, parqu
     assert pd.read_csv(tmp_path / "run" / "split.csv").equals(rows.reset_index(drop=True))
 
 
+@pytest.mark.usefixtures("_no_figures")
 def test_training_learns_to_tell_drawn_cells_apart(tiny_recipe, parquet, tmp_path):
     longer = tiny_recipe.override(["image_size=64", "epochs=12", "optimizer=adamw", "lr=0.002", "average_decay=0.5"])
     assert train(longer, [parquet], None, tmp_path) == 0
     assert json.loads((tmp_path / "metrics.json").read_text())["test"]["balanced_accuracy"] > 0.6
 
 
-def test_wrong_calls_are_one_line_and_status_2(parquet, tmp_path, capsys):
+def test_wrong_calls_are_one_line_and_status_2(parquet, pbc_rows, runs, tmp_path, capsys):
     (tmp_path / "other.csv").write_text("image_id,split\nBA_0,train\nEO_99,test\n")
+    split = pd.read_csv(runs[0] / "split.csv")
+    split.loc[split["image_id"].str.startswith("PLATELET"), "split"] = "test"
+    split.to_csv(tmp_path / "platelets.csv", index=False)
+    rows = [row for row, name in enumerate(pbc_rows["cell_subtype"]) if name != "MO"]
+    fewer = datasets.Dataset.from_dict({key: [values[row] for row in rows] for key, values in pbc_rows.items()})
+    fewer.cast_column("image", datasets.Image()).to_parquet(tmp_path / "fewer.parquet")
     for arguments, words in (
         (["resnet999"], "there is no recipe"),
         (["resnet18_scratch", "epoch=1"], "no 'epoch'"),
@@ -120,12 +148,34 @@ def test_wrong_calls_are_one_line_and_status_2(parquet, tmp_path, capsys):
         (["resnet18", "pretrained=/nowhere", "--data", parquet], "cannot be loaded"),
         (["resnet18_scratch", "batch_size=5000", "--data", parquet], "fewer than batch_size=5000"),
         (["resnet18_scratch", "--data", parquet, "--split", str(tmp_path / "other.csv")], "every part needs pictures"),
+        (["resnet18_scratch", "--data", parquet, "--split", str(tmp_path / "platelets.csv")], "training picture of platelet;"),
+        (["resnet18_scratch", "--data", str(tmp_path / "fewer.parquet")], "no picture of monocyte;"),
+        (["resnet18_scratch", "num_classes=13", "--data", str(tmp_path / "fewer.parquet")], "no picture of MO;"),
+        (["vit_large_scratch", "--data", parquet], "meant for a GPU and there is none; gpu=False"),
+        (["resnet18_scratch", "teacher=/nowhere", "--data", parquet], "teacher=/nowhere cannot be loaded"),
+        (["report", str(tmp_path), "--data", parquet], "no finished run"),
     ):
-        assert main([*arguments, "--out", str(tmp_path / "run")]) == 2
+        assert main([*arguments, *([] if arguments[0] == "report" else ["--out", str(tmp_path / "run")])]) == 2
         error = capsys.readouterr().err
         assert words in error
         assert error.startswith("error: ")
         assert error.count("\n") == 1
+
+
+def test_a_tracker_that_is_not_installed_is_one_line(parquet, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("accelerate.tracking._available_trackers", [])
+    line = ["resnet18_scratch", "--data", parquet, "--out", str(tmp_path / "run")]
+    assert main([*line, "--track", "tensorboard"]) == 2
+    assert capsys.readouterr().err == "error: --track tensorboard: it is not installed; pip install tensorboard adds it.\n"
+    assert not (tmp_path / "run").exists()
+
+
+def test_tensorboard_gets_the_epochs(tiny_recipe, parquet, tmp_path):
+    assert train(tiny_recipe, [parquet], None, tmp_path, lambda step: step == 5, "tensorboard") == 130
+    events = EventAccumulator(str(tmp_path / "blood-cells")).Reload()
+    history = pd.read_csv(tmp_path / "history.csv")
+    (logged,) = events.Scalars("validation_loss")
+    assert (logged.step, logged.value) == (1, pytest.approx(history["validation_loss"][0], rel=1e-3))
 
 
 def test_the_list_shows_every_recipe(capsys):
@@ -161,23 +211,3 @@ def test_a_pretrained_network_keeps_its_body_and_gets_our_head(tmp_path):
     assert network.timm_model.fc.weight.shape == (8, 512)
     model.export(network, ours, tmp_path / "model")
     assert list(Classifier.load(tmp_path / "model").network.config.id2label.values()) == list(LABELS)
-
-
-def test_gradual_unfreezing_and_growing_rates():
-    from train.loop import _set_rates, _unfreeze, build_optimizer
-
-    thesis = recipe.load("resnet18").override(["pretrained=None"])
-    network = model.build(thesis)
-    _unfreeze(network, everything=False)
-    assert {name.split(".")[1] for name, p in network.named_parameters() if p.requires_grad} == {"fc"}
-    optimizer = build_optimizer(network, thesis)
-    peaks = [group["peak"] for group in optimizer.param_groups]
-    assert peaks == sorted(peaks)
-    assert (peaks[0], peaks[-1]) == (pytest.approx(1e-5), pytest.approx(3e-4))
-    top = thesis.head_epochs * thesis.warmup
-    _set_rates(optimizer, thesis, top)
-    assert optimizer.param_groups[-1]["lr"] == pytest.approx(thesis.lr_head_alone, rel=1e-4)
-    _set_rates(optimizer, thesis, thesis.head_epochs + 13 * thesis.warmup)
-    assert optimizer.param_groups[-1]["lr"] == pytest.approx(thesis.lr, rel=1e-4)
-    _set_rates(optimizer, thesis, thesis.epochs - 1e-9)
-    assert optimizer.param_groups[-1]["lr"] < thesis.lr / 1000
