@@ -29,9 +29,9 @@ ROOT = Path(__file__).resolve().parent.parent
 MEASURED = ["seconds", "images_per_second", "data_share", "peak_memory_mb"]  # no two runs have them in common
 OCCASIONAL = ["time", "date", "commit"]  # in metrics.json
 # Three steps an epoch; the head is alone in the first, pictures have their full size in the last.
-RECIPE = ["vit_tiny_scratch", "image_size=64", "growth=((0.5, 0.5),)", "epochs=3", "head_epochs=1", "batch_size=32"]
-RECIPE += ["lr=1e-3", "average_decay=0.5"]  # so that nine steps show
-CHANCE = ["mixup=0.4", "drop_path=0.2", "accumulate=2"]  # all that draws random numbers, and a batch in parts
+RECIPE = ["vit_tiny_scratch", "image_size=64", "growth=((0.5, 0.5),)", "epochs=3", "freeze_epochs=1", "batch_size=32"]
+RECIPE += ["lr=1e-3", "ema_decay=0.5"]  # so that nine steps show
+CHANCE = ["mixup=0.4", "drop_path=0.2", "gradient_accumulation_steps=2"]  # all that draws random numbers, and a batch in parts
 STUCK = 300  # seconds
 
 

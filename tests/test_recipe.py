@@ -35,7 +35,7 @@ def test_overrides_are_typed():
         ("name=other", "no 'name'"),
         ("epochs=0", "1 or more"),
         ("batch_size=0", "2 or more"),
-        ("average_decay=2", "from 0 to less than 1"),
+        ("ema_decay=2", "from 0 to less than 1"),
     ],
 )
 def test_a_wrong_override_says_what_would_be_right(text, words):
@@ -82,12 +82,12 @@ def test_the_thesiss_recipes_have_its_values(name):
     ours = recipe.load(name)
     assert {key: getattr(ours, key) for key in THESIS[name]} == THESIS[name]
     assert (ours.image_size, ours.growth, ours.batch_size, ours.num_classes, ours.seed) == (224, (), 64, 8, 42)
-    assert (ours.teacher, ours.drop_path, ours.average_decay) == (None, 0, 0)
+    assert (ours.teacher, ours.drop_path, ours.ema_decay) == (None, 0, 0)
     if "resnet" in name:  # the head alone, then everything, with rates that grow towards the head
-        assert (ours.epochs, ours.head_epochs, ours.lr_head_alone, ours.lr_first) == (16, 3, 3e-3, 1e-5)
+        assert (ours.epochs, ours.freeze_epochs, ours.lr_head_alone, ours.lr_first) == (16, 3, 3e-3, 1e-5)
         assert not ours.gpu
     else:  # everything at once
-        assert (ours.epochs, ours.head_epochs, ours.lr_first) == (15, 0, None)
+        assert (ours.epochs, ours.freeze_epochs, ours.lr_first) == (15, 0, None)
         assert ours.patch_size == (32 if "patch32" in name else 16)
         assert ours.gpu
     assert (ours.mixup > 0) == ("mixup" in name)
@@ -98,8 +98,8 @@ def test_the_thesiss_recipes_have_its_values(name):
     ("assignments", "words"),
     [
         (["num_classes=10"], "one of 8, 13"),
-        (["head_epochs=5", "epochs=5"], "less than epochs"),
-        (["accumulate=65"], "from 1 to batch_size"),
+        (["freeze_epochs=5", "epochs=5"], "less than epochs"),
+        (["gradient_accumulation_steps=65"], "from 1 to batch_size"),
         (["patch_size=24"], "a multiple of patch_size"),
         (["image_size=16"], "32 or more"),
         (["mixup=-1"], "0 or more"),

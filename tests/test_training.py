@@ -37,7 +37,7 @@ from train.__main__ import main
 from train.recipe import Recipe, RecipeError
 from train.run import train
 
-TINY = ["image_size=32", "growth=()", "batch_size=32", "clip_norm=0.0", "label_smoothing=0.0", "average_decay=0.0"]
+TINY = ["image_size=32", "growth=()", "batch_size=32", "max_grad_norm=0.0", "label_smoothing=0.0", "ema_decay=0.0"]
 
 
 @pytest.fixture(scope="module")
@@ -213,14 +213,14 @@ def test_rates_of_a_resnet_grow_to_its_head_and_follow_two_cycles():
         loop.set_rates(optimizer, thesis, epoch)
         return optimizer.param_groups[-1]["lr"]
 
-    assert heads_rate(thesis.head_epochs * thesis.warmup) == pytest.approx(thesis.lr_head_alone, rel=1e-4)
-    assert heads_rate(thesis.head_epochs - 1e-9) < thesis.lr_head_alone / 1000
-    assert heads_rate(thesis.head_epochs + 13 * thesis.warmup) == pytest.approx(thesis.lr, rel=1e-4)
+    assert heads_rate(thesis.freeze_epochs * thesis.warmup) == pytest.approx(thesis.lr_head_alone, rel=1e-4)
+    assert heads_rate(thesis.freeze_epochs - 1e-9) < thesis.lr_head_alone / 1000
+    assert heads_rate(thesis.freeze_epochs + 13 * thesis.warmup) == pytest.approx(thesis.lr, rel=1e-4)
     assert heads_rate(thesis.epochs - 1e-9) < thesis.lr / 1000
 
 
 def test_the_head_is_trained_alone_first(tiny_recipe, parquet, tmp_path):
-    chosen = tiny_recipe.override(["head_epochs=1", "average_decay=0.0"])
+    chosen = tiny_recipe.override(["freeze_epochs=1", "ema_decay=0.0"])
     torch.manual_seed(chosen.seed)
     start = dict(model.build(chosen).named_parameters())
     for stop, moved in ((3, {"fc"}), (4, {"fc", "conv1", "bn1", "layer1", "layer2", "layer3", "layer4"})):
@@ -265,8 +265,8 @@ def stepped(chosen: Recipe, pixels: loop.Pixels, accelerator: Accelerator, teach
 
 @pytest.mark.parametrize("parts", [2, 3])
 def test_a_batch_in_parts_is_the_same_step(tiny_vit, pixels, accelerator, parts):
-    chosen = tiny_vit.override(["optimizer=sgd", "lr=1.0", "mixup=0.4", "label_smoothing=0.1", "clip_norm=1.0"])
-    whole, split = (stepped(chosen.override([f"accumulate={n}"]), pixels, accelerator) for n in (1, parts))
+    chosen = tiny_vit.override(["optimizer=sgd", "lr=1.0", "mixup=0.4", "label_smoothing=0.1", "max_grad_norm=1.0"])
+    whole, split = (stepped(chosen.override([f"gradient_accumulation_steps={n}"]), pixels, accelerator) for n in (1, parts))
     assert (weights(whole) - weights(build(chosen))).abs().max() > 1e-3
     torch.testing.assert_close(weights(split), weights(whole), atol=1e-5, rtol=0)
 

@@ -25,7 +25,10 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except torch.OutOfMemoryError:
-        print("error: the GPU has too little memory for such a batch; accumulate=4 computes it in four parts.", file=sys.stderr)
+        print(
+            "error: the GPU has too little memory for such a batch; gradient_accumulation_steps=4 computes it in four parts.",
+            file=sys.stderr,
+        )
         return 2
     except OSError as error:  # a full disk, a folder that may not be written
         print(f"error: {error}; what was finished before is kept.", file=sys.stderr)

@@ -119,7 +119,7 @@ class State:
     def begin(cls, recipe: Recipe, network: nn.Module, run: Path, accelerator: Accelerator) -> "State":
         """Where the run stands, or at its first step. Raises CheckpointError."""
         network = network.to(accelerator.device, memory_format=torch.channels_last)
-        average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(recipe.average_decay))
+        average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema_decay))
         optimizer = accelerator.prepare_optimizer(build_optimizer(network, recipe))
         loss_sum = torch.zeros((), device=accelerator.device, dtype=torch.float64)
         state = cls(network, average, optimizer, loss_sum, Progress())
@@ -168,8 +168,8 @@ def fit(
         size = recipe.size_at(epoch)
         if size != pixels.images.shape[-1]:
             pixels, held_out = training.resized(size), validation.resized(size)
-        if frozen != (epoch < recipe.head_epochs):
-            frozen = epoch < recipe.head_epochs
+        if frozen != (epoch < recipe.freeze_epochs):
+            frozen = epoch < recipe.freeze_epochs
             wrapped = _prepare(network, accelerator, frozen)
         asked = teacher if size == recipe.image_size else None
         if not _train_epoch(state, wrapped, asked, pixels, recipe, run, accelerator, should_stop):
@@ -336,7 +336,9 @@ def train_step(
     """One optimizer step; returns its loss, a scalar on the device."""
     network.train()
     total = torch.zeros((), device=accelerator.device, dtype=torch.float64)
-    parts = list(zip(images.chunk(recipe.accumulate), targets.chunk(recipe.accumulate), strict=True))
+    parts = list(
+        zip(images.chunk(recipe.gradient_accumulation_steps), targets.chunk(recipe.gradient_accumulation_steps), strict=True)
+    )
     for number, (part, answers) in enumerate(parts):
         last = number == len(parts) - 1
         with contextlib.nullcontext() if last else accelerator.no_sync(network):
@@ -348,8 +350,8 @@ def train_step(
                 loss = loss * len(part) / len(images)
             accelerator.backward(loss)
         total += loss.detach()
-    if recipe.clip_norm:
-        accelerator.clip_grad_norm_(network.parameters(), recipe.clip_norm)
+    if recipe.max_grad_norm:
+        accelerator.clip_grad_norm_(network.parameters(), recipe.max_grad_norm)
     optimizer.step()
     optimizer.zero_grad()
     return total
@@ -416,10 +418,10 @@ def order_of(n: int, recipe: Recipe, epoch: int) -> Tensor:
 
 def set_rates(optimizer: torch.optim.Optimizer, recipe: Recipe, epoch: float) -> None:
     """One cycle for the head alone, if the recipe has it, and one for everything."""
-    if epoch < recipe.head_epochs:
-        factor = one_cycle(epoch / recipe.head_epochs, recipe.warmup) * recipe.lr_head_alone / recipe.lr
+    if epoch < recipe.freeze_epochs:
+        factor = one_cycle(epoch / recipe.freeze_epochs, recipe.warmup) * recipe.lr_head_alone / recipe.lr
     else:
-        factor = one_cycle((epoch - recipe.head_epochs) / (recipe.epochs - recipe.head_epochs), recipe.warmup)
+        factor = one_cycle((epoch - recipe.freeze_epochs) / (recipe.epochs - recipe.freeze_epochs), recipe.warmup)
     for group in optimizer.param_groups:
         group["lr"] = group["peak"] * factor
 

@@ -42,22 +42,24 @@ class Recipe:
     image_size: int = 224  # pixels; validation, test and the model folder use it
     growth: tuple[tuple[float, float], ...] = ()  # (until this share of the epochs, train at this share of image_size)
     epochs: int
-    head_epochs: int = 0  # of these, the first ones train the new head alone (gradual unfreezing)
+    freeze_epochs: int = 0  # of these, the first ones train the new head alone (gradual unfreezing)
     batch_size: int = 64  # of all processes together
-    accumulate: int = 1  # parts in which a batch is computed one after another, to fit into memory (gradient accumulation)
+    gradient_accumulation_steps: int = (
+        1  # parts in which a batch is computed one after another, to fit into memory (gradient accumulation)
+    )
     optimizer: Literal["sgd", "adamw"] = "adamw"
     lr: float  # the peak of the one-cycle schedule, for the head
     lr_first: float | None = None  # the same for the first layers; between them it grows geometrically. None: lr
     lr_head_alone: float = 3e-3  # the peak while the head is trained alone
     weight_decay: float = 0.0
-    clip_norm: float = 0.0  # the largest norm of the gradient; 0: any
+    max_grad_norm: float = 0.0  # the largest norm of the gradient; 0: any
     warmup: float = 0.25  # the share of a cycle in which the rate rises
     label_smoothing: float = 0.0
     mixup: float = 0.0  # alpha of the Beta distribution of MixUp's weights (Zhang et al. 2018); 0: none
     drop_path: float = 0.0  # stochastic depth of a ViT: the share of pictures for which the last block is left out
     teacher: str | None = None  # a model folder whose answers are learnt along with the labels (distillation)
     lighting: float = 0.2  # see transforms.augment
-    average_decay: float = 0.0  # of the moving average of the weights that is validated and kept; 0: none
+    ema_decay: float = 0.0  # of the moving average of the weights that is validated and kept; 0: none
     seed: int = 42
 
     def __post_init__(self) -> None:
@@ -65,9 +67,12 @@ class Recipe:
         rates = (self.lr, self.lr_head_alone, self.lr if self.lr_first is None else self.lr_first)
         for right, words in (
             (self.epochs >= 1, "epochs is to be 1 or more"),
-            (0 <= self.head_epochs < self.epochs, "head_epochs is to be from 0 to less than epochs"),
+            (0 <= self.freeze_epochs < self.epochs, "freeze_epochs is to be from 0 to less than epochs"),
             (self.batch_size >= 2, "batch_size is to be 2 or more"),
-            (1 <= self.accumulate <= self.batch_size, "accumulate is to be from 1 to batch_size"),
+            (
+                1 <= self.gradient_accumulation_steps <= self.batch_size,
+                "gradient_accumulation_steps is to be from 1 to batch_size",
+            ),
             (self.image_size >= 32, "image_size is to be 32 or more"),
             (self.patch_size >= 4, "patch_size is to be 4 or more"),
             (not vit or self.image_size % self.patch_size == 0, "image_size is to be a multiple of patch_size"),
@@ -77,10 +82,13 @@ class Recipe:
             (all(rate > 0 and math.isfinite(rate) for rate in rates), "learning rates are to be above 0"),
             (0 < self.warmup < 1, "warmup is to be between 0 and 1"),
             (0 <= self.label_smoothing < 1, "label_smoothing is to be from 0 to less than 1"),
-            (0 <= self.average_decay < 1, "average_decay is to be from 0 to less than 1"),
+            (0 <= self.ema_decay < 1, "ema_decay is to be from 0 to less than 1"),
             (0 <= self.lighting < 1, "lighting is to be from 0 to less than 1"),
             (0 <= self.drop_path < 1, "drop_path is to be from 0 to less than 1"),
-            (min(self.weight_decay, self.clip_norm, self.mixup) >= 0, "weight_decay, clip_norm and mixup are to be 0 or more"),
+            (
+                min(self.weight_decay, self.max_grad_norm, self.mixup) >= 0,
+                "weight_decay, max_grad_norm and mixup are to be 0 or more",
+            ),
         ):
             if not right:
                 raise RecipeError(f"{self.name}: {words}.")

@@ -38,7 +38,7 @@ def measure_one(chosen: Recipe, steps: int) -> dict:
     accelerator = run.start(chosen, Path())
     network = model.build(chosen).to(accelerator.device, memory_format=torch.channels_last)
     optimizer = accelerator.prepare_optimizer(loop.build_optimizer(network, chosen))
-    average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(chosen.average_decay))
+    average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(chosen.ema_decay))
     prepared = accelerator.prepare_model(network)
     n = 2 * chosen.batch_size
     pixels = loop.Pixels(

@@ -20,5 +20,5 @@ RECIPE = Recipe(
     lr=0.1,  # the usual one for this batch size
     weight_decay=5e-4,  # the usual one for training from nothing
     label_smoothing=0.1,  # some labels are wrong
-    average_decay=0.995,  # over about an epoch
+    ema_decay=0.995,  # over about an epoch
 )

@@ -18,5 +18,5 @@ RECIPE = Recipe(
     lr=0.1,
     weight_decay=5e-4,
     label_smoothing=0.1,
-    average_decay=0.995,
+    ema_decay=0.995,
 )

@@ -22,5 +22,5 @@ RECIPE = Recipe(
     optimizer="adamw",  # fastai's default, which the thesis used
     lr=5e-5,  # the thesis does not give its own; this one is usual for fine-tuning a ViT with AdamW
     weight_decay=0.01,  # fastai's default
-    clip_norm=1.0,  # as ViTs are pretrained and fine-tuned (Dosovitskiy et al. 2021)
+    max_grad_norm=1.0,  # as ViTs are pretrained and fine-tuned (Dosovitskiy et al. 2021)
 )

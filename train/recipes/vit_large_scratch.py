@@ -15,5 +15,5 @@ RECIPE = dataclasses.replace(
     architecture="vit_large",
     lr=2e-4,
     drop_path=0.3,
-    accumulate=2,  # 64 pictures at once take more memory than many GPUs have
+    gradient_accumulation_steps=2,  # 64 pictures at once take more memory than many GPUs have
 )

@@ -19,7 +19,7 @@ RECIPE = Recipe(
     lr=3e-4,  # 0.843 on validation after 4.8 epochs, 6e-4 had 0.833 (see results)
     warmup=0.1,  # most of a short schedule is to fall
     weight_decay=0.05,
-    clip_norm=1.0,
+    max_grad_norm=1.0,
     label_smoothing=0.1,
-    average_decay=0.995,
+    ema_decay=0.995,
 )
