@@ -14,17 +14,9 @@ from string import Template
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from cells.classes import LABELS, NAMES
+from cells.measures import MEASURES, interval
 
 TEMPLATE = Path(__file__).with_name("card.md")
-MEASURES = {
-    "accuracy": "accuracy",
-    "balanced_accuracy": "balanced accuracy",
-    "kappa": "Cohen's kappa",
-    "error_rate": "error rate",
-    "macro_f1": "macro-F1",
-    "ece": "expected calibration error",
-    "nll": "negative log likelihood",
-}
 SHOWN_ERRORS = 8
 SHOWN_FIGURES = {"confusion": "Confusion matrix of the test pictures", "training": "Loss and validation accuracy by epoch"}
 TIMM = """
@@ -154,8 +146,3 @@ def fill(name: str, config: dict, metrics: dict, trust: dict, size: int, figures
         **{key: metrics[key] for key in ("device", "torch", "date")},
     )
     return f"---\n{_metadata(name, config, metrics)}\n---\n\n{BEGIN.format(digest=_digest(body))}\n{body}{END}\n"
-
-
-def interval(test: dict, key: str) -> str:
-    """A measure with its limits, as text."""
-    return f"{test[key]:.4f} ({test[f'{key}_low']:.4f} to {test[f'{key}_high']:.4f})"

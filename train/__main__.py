@@ -1,4 +1,4 @@
-"""python -m train RECIPE [key=value ...] | --list | rates | report | compare | speed; each has --help"""
+"""python -m train RECIPE [key=value ...] | --list | audit | rates | report | compare | speed; each has --help"""
 
 import argparse
 import sys

@@ -45,17 +45,17 @@ def audit(run: Path, dataset: datasets.Dataset) -> pd.DataFrame:
     dataset = data.label(dataset, classifier.labels)
     ids, labels = np.array(dataset["image_id"][:]), np.array(dataset["label"][:])
     split = np.array([parts[one] for one in ids])
-    pixels = data.decode(dataset, _size(classifier))
+    pixels = data.decode(dataset, model.input_size(classifier.network))
     pairs, correlation = duplicates.overlaps(pixels)
     groups = duplicates.groups_of(pairs, correlation, len(pixels))
     probabilities = out_of_sample(run, ids, labels, split, groups, pixels, classifier)
     names = np.array(classifier.labels)
     same = _same_cells(pairs, correlation, labels)
     finds = [
-        *((kind, first, second, score) for kind, first, second, score in same if kind == KINDS[0]),
+        *(find for find in same if find[0] == KINDS[0]),
         *_wrong_labels(labels, probabilities),
         *_two_cells(pixels),
-        *((kind, first, second, score) for kind, first, second, score in same if kind == KINDS[3]),
+        *(find for find in same if find[0] == KINDS[3]),
     ]
     rows = []
     for kind, first, second, score in finds:
@@ -63,12 +63,6 @@ def audit(run: Path, dataset: datasets.Dataset) -> pd.DataFrame:
         other = ("", suggested) if second is None else (ids[second], names[labels[second]])
         rows.append((kind, ids[first], names[labels[first]], *other, round(float(score), 4), split[first]))
     return pd.DataFrame(rows, columns=list(COLUMNS))
-
-
-def _size(classifier: Classifier) -> int:
-    """The side of the pictures that the network takes."""
-    config = classifier.network.config
-    return config.image_size if model.blocks(classifier.network) else config.pretrained_cfg["input_size"][1]
 
 
 def out_of_sample(

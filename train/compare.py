@@ -9,6 +9,7 @@ import pandas as pd
 from matplotlib import pyplot as plt
 
 from cells.classes import NAMES, TYPE_OF_SUBTYPE
+from cells.measures import MEASURES, interval
 from train import figures
 
 TEMPLATE, SECTION = Path(__file__).with_name("compare.md"), Path(__file__).with_name("compare_run.md")
@@ -21,15 +22,6 @@ THESIS = {
     "resnet34": ("ResNet34", "0.99", "0.99", "0.98", "0.010"),
     "vit_base": ("ViT-Base", "0.94", "0.95", "0.94", "0.05"),
     "vit_large": ("ViT-Large", "0.95", "0.96", "0.95", "0.03"),
-}
-WORDS = {
-    "accuracy": "accuracy",
-    "balanced_accuracy": "balanced accuracy",
-    "kappa": "Cohen's kappa",
-    "error_rate": "error rate",
-    "macro_f1": "macro-F1",
-    "ece": "expected calibration error",
-    "nll": "negative log likelihood",
 }
 
 
@@ -81,11 +73,6 @@ def accuracy_and_time(summaries: dict[str, dict]) -> plt.Figure:
     axes.legend(loc="lower left")
     axes.grid(alpha=0.3)
     return figure
-
-
-def interval(test: dict, key: str) -> str:
-    """A measure with the limits of its interval."""
-    return f"{test[key]:.4f} ({test[f'{key}_low']:.4f} to {test[f'{key}_high']:.4f})"
 
 
 def _table(summaries: dict[str, dict]) -> list[str]:
@@ -151,7 +138,7 @@ def _section(folder: Path, summary: dict) -> str:
         seed=summary["seed"],
         image_size=summary["image_size"],
         start=_start(summary),
-        measures="\n".join(f"| {WORDS[key]} | {interval(test, key)} | {interval(validation, key)} |" for key in WORDS),
+        measures="\n".join(f"| {MEASURES[key]} | {interval(test, key)} | {interval(validation, key)} |" for key in MEASURES),
         wrong=round(test["error_rate"] * test["pictures"]),
         errors="\n".join(
             f"| {NAMES[row['subtype']]} | {NAMES[row['prediction']]} | {row['count']} |"

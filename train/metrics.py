@@ -11,13 +11,12 @@ import evaluate
 import numpy as np
 import pandas as pd
 
-MEASURES = ("accuracy", "balanced_accuracy", "kappa", "error_rate", "macro_f1", "ece", "nll")
 RESAMPLES = 2000
 CALIBRATION_BINS = 15
 
 
 class CellMetrics(evaluate.Metric):
-    """MEASURES: accuracy, balanced accuracy, Cohen's kappa, error rate, macro-F1, ECE and negative log likelihood.
+    """The measures of cells.measures: accuracy, balanced accuracy, Cohen's kappa, error rate, macro-F1, ECE and NLL.
 
     `predictions` are probability vectors (n, classes), `references` label indices (n,). Each metric comes with
     the limits of its 95 % bootstrap interval, as NAME_low and NAME_high. Works offline: nothing is loaded from the Hub.

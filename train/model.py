@@ -62,7 +62,7 @@ def build_teacher(recipe: Recipe) -> nn.Module | None:
     network, lacking = _load("teacher", recipe.teacher)
     _check_whole("teacher", recipe.teacher, lacking)
     config = network.config
-    size = config.image_size if blocks(network) else config.pretrained_cfg["input_size"][1]
+    size = input_size(network)
     if list(config.id2label.values()) != list(recipe.labels) or size != recipe.image_size:
         raise RecipeError(
             f"teacher={recipe.teacher} takes {size} pixels and names {', '.join(config.id2label.values())}; it is to take "
@@ -131,6 +131,11 @@ def blocks(network: nn.Module) -> list[nn.Module]:
     if not isinstance(network, ViTForImageClassification):
         return []
     return list(next(module for module in network.vit.modules() if isinstance(module, nn.ModuleList)))
+
+
+def input_size(network: nn.Module) -> int:
+    """The side in pixels of the pictures that it takes."""
+    return network.config.image_size if blocks(network) else network.config.pretrained_cfg["input_size"][1]
 
 
 def head(network: nn.Module) -> nn.Module:

@@ -44,9 +44,7 @@ class Recipe:
     epochs: int
     freeze_epochs: int = 0  # of these, the first ones train the new head alone (gradual unfreezing)
     batch_size: int = 64  # of all processes together
-    gradient_accumulation_steps: int = (
-        1  # parts in which a batch is computed one after another, to fit into memory (gradient accumulation)
-    )
+    gradient_accumulation_steps: int = 1  # parts of a batch, computed one after another to need less memory
     optimizer: Literal["sgd", "adamw"] = "adamw"
     lr: float  # the peak of the one-cycle schedule, for the head
     lr_first: float | None = None  # the same for the first layers; between them it grows geometrically. None: lr

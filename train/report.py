@@ -13,6 +13,7 @@ from PIL import Image
 
 from cells import trust
 from cells.images import read_image
+from cells.measures import MEASURES
 from cells.trust import Trust
 from train import checkpoint, data, figures, metrics
 
@@ -78,7 +79,7 @@ def show(run: Path) -> None:
     summary = json.loads((run / "metrics.json").read_text())
     test = summary["test"]
     print(f"{summary['recipe']}, {test['pictures']} test pictures")
-    for name in metrics.MEASURES:
+    for name in MEASURES:
         print(f"  {name:18s} {test[name]:.4f}   95 % {test[f'{name}_low']:.4f} to {test[f'{name}_high']:.4f}")
     for label, recall in test["recall"].items():
         print(f"  recall {label:12s} {recall:.4f}")
