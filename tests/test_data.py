@@ -9,9 +9,10 @@ import torch
 from drawn import draw_cell
 from PIL import Image
 
+from cells import pbc
 from cells.classes import LABELS, SUBTYPE_LABELS, TYPE_OF_SUBTYPE
+from cells.pbc import DataError
 from train import data, duplicates
-from train.data import DataError
 
 
 def test_parquet_and_archive_give_the_same_rows(parquet, pbc_rows, tmp_path):
@@ -83,8 +84,8 @@ def test_split_depends_on_the_seed(parquet):
 
 
 def test_split_file_survives_a_round_trip(tmp_path):
-    data.write_split(tmp_path / "split.csv", ["BA_1", "EO_2"], ["test", "train"])
-    assert data.read_split(tmp_path / "split.csv") == {"BA_1": "test", "EO_2": "train"}
+    pbc.write_split(tmp_path / "split.csv", ["BA_1", "EO_2"], ["test", "train"])
+    assert pbc.read_split(tmp_path / "split.csv") == {"BA_1": "test", "EO_2": "train"}
 
 
 def as_pixels(*images: Image.Image) -> torch.Tensor:
@@ -139,14 +140,14 @@ def test_places_with_no_data_are_one_sentence(tmp_path):
         (tmp_path / "missing.parquet", "no such file"),
         (tmp_path / "empty", "no .jpg"),
         (tmp_path / "no.parquet", "cannot be read"),
-        ("nowhere", "give a Hub id"),
+        ("nowhere", "takes a Hub id"),
     ):
         with pytest.raises(DataError, match=words) as caught:
             data.load([source])
         assert "\n" not in str(caught.value)
     for file in (tmp_path / "no.csv", tmp_path / "none.csv"):
         with pytest.raises(DataError, match="image_id and split"):
-            data.read_split(file)
+            pbc.read_split(file)
 
 
 def test_too_few_pictures_for_a_split(parquet):

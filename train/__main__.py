@@ -8,9 +8,9 @@ import pandas as pd
 import torch
 
 from cells.classifier import ModelError
+from cells.pbc import DataError
 from train import compare, data, rates, recipe, report, speed
 from train.checkpoint import CheckpointError
-from train.data import DataError
 from train.recipe import RecipeError
 from train.run import TRACKERS, RunError, prepare, start, train
 

@@ -24,8 +24,10 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
+from cells import pbc
 from cells.classes import NAMES
 from cells.classifier import Classifier
+from cells.images import read_image
 from train import data, duplicates, loop, metrics, model
 
 COLUMNS = ("kind", "image_id", "label", "other_image_id", "other_label", "score", "split")
@@ -39,7 +41,7 @@ APART = 0.3  # of the side: nearer ones are lobes of one nucleus
 
 def audit(run: Path, dataset: datasets.Dataset) -> pd.DataFrame:
     """A row per find, with COLUMNS; the likeliest of each kind first. `score` is nearer to 1 the surer it is."""
-    parts = data.read_split(run / "split.csv")
+    parts = pbc.read_split(run / "split.csv")
     dataset = dataset.select([row for row, one in enumerate(dataset["image_id"][:]) if one in parts])
     classifier = Classifier.load(run / "model")
     dataset = data.label(dataset, classifier.labels)
@@ -149,7 +151,7 @@ def write(finds: pd.DataFrame, dataset: datasets.Dataset, folder: Path) -> None:
     for axis in axes.flat:
         axis.axis("off")
     for axis, find in zip(axes.flat, shown.itertuples(), strict=False):
-        picture = data.read_image(data.source_of(dataset[rows[find.image_id]]["image"]))
+        picture = read_image(pbc.source_of(dataset[rows[find.image_id]]["image"]))
         axis.imshow(picture)
         other = f"\n{find.other_image_id or 'rather'} {NAMES.get(find.other_label, '')}" if find.other_label else ""
         axis.set_title(f"{find.kind}\n{find.image_id} {NAMES[find.label]}{other}", fontsize=7)

@@ -14,8 +14,8 @@ from PIL import Image
 from scipy import stats
 
 from cells.classes import ENGLISH, LABELS, NAMES, SUBTYPE_LABELS, SUBTYPES
+from cells.pbc import PARTS
 from train import metrics
-from train.data import PARTS
 
 PICTURED = ("samples", "top_losses", "random_predictions")  # these show pictures of the dataset
 SEED = 42  # of the pictures drawn at random

@@ -11,11 +11,11 @@ import datasets
 import pandas as pd
 from PIL import Image
 
-from cells import trust
+from cells import pbc, trust
 from cells.images import read_image
 from cells.measures import MEASURES
 from cells.trust import Trust
-from train import checkpoint, data, figures, metrics
+from train import checkpoint, figures, metrics
 
 CARD_FIGURES = ("confusion", "training")  # these go with the model
 DERIVED = ("test", "validation", "review", "time")  # the rest of metrics.json are facts that only the run knew
@@ -60,16 +60,16 @@ def timing(history: pd.DataFrame) -> dict[str, float | None]:
 
 def _pictures(dataset: datasets.Dataset, run: Path):
     """(a row per picture of the run, with its part; image_id -> picture)."""
-    parts = data.read_split(run / "split.csv")
+    parts = pbc.read_split(run / "split.csv")
     rows = {image_id: index for index, image_id in enumerate(dataset["image_id"][:])}
     missing = len(parts.keys() - rows.keys())
     if missing:
-        raise data.DataError(f"{missing} pictures of {run} are not among the data; give --data what the run was made with.")
+        raise pbc.DataError(f"{missing} pictures of {run} are not among the data; give --data what the run was made with.")
     counts = dataset.select_columns(["image_id", "cell_type", "cell_subtype"]).to_pandas()
     counts = counts[counts["image_id"].isin(parts)].assign(split=lambda frame: frame["image_id"].map(parts))
 
     def picture(image_id: str) -> Image.Image:
-        return read_image(data.source_of(dataset[rows[image_id]]["image"]))
+        return read_image(pbc.source_of(dataset[rows[image_id]]["image"]))
 
     return counts, picture
 

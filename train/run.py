@@ -22,7 +22,8 @@ from accelerate.tracking import get_available_trackers
 from PIL import Image
 from torch import Tensor, nn
 
-from cells import trust
+from cells import pbc, trust
+from cells.classes import LABELS
 from cells.classifier import Classifier
 from cells.trust import Trust
 from train import checkpoint, data, duplicates, loop, metrics, model, recipe, report
@@ -103,7 +104,8 @@ def start(chosen: Recipe, run: Path, tracker: str | None = None) -> Accelerator:
     if tracker and tracker not in map(str, get_available_trackers()):  # Accelerate would train without a word in it
         raise RunError(f"--track {tracker}: it is not installed; pip install {tracker} adds it.")
     gpu = torch.cuda.is_available()
-    precision = "bf16" if gpu and torch.cuda.is_bf16_supported(including_emulation=False) else "no"
+    # None: as Accelerate is told to, by its launcher or by ACCELERATE_MIXED_PRECISION; few processors gain by bfloat16.
+    precision = "bf16" if gpu and torch.cuda.is_bf16_supported(including_emulation=False) else None
     # cpu=True is what makes several processes on CPUs find each other.
     accelerator = Accelerator(cpu=not gpu, mixed_precision=precision, log_with=tracker, project_dir=run)
     if chosen.batch_size % accelerator.num_processes:
@@ -136,7 +138,7 @@ def prepare(chosen: Recipe, sources: Sequence[str], split_file: Path | None, say
         say("looking for pictures that show the same cells")
         parts = data.split(dataset, duplicates.groups(pixels))
     _check_parts(dataset, parts, chosen)
-    say(", ".join(f"{parts.count(part)} {part}" for part in data.PARTS))
+    say(", ".join(f"{parts.count(part)} {part}" for part in pbc.PARTS))
     return Prepared(dataset, pixels, parts)
 
 
@@ -144,12 +146,12 @@ def _begin(chosen: Recipe, prepared: Prepared, run: Path) -> None:
     """The run folder with its recipe and its split, or a refusal where another split is."""
     ids, file = prepared.dataset["image_id"][:], run / "split.csv"
     if file.exists():
-        if data.read_split(file) != dict(zip(ids, prepared.parts, strict=True)):
+        if pbc.read_split(file) != dict(zip(ids, prepared.parts, strict=True)):
             raise RunError(f"{run} was begun with other pictures or another split ({file}); give another --out.")
         return
     run.mkdir(parents=True, exist_ok=True)
     checkpoint.write_text(run / "recipe.json", chosen.to_json())
-    data.write_split(file.with_suffix(".partial"), ids, prepared.parts)
+    pbc.write_split(file.with_suffix(".partial"), ids, prepared.parts)
     file.with_suffix(".partial").replace(file)  # last, and whole: its presence says that the run has begun
 
 
@@ -159,11 +161,11 @@ def _load_split(
     """(the pictures that have one of the recipe's labels, the part of each as a split file has it)."""
     found = data.load(sources)
     dataset = data.label(found, chosen.labels)
-    if chosen.num_classes != len(data.LABELS):
+    if chosen.num_classes != len(LABELS):
         say(f"{len(found) - len(dataset)} pictures without a subtype left out.")
     if not split_file:
         return dataset, None
-    given = data.read_split(split_file)
+    given = pbc.read_split(split_file)
     rows = [index for index, one in enumerate(dataset["image_id"][:]) if one in given]
     say(f"{split_file}: {len(rows)} of {len(given)} pictures found; {len(dataset) - len(rows)} others left out.")
     dataset = dataset.select(rows)
@@ -171,15 +173,15 @@ def _load_split(
 
 
 def _check_parts(dataset: datasets.Dataset, parts: list[str], chosen: Recipe) -> None:
-    counts = {part: parts.count(part) for part in data.PARTS}
+    counts = {part: parts.count(part) for part in pbc.PARTS}
     if not all(counts.values()):
-        raise data.DataError(f"every part needs pictures; there are {counts}.")
+        raise pbc.DataError(f"every part needs pictures; there are {counts}.")
     if counts["train"] < chosen.batch_size:
-        raise data.DataError(f"{counts['train']} training pictures are fewer than batch_size={chosen.batch_size}.")
+        raise pbc.DataError(f"{counts['train']} training pictures are fewer than batch_size={chosen.batch_size}.")
     trained = {label for label, part in zip(dataset["label"][:], parts, strict=True) if part == "train"}
     missing = [name for index, name in enumerate(chosen.labels) if index not in trained]
     if missing:
-        raise data.DataError(f"no training picture of {', '.join(missing)}; each of the classes needs some.")
+        raise pbc.DataError(f"no training picture of {', '.join(missing)}; each of the classes needs some.")
 
 
 @contextlib.contextmanager
@@ -243,7 +245,7 @@ def _facts(chosen: Recipe, prepared: Prepared) -> dict:
         "teacher": chosen.teacher,
         "seed": chosen.seed,
         "image_size": chosen.image_size,
-        "pictures": {part: prepared.parts.count(part) for part in data.PARTS},
+        "pictures": {part: prepared.parts.count(part) for part in pbc.PARTS},
         "picture_format": _format(prepared.dataset),
         "device": describe_device(),
         "torch": torch.__version__,
@@ -272,7 +274,7 @@ def _commit() -> str | None:
 
 def _predict(classifier: Classifier, prepared: Prepared, part: str) -> pd.DataFrame:
     rows = prepared.dataset.select(prepared.rows(part))
-    ids, sources = rows["image_id"][:], [data.source_of(one) for one in rows["image"][:]]
+    ids, sources = rows["image_id"][:], [pbc.source_of(one) for one in rows["image"][:]]
     probabilities = np.stack([prediction.probabilities for prediction in classifier.predict(sources, ids)])
     truths = [classifier.labels[label] for label in rows["label"][:]]
     return metrics.table(ids, truths, rows["cell_subtype"][:], probabilities, classifier.labels)
@@ -280,6 +282,6 @@ def _predict(classifier: Classifier, prepared: Prepared, part: str) -> pd.DataFr
 
 def _format(dataset: datasets.Dataset) -> str:
     """As what the pictures are stored, for a reader who has them in another format: WEBP, JPEG."""
-    source = data.source_of(dataset[0]["image"])
+    source = pbc.source_of(dataset[0]["image"])
     with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
         return image.format
