@@ -6,7 +6,6 @@ import os
 import signal
 import tempfile
 from collections.abc import Iterator
-from functools import lru_cache
 from pathlib import Path
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # nothing is sent anywhere, not even that the app runs
@@ -16,13 +15,13 @@ import pandas as pd
 
 from cells import table
 from cells.classes import ENGLISH, LABELS, NAMES
-from cells.classifier import Classifier, ModelError, Prediction
+from cells.classifier import ModelError, Prediction
 from cells.images import read_image
 from hub import catalog
+from hub.publish import HubError
 
 MAX_FILES = 200
 MAX_FILE_SIZE = "64 MB"
-MODELS_IN_MEMORY = 2
 SESSIONS = 100  # whose last table is in memory; the oldest goes first
 THUMBNAIL = 48  # pixels
 KEPT_SECONDS = 3000  # an uploaded file and what was made of it; a check runs every CHECK_SECONDS
@@ -46,7 +45,15 @@ CSS = """
 #summary { min-height: 1.5em; }
 """
 
-load_model = lru_cache(MODELS_IN_MEMORY)(Classifier.load)
+FETCHES = 4  # models that are fetched at once; classifying goes on meanwhile
+
+
+def fetch(model: str, progress: gr.Progress = gr.Progress()) -> None:  # noqa: B008
+    """Bring a model that is on the Hub to this disk; the embedded ones are there."""
+    try:
+        catalog.fetch(model, lambda done, total: progress((done, total), desc=f"Fetching {model}", unit="bytes"))
+    except (HubError, ModelError) as error:
+        raise gr.Error(f"{error} The other models go on.", print_exception=False) from None
 
 
 def classify(files: list[str] | None, model: str, progress: gr.Progress = gr.Progress()) -> Iterator[tuple]:  # noqa: B008
@@ -57,9 +64,9 @@ def classify(files: list[str] | None, model: str, progress: gr.Progress = gr.Pro
         raise gr.Error(f"{len(files)} pictures are too many at once; choose at most {MAX_FILES}.", print_exception=False)
     progress((0, len(files)), desc="Loading the model")
     try:
-        classifier = load_model(model)
-    except ModelError as error:
-        raise gr.Error(str(error), print_exception=False) from error
+        classifier = catalog.load(model)
+    except (HubError, ModelError) as error:
+        raise gr.Error(str(error), print_exception=False) from None
     names = [Path(file).name for file in files]
     state, rows = [], []
     for file, prediction in zip(files, classifier.predict(files, names), strict=True):
@@ -169,7 +176,9 @@ def build_demo() -> gr.Blocks:
                         label="Picture", interactive=False, buttons=["fullscreen"], height=320, elem_id="picture"
                     )
                     shares = gr.Label(label="Probability of each type", num_top_classes=len(LABELS), elem_id="shares")
-        button.click(
+        fetching = {"fn": fetch, "inputs": model, "concurrency_limit": FETCHES, "api_visibility": "private"}
+        model.input(**fetching, show_progress_on=model)
+        button.click(**fetching, show_progress="hidden").success(
             classify,
             [files, model],
             [results, summary, rows, state, csv, excel, name, picture, shares],
@@ -185,7 +194,11 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with tempfile.TemporaryDirectory(prefix="blood-cells-", dir=os.environ.get("GRADIO_TEMP_DIR")) as folder:
         os.environ["GRADIO_TEMP_DIR"] = folder
-        build_demo().launch(
+        try:
+            demo = build_demo()
+        except HubError as error:  # a list of models that cannot be read
+            raise SystemExit(f"error: {error}") from None
+        demo.launch(
             css=CSS,
             theme=gr.themes.Soft(),
             max_file_size=MAX_FILE_SIZE,

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
-from transformers import AutoImageProcessor, AutoModelForImageClassification
+from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageClassification, PretrainedConfig
 from transformers.utils.hub import cached_file
 from transformers.utils.logging import disable_progress_bar
 
@@ -82,34 +82,31 @@ class Classifier:
         return f"{self.name}@{self.version}"
 
     @classmethod
-    def load(cls, source: str | os.PathLike) -> "Classifier":
-        """From the name of an embedded model, a model folder or a Hub id. Weights in pickle form are never read.
+    def load(cls, source: str | os.PathLike, name: str | None = None) -> "Classifier":
+        """From the name of an embedded model, a model folder or a Hub id (with `@REVISION`, a branch, tag or commit of it).
 
+        `name` is what the results call it; without one it is the folder's or the id. Weights in pickle form are never read.
         Raises ModelError.
         """
-        place = locate(source)
+        place, revision = locate(source)
+        there = {} if revision is None else {"revision": revision}
         try:
-            files = [cached_file(place, name) for name in ("config.json", "model.safetensors")]
+            files = [cached_file(place, file, **there) for file in ("config.json", "model.safetensors")]
             # A ViT's preprocessing; a network of timm's has its own in config.json.
-            files += [file for name in ("preprocessor_config.json", trust.FILE) if (file := _optional(place, name))]
+            for optional in ("preprocessor_config.json", trust.FILE):
+                files += filter(None, [cached_file(place, optional, **there, _raise_exceptions_for_missing_entries=False)])
             network, report = AutoModelForImageClassification.from_pretrained(
-                place, use_safetensors=True, dtype=torch.float32, output_loading_info=True
+                place, use_safetensors=True, dtype=torch.float32, output_loading_info=True, **there
             )
-            processor = AutoImageProcessor.from_pretrained(place, backend="pil")
+            processor = AutoImageProcessor.from_pretrained(place, backend="pil", **there)
             rule = Trust.load(Path(files[-1])) if Path(files[-1]).name == trust.FILE else Trust()
         except Exception as error:  # from JSON, safetensors, timm, the Hub: whatever a broken folder makes them raise
-            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-            raise ModelError(f"The model {source} cannot be loaded: {reason}") from error
+            raise _unusable(source, error) from error
         if report["missing_keys"]:
             raise ModelError(f"The model {source} lacks weights, {sorted(report['missing_keys'])[0]} among them.")
-        labels = set(network.config.label2id)
-        if labels not in (set(LABELS), set(SUBTYPE_LABELS)):
-            raise ModelError(
-                f"The model {source} knows other labels ({', '.join(sorted(map(str, labels))[:8])}); needed are "
-                f"{', '.join(LABELS)}, or the 13 subtypes."
-            )
-        name = Path(place).resolve().name if Path(place).is_dir() else place
-        return cls(network, processor, rule, name, _version(files))
+        _check_labels(network.config, source)
+        own_name = Path(place).resolve().name if Path(place).is_dir() else os.fspath(source)
+        return cls(network, processor, rule, name or own_name, _version(files))
 
     def predict(
         self, sources: Sequence[Source], files: Sequence[str] | None = None, batch_size: int = BATCH_SIZE
@@ -155,22 +152,47 @@ class Classifier:
         return logits.softmax(1).cpu().numpy()
 
 
-def _optional(place: str, name: str) -> str | None:
-    return cached_file(place, name, _raise_exceptions_for_missing_entries=False)
+def check_config(folder: Path, source: str) -> None:
+    """Whether a folder's config.json is that of a model for these cells; `source` is its name. Raises ModelError."""
+    try:
+        config = AutoConfig.from_pretrained(folder)
+    except Exception as error:  # whatever a foreign file makes it raise
+        raise _unusable(source, error) from error
+    _check_labels(config, source)
 
 
-def locate(source: str | os.PathLike) -> str:
-    """The folder of an embedded model's name, or the folder or Hub id as it is. Raises ModelError."""
+def _check_labels(config: PretrainedConfig, source: str | os.PathLike) -> None:
+    labels = set(config.label2id)
+    if labels not in (set(LABELS), set(SUBTYPE_LABELS)):
+        raise ModelError(
+            f"The model {source} knows other labels ({', '.join(sorted(map(str, labels))[:8])}); needed are "
+            f"{', '.join(LABELS)}, or the 13 subtypes."
+        )
+
+
+def _unusable(source: str | os.PathLike, error: Exception) -> ModelError:
+    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    return ModelError(f"The model {source} cannot be loaded: {reason}")
+
+
+def locate(source: str | os.PathLike) -> tuple[str, str | None]:
+    """(the folder of an embedded model's name, or the folder or Hub id as it is; a Hub id's revision). Raises ModelError."""
     text = os.fspath(source)
     if (EMBEDDED / text / "config.json").is_file():
-        return str(EMBEDDED / text)
+        return str(EMBEDDED / text), None
     if Path(text).is_dir():
-        return text
-    if text.count("/") == 1 and not text.startswith((".", "/", "~")):
-        return text
+        return text, None
+    if text.partition("@")[0].count("/") == 1 and not text.startswith((".", "/", "~")):
+        return split_revision(text)
     raise ModelError(
         f"There is no model {text!r}; give one of {', '.join(embedded())}, a model folder, or a Hub id (USER/NAME)."
     )
+
+
+def split_revision(place: str) -> tuple[str, str | None]:
+    """USER/NAME or USER/NAME@REVISION, in two."""
+    repo_id, _, revision = place.partition("@")
+    return repo_id, revision or None
 
 
 def embedded() -> list[str]:

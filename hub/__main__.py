@@ -1,12 +1,15 @@
-"""python -m hub card | push | pull | check; each has --help"""
+"""python -m hub card | push | dataset | space | pull | check; each has --help"""
 
 import argparse
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from hub import card, publish
-from hub.publish import PublishError
+from hub.publish import HubError
 
+PRIVATE = {"action": "store_true", "help": "if the repo is new, only you see it"}
+REVISION = {"default": "main", "metavar": "BRANCH", "help": "default main"}
 MODELS = Path(__file__).resolve().parent.parent / "models"
 
 
@@ -15,7 +18,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         options.run(options)
-    except PublishError as error:
+    except HubError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
@@ -28,12 +31,28 @@ def _card(options: argparse.Namespace) -> None:
 
 def _push(options: argparse.Namespace) -> None:
     if options.dry_run:
-        for name, file in publish.contents(options.folder).items():
-            print(f"{file.stat().st_size:12,d}  {name}")
-        text = card.text_of(options.folder)
-        print(f"{len(text.encode()):12,d}  README.md\n\n{text}")
+        _list(publish.contents(options.folder), card.text_of(options.folder))
     else:
         print(publish.push(options.folder, options.repo_id, options.private, options.revision))
+
+
+def _list(files: Mapping[str, Path | bytes], readme: str) -> None:
+    """What would go up: sizes in bytes, then the card."""
+    for name, file in files.items():
+        print(f"{len(file) if isinstance(file, bytes) else file.stat().st_size:12,d}  {name}")
+    print(f"{len(readme.encode()):12,d}  README.md\n\n{readme}")
+
+
+def _dataset(options: argparse.Namespace) -> None:
+    from hub import dataset  # brings `datasets`, which only this command needs
+
+    print(dataset.push(options.sources, options.repo_id, options.split or dataset.SPLIT, options.private))
+
+
+def _space(options: argparse.Namespace) -> None:
+    from hub import space  # brings torch, as check does
+
+    print(space.push(options.repo_id, options.model, options.private))
 
 
 def _pull(options: argparse.Namespace) -> None:
@@ -60,21 +79,34 @@ def _parser() -> argparse.ArgumentParser:
     command = add("push", _push, "publish a model folder: weights, preprocessing, card, metrics and figures in one commit")
     command.add_argument("folder", type=Path, metavar="MODEL_FOLDER")
     _add_repo(command)
-    command.add_argument("--private", action="store_true", help="if the repo is new, only you see it")
+    command.add_argument("--revision", **REVISION)
+    command.add_argument("--private", **PRIVATE)
     command.add_argument("--dry-run", action="store_true", help="list files and sizes and show the card; nothing is sent")
+    command = add("dataset", _dataset, "publish PBC: parquet with the subtypes and the project's parts, and its card")
+    command.add_argument("sources", nargs="+", metavar="SOURCE", help="parquet files, or the unpacked archive's folder")
+    _add_repo(command)
+    command.add_argument("--split", type=Path, metavar="FILE", help="a CSV of image_id and split (default results/split.csv)")
+    command.add_argument("--private", **PRIVATE)
+    command = add("space", _space, "publish the page, with the embedded models, as a Space")
+    _add_repo(command)
+    command.add_argument(
+        "--model", action="append", default=[], metavar="ID", help="offer this Hub model as well; may be given again"
+    )
+    command.add_argument("--private", **PRIVATE)
     command = add("pull", _pull, "fetch a model from the Hub")
     _add_repo(command)
+    command.add_argument("--revision", **REVISION)
     command.add_argument(
         "--models", type=Path, default=MODELS, metavar="FOLDER", help="where its folder goes (default models/)"
     )
     command = add("check", _check, "load what was published through transformers, its pipeline and timm, and compare")
     _add_repo(command)
+    command.add_argument("--revision", **REVISION)
     return parser
 
 
 def _add_repo(command: argparse.ArgumentParser) -> None:
     command.add_argument("repo_id", metavar="USER/NAME")
-    command.add_argument("--revision", default="main", metavar="BRANCH", help="default main")
 
 
 if __name__ == "__main__":

@@ -29,6 +29,8 @@ BEGIN = (
     "<!-- generated {digest}: words outside these marks are yours and stay; if you change those between them, they stay too -->"
 )
 END = "<!-- end of the generated part -->"
+# Metadata that is measured, or that decides how a Space is built: no person's to write.
+RENEWED = ("eval_results", "model_name", "sdk", "sdk_version", "python_version", "app_file", "models", "preload_from_hub")
 _MARKED = re.compile(r"<!-- generated ([0-9a-f]{8}):[^>]*-->\n(.*?)" + END, re.DOTALL)
 
 
@@ -46,26 +48,38 @@ def text_of(folder: Path) -> str:
 
 
 def merge(theirs: str | None, ours: str) -> str:
-    """Our card, renewed, where theirs is as it was generated; otherwise theirs, with our metrics in its metadata.
+    """Our card, renewed, where theirs is as it was generated; otherwise theirs, with what is RENEWED of our metadata.
 
-    Of the metadata a person's values stand, and only the metrics (model-index) are renewed.
+    Of the rest of the metadata a person's values stand.
     """
     if theirs is None:
         return ours
     card, fresh = ModelCard(theirs), ModelCard(ours)
     if not is_edited(card.text):
-        marked = _MARKED.search(card.text)
-        card.text = card.text[: marked.start()] + _MARKED.search(fresh.text)[0] + card.text[marked.end() :]
+        part = _MARKED.search(card.text)
+        card.text = card.text[: part.start()] + _MARKED.search(fresh.text)[0] + card.text[part.end() :]
+    for key in RENEWED:
+        card.data.__dict__.pop(key, None)
     for key, value in fresh.data.__dict__.items():
-        if key in ("eval_results", "model_name") or card.data.get(key) is None:
+        if card.data.get(key) is None:
             card.data[key] = value
     return str(card)
 
 
+def marked(body: str) -> str:
+    """A body as the generated part of a card."""
+    return f"{BEGIN.format(digest=_digest(body))}\n{body}{END}\n"
+
+
+def is_marked(theirs: str) -> bool:
+    """Whether a card has a generated part, changed or not."""
+    return _MARKED.search(theirs) is not None
+
+
 def is_edited(theirs: str) -> bool:
     """Whether a person changed the generated part of a card, or the card is a person's altogether."""
-    marked = _MARKED.search(theirs)
-    return marked is None or marked[1] != _digest(marked[2])
+    part = _MARKED.search(theirs)
+    return part is None or part[1] != _digest(part[2])
 
 
 def _digest(text: str) -> str:
@@ -145,4 +159,4 @@ def fill(name: str, config: dict, metrics: dict, trust: dict, size: int, figures
         pictures="".join(f"![{SHOWN_FIGURES[figure]}](figures/{figure}.png)\n\n" for figure in figures),
         **{key: metrics[key] for key in ("device", "torch", "date")},
     )
-    return f"---\n{_metadata(name, config, metrics)}\n---\n\n{BEGIN.format(digest=_digest(body))}\n{body}{END}\n"
+    return f"---\n{_metadata(name, config, metrics)}\n---\n\n{marked(body)}"

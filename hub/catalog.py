@@ -1,8 +1,117 @@
-"""The models that the app offers."""
+"""The models that the app offers: the embedded ones, and those of the Hub that models.toml or PBC_MODELS names.
 
-from cells.classifier import DEFAULT, embedded
+A Hub model is fetched into the Hub client's cache when it is first chosen; from then on it serves without the Hub as well.
+"""
+
+import os
+import tomllib
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+
+from huggingface_hub import HfApi, snapshot_download
+from huggingface_hub.errors import LocalEntryNotFoundError
+from tqdm import tqdm
+
+from cells.classifier import DEFAULT, EMBEDDED, Classifier, check_config, embedded, split_revision
+from hub.publish import HubError, explained
+
+FILE = Path(__file__).with_name("models.toml")
+VARIABLE = "PBC_MODELS"  # ids, separated by spaces
+WEIGHTS = "model.safetensors"  # weights in pickle form are never loaded
+FILES = ("config.json", "preprocessor_config.json", "trust.json", WEIGHTS)  # in the order in which they are fetched
+MODELS_IN_MEMORY = 2  # the least recently used goes first
 
 
 def names() -> list[str]:
-    """The embedded models, the default one first."""
-    return sorted(embedded(), key=lambda name: name != DEFAULT)
+    """What the dropdown shows: the embedded models, the default one first, then those of the Hub. Raises HubError."""
+    return [*sorted(embedded(), key=lambda name: name != DEFAULT), *hub_models()]
+
+
+def hub_models() -> dict[str, str]:
+    """name -> USER/NAME or USER/NAME@REVISION. Raises HubError."""
+    try:
+        named = tomllib.loads(FILE.read_text())
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise HubError(f"{FILE} cannot be read: {error}.") from None
+    wrong = [name for name, place in named.items() if not isinstance(place, str)]
+    if wrong:
+        raise HubError(f'{FILE}: {wrong[0]} is to be a text, "USER/NAME" or "".')
+    return {name: place for name, place in named.items() if place} | {place: place for place in _variable()}
+
+
+def _variable() -> list[str]:
+    return os.environ.get(VARIABLE, "").split()
+
+
+def fetch(name: str, report: Callable[[int, int], None] = lambda done, total: None) -> None:
+    """Bring a Hub model to this disk; of another, nothing is to be done. report(bytes, of bytes) is called on the way.
+
+    Raises HubError, and ModelError where it is no model for these cells.
+    """
+    if name in embedded():
+        return
+    repo_id, revision = split_revision(hub_models()[name])
+    try:
+        _fetch(repo_id, revision, report)
+    except HubError:
+        if _folder(repo_id, revision) is None:  # otherwise what was fetched before serves
+            raise
+
+
+def _fetch(repo_id: str, revision: str | None, report: Callable[[int, int], None]) -> None:
+    api = HfApi()
+    with explained(repo_id):
+        info = api.model_info(repo_id, revision=revision)
+        there = [sibling.rfilename for sibling in info.siblings]
+        if WEIGHTS not in there:
+            pickled = any(name.endswith((".bin", ".pt", ".pth", ".pkl", ".ckpt")) for name in there)
+            what = "has its weights in pickle form only, which can hold programs" if pickled else f"has no {WEIGHTS}"
+            raise HubError(f"{repo_id} {what}; it cannot be used here.")
+        for file in FILES:
+            if file in there:
+                path = api.hf_hub_download(repo_id, file, revision=info.sha, tqdm_class=_bar(report))
+                if file == "config.json":
+                    check_config(Path(path).parent, repo_id)  # before the weights, which may be large
+        # The same by the name of its branch, so that it is found again without the Hub.
+        snapshot_download(repo_id, revision=revision, allow_patterns=list(FILES))
+
+
+def _bar(report: Callable[[int, int], None]) -> type[tqdm]:
+    """A progress bar as the Hub's client takes one, that reports and prints nothing."""
+
+    class Bar(tqdm):
+        def __init__(self, *arguments: object, **named: object) -> None:
+            named.pop("name", None)  # the client's own
+            super().__init__(*arguments, **named | {"disable": False, "file": open(os.devnull, "w")})  # noqa: SIM115
+
+        def update(self, n: float = 1) -> None:
+            super().update(n)
+            report(int(self.n), int(self.total or 0))
+
+    return Bar
+
+
+def _folder(repo_id: str, revision: str | None) -> str | None:
+    """Where a fetched model lies, whole; None where it does not."""
+    try:
+        folder = snapshot_download(repo_id, revision=revision, allow_patterns=list(FILES), local_files_only=True)
+    except (LocalEntryNotFoundError, ValueError):
+        return None
+    return folder if Path(folder, WEIGHTS).is_file() else None
+
+
+def load(name: str) -> Classifier:
+    """A model that is on this disk, from memory if it is there. Raises HubError, ModelError."""
+    if name in embedded():
+        return _load(str(EMBEDDED / name), name)
+    place = hub_models()[name]
+    folder = _folder(*split_revision(place))
+    if folder is None:
+        raise HubError(f"{place} is not on this disk any more; choose it again.")
+    return _load(folder, place)
+
+
+@lru_cache(MODELS_IN_MEMORY)
+def _load(folder: str, name: str) -> Classifier:
+    return Classifier.load(folder, name)

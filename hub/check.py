@@ -7,13 +7,13 @@ from huggingface_hub import HfApi
 from PIL import Image, ImageDraw
 from transformers import AutoImageProcessor, AutoModelForImageClassification, pipeline
 
-from hub.publish import PublishError, explained
+from hub.publish import HubError, explained
 
 TOLERANCE = 1e-3  # in probability: libraries resize a picture in slightly different ways
 
 
 def check(repo_id: str, revision: str = "main") -> list[str]:
-    """Classify a drawn cell through each library; a line for each. Raises PublishError where they differ or fail."""
+    """Classify a drawn cell through each library; a line for each. Raises HubError where they differ or fail."""
     with explained(repo_id):
         files = HfApi().list_repo_files(repo_id, revision=revision)
         answers = {name: load(repo_id, revision) for name, load in LOADERS.items() if name != "timm" or _is_timm(files)}
@@ -23,7 +23,7 @@ def check(repo_id: str, revision: str = "main") -> list[str]:
         label = max(answer, key=answer.get)
         gap = max(abs(answer.get(key, 1.0) - value) for key, value in reference.items())
         if gap > TOLERANCE:
-            raise PublishError(f"{repo_id}: {name} answers otherwise than AutoModelForImageClassification, by {gap:.3f}.")
+            raise HubError(f"{repo_id}: {name} answers otherwise than AutoModelForImageClassification, by {gap:.3f}.")
         lines.append(f"{name}: {label} {answer[label]:.4f}")
     return lines
 

@@ -1,4 +1,4 @@
-"""Model folder -> Hub repo in one commit, and back.
+"""Files and their card -> a repo on the Hub, in one commit; and a model back from it.
 
 The Hub's client does the work; here are what goes up, what is said when it fails, and the rule that a card which a person
 edited is kept. No message holds more of an error than its kind, so no token can come out with one.
@@ -7,11 +7,12 @@ edited is kept. No message holds more of an error than its kind, so no token can
 import errno
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
-from huggingface_hub import CommitOperationAdd, HfApi, logging
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, logging
 from huggingface_hub.errors import (
     EntryNotFoundError,
     HfHubHTTPError,
@@ -25,50 +26,73 @@ from huggingface_hub.errors import (
 
 from hub import card
 
-logging.set_verbosity_error()  # what it would warn of ends in a PublishError here, or well
+logging.set_verbosity_error()  # what it would warn of ends in a HubError here, or well
 
 FILES = ("config.json", "model.safetensors", "preprocessor_config.json", "trust.json", "metrics.json")
 FIGURES = "figures/*.png"
 NEEDED = ("config.json", "model.safetensors", "trust.json", "metrics.json")
 
 
-class PublishError(Exception):
+class HubError(Exception):
     """Something that the Hub or the disk refused. Its text is one line for the user."""
 
 
 def contents(folder: Path) -> dict[str, Path]:
-    """What of a model folder goes to the Hub beside the card: path there -> file here. Raises PublishError."""
+    """What of a model folder goes to the Hub beside the card: path there -> file here. Raises HubError."""
     missing = [name for name in NEEDED if not (folder / name).is_file()]
     if missing:
-        raise PublishError(f"{folder} lacks {', '.join(missing)}; a model folder is what `python -m train` leaves.")
+        raise HubError(f"{folder} lacks {', '.join(missing)}; a model folder is what `python -m train` leaves.")
     names = [name for name in FILES if (folder / name).is_file()]
     figures = [f"figures/{path.name}" for path in sorted(folder.glob(FIGURES))]
     return {name: folder / name for name in (*names, *figures)}
 
 
 def push(folder: Path, repo_id: str, private: bool = False, revision: str = "main", say: Callable[[str], None] = print) -> str:
-    """One commit with what has changed; the address of the repo. Raises PublishError."""
-    files, api = contents(folder), HfApi()
-    ours = card.text_of(folder)
+    """A model folder -> a model repo; the address of the repo. Raises HubError."""
+    message = f"{folder.resolve().name}: weights, preprocessing, card and metrics"
+    return publish(repo_id, "model", contents(folder), card.text_of(folder), message, private, revision, say)
+
+
+def publish(
+    repo_id: str,
+    kind: Literal["model", "dataset", "space"],
+    files: Mapping[str, Path | bytes],
+    readme: str,
+    message: str,
+    private: bool = False,
+    revision: str = "main",
+    say: Callable[[str], None] = print,
+) -> str:
+    """One commit with what has changed of the files (path there -> file here, or content) and the card.
+
+    Folders that have a file of ours are ours: what else lies in them there goes. Returns the address of the repo. Raises
+    HubError.
+    """
+    api = HfApi()
     with explained(repo_id):
-        url = api.create_repo(repo_id, private=private, exist_ok=True)
+        sdk = {"space_sdk": "gradio"} if kind == "space" else {}
+        url = api.create_repo(repo_id, repo_type=kind, private=private, exist_ok=True, **sdk)
         if revision != "main":
-            api.create_branch(repo_id, branch=revision, exist_ok=True)
-        theirs = _read(api, repo_id, "README.md", revision)
-        text = card.merge(theirs, ours)
+            api.create_branch(repo_id, repo_type=kind, branch=revision, exist_ok=True)
+        theirs = _read(api, repo_id, kind, "README.md", revision)
+        if kind == "space" and theirs is not None and not card.is_marked(theirs):
+            theirs = None  # the Hub writes one into every new Space
+        text = card.merge(theirs, readme)
         if theirs is not None and card.is_edited(theirs):
-            say(f"A person edited the card of {repo_id}: its text is kept, only the metrics in its metadata are renewed.")
-        additions = [CommitOperationAdd(path, file) for path, file in files.items()]
-        additions.append(CommitOperationAdd("README.md", text.encode()))
-        before = api.model_info(repo_id, revision=revision).sha
-        message = f"{folder.resolve().name}: weights, preprocessing, card and metrics"
-        done = api.create_commit(repo_id, additions, commit_message=message, revision=revision)
+            say(f"A person edited the card of {repo_id}: its text is kept, only what is measured is renewed in its metadata.")
+        folders = tuple({f"{path.split('/')[0]}/" for path in files if "/" in path})
+        there = api.list_repo_files(repo_id, repo_type=kind, revision=revision)
+        changes = [CommitOperationDelete(path) for path in there if path.startswith(folders) and path not in files]
+        changes += [CommitOperationAdd(path, file) for path, file in files.items()]
+        changes.append(CommitOperationAdd("README.md", text.encode()))
+        before = api.repo_info(repo_id, repo_type=kind, revision=revision).sha
+        done = api.create_commit(repo_id, changes, repo_type=kind, commit_message=message, revision=revision)
         say(f"{repo_id} is up to date already." if done.oid == before else f"committed {done.oid[:8]} to {repo_id}")
     return str(url)
 
 
 def pull(repo_id: str, models: Path, revision: str = "main") -> Path:
-    """A Hub repo -> a folder of its name in `models`, which appears when it is whole. Raises PublishError."""
+    """A Hub repo -> a folder of its name in `models`, which appears when it is whole. Raises HubError."""
     api = HfApi()
     folder = models / repo_id.split("/")[-1]
     with explained(repo_id), tempfile.TemporaryDirectory(dir=_made(models), prefix=".pull-") as temporary:
@@ -76,7 +100,7 @@ def pull(repo_id: str, models: Path, revision: str = "main") -> Path:
         names = [name for name in api.list_repo_files(repo_id, revision=revision) if name in known or Path(name).match(FIGURES)]
         missing = [name for name in ("config.json", "model.safetensors") if name not in names]
         if missing:
-            raise PublishError(f"{repo_id} has no {', '.join(missing)}: it holds no model of this kind.")
+            raise HubError(f"{repo_id} has no {', '.join(missing)}: it holds no model of this kind.")
         for name in names:
             api.hf_hub_download(repo_id, name, revision=revision, local_dir=temporary)
         shutil.rmtree(Path(temporary) / ".cache", ignore_errors=True)
@@ -91,24 +115,24 @@ def _made(folder: Path) -> Path:
     return folder
 
 
-def _read(api: HfApi, repo_id: str, path: str, revision: str) -> str | None:
+def _read(api: HfApi, repo_id: str, kind: str, path: str, revision: str) -> str | None:
     """A text file of a repo, None where there is none."""
     with tempfile.TemporaryDirectory() as temporary:
         try:
-            return Path(api.hf_hub_download(repo_id, path, revision=revision, local_dir=temporary)).read_text()
+            return Path(api.hf_hub_download(repo_id, path, repo_type=kind, revision=revision, local_dir=temporary)).read_text()
         except EntryNotFoundError:
             return None
 
 
 @contextmanager
 def explained(repo_id: str) -> Iterator[None]:
-    """Whatever goes wrong with the Hub inside it becomes a PublishError of one line."""
+    """Whatever goes wrong with the Hub inside it becomes a HubError of one line."""
     try:
         yield
-    except PublishError:
+    except HubError:
         raise
     except (HTTPError, OSError, RuntimeError, HFValidationError) as error:
-        raise PublishError(_explain(repo_id, error)) from None  # the cause may show headers, with the token in them
+        raise HubError(_explain(repo_id, error)) from None  # the cause may show headers, with the token in them
 
 
 def _explain(repo_id: str, error: Exception) -> str:
@@ -117,12 +141,12 @@ def _explain(repo_id: str, error: Exception) -> str:
         return f"{repo_id!r} is no name of a repo; it is to be USER/NAME, of letters, digits, '-', '_' and '.'."
     if isinstance(error, RevisionNotFoundError):
         return f"{repo_id} has no such revision."
+    if status == 404 or isinstance(error, RepositoryNotFoundError):
+        return f"{repo_id} is not there, or you may not see it; check the name, or sign in with `hf auth login`."
     if status == 401 or isinstance(error, LocalTokenNotFoundError):
-        return f"{repo_id}: the Hub does not know you, or there is no such repo; `hf auth login`, or check the name."
+        return f"{repo_id}: the Hub does not know you; sign in with `hf auth login`."
     if status == 403:
         return f"{repo_id}: your token may not do this; it needs the right to write there."
-    if status == 404 or isinstance(error, RepositoryNotFoundError):
-        return f"{repo_id} is not there, or you may not see it."
     if status == 429:
         wait = error.response.headers.get("Retry-After")
         return f"{repo_id}: the Hub takes no more requests for now; try again {f'in {wait} s' if wait else 'later'}."

@@ -3,6 +3,9 @@
 import io
 import os
 import socket
+import subprocess
+import sys
+from pathlib import Path
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["CUDA_VISIBLE_DEVICES"] = ""
@@ -12,12 +15,14 @@ import datasets
 import pytest
 import torch
 from drawn import draw_cell
+from hub_server import Hub
 
 from cells.classes import SUBTYPES
 from train import model, recipe
 
 datasets.disable_progress_bars()
 
+ROOT = Path(__file__).resolve().parent.parent
 PER_SUBTYPE = 12
 
 
@@ -82,3 +87,38 @@ def cell_files(tmp_path_factory) -> list[str]:
         draw_cell(cell_type).save(folder / f"{cell_type}.png")
         files.append(str(folder / f"{cell_type}.png"))
     return files
+
+
+@pytest.fixture
+def hub():
+    """The Hub on this machine."""
+    server = Hub()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def hub_environment(hub, tmp_path) -> dict[str, str]:
+    """What a process needs to take that server for the Hub, in a home of its own, signed in."""
+    return os.environ | {
+        "HF_ENDPOINT": hub.url,
+        "HF_HOME": str(tmp_path / "home"),
+        "HF_TOKEN": hub.token,
+        "HF_HUB_OFFLINE": "0",
+        "HF_HUB_DISABLE_XET": "1",
+        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    }
+
+
+@pytest.fixture
+def run(hub_environment):
+    """run(*arguments) -> the finished `python -m hub ...`, signed in."""
+
+    def call(*arguments: str, token: str | None = None) -> subprocess.CompletedProcess:
+        own = hub_environment | ({"HF_TOKEN": token} if token else {})
+        command = [sys.executable, "-m", "hub", *arguments]
+        done = subprocess.run(command, cwd=ROOT, env=own, capture_output=True, text=True, timeout=300)
+        assert "hf_" not in done.stdout + done.stderr  # no token, ever
+        return done
+
+    return call

@@ -44,6 +44,7 @@ class Fault:
     headers: dict[str, str] = field(default_factory=dict)
     times: int = 10**9
     cut: bool = False  # half of the right answer, then the connection ends
+    until: threading.Event | None = None  # the right answer, but not before this
 
 
 class Hub:
@@ -119,7 +120,9 @@ class _Handler(BaseHTTPRequestHandler):
             if fault.times and re.search(fault.pattern, f"{method} {path}"):
                 fault.times -= 1
                 self.cut = fault.cut
-                if not fault.cut:
+                if fault.until:
+                    fault.until.wait()
+                elif not fault.cut:
                     return self._send(fault.status, b'{"error": "made to fail"}', fault.headers)
                 break
         try:

@@ -1,0 +1,108 @@
+"""PBC -> a dataset on the Hub: parquet with a ClassLabel, the subtype and the project's parts, and a card."""
+
+import io
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from string import Template
+from tempfile import TemporaryDirectory
+
+import datasets
+from huggingface_hub import DatasetCardData
+from PIL import Image
+
+from cells import pbc
+from cells.classes import LABELS, NAMES, SUBTYPE_LABELS
+from hub import card
+from hub.publish import HubError, publish
+
+ROOT = Path(__file__).resolve().parent.parent
+SPLIT = ROOT / "results" / "split.csv"
+AUDIT = ROOT / "results" / "audit.csv"
+TEMPLATE = Path(__file__).with_name("dataset_card.md")
+UNASSIGNED = "unassigned"  # pictures that the split file does not name: no figure is measured on them
+
+
+def push(
+    sources: Sequence[str], repo_id: str, split_file: Path = SPLIT, private: bool = False, say: Callable[[str], None] = print
+) -> str:
+    """The unpacked archive, or parquet files -> a dataset repo, in one commit; its address.
+
+    Raises HubError.
+    """
+    try:
+        parts = prepare(pbc.read(sources), pbc.read_split(split_file))
+    except pbc.DataError as error:
+        raise HubError(str(error)) from None
+    with TemporaryDirectory() as folder:
+        files: dict[str, Path] = {"audit.csv": AUDIT}
+        for part, rows in parts.items():
+            files[f"data/{part}.parquet"] = Path(folder, f"{part}.parquet")
+            rows.to_parquet(files[f"data/{part}.parquet"])
+            say(f"{len(rows):6,d}  {part}")
+        return publish(repo_id, "dataset", files, text_of(repo_id, parts), "PBC with its parts", private, say=say)
+
+
+def prepare(dataset: datasets.Dataset, split: Mapping[str, str]) -> dict[str, datasets.Dataset]:
+    """The rows of each part that has any, with pictures embedded and a ClassLabel."""
+    found = [split.get(image_id, UNASSIGNED) for image_id in dataset["image_id"][:]]
+    features = datasets.Features(
+        {
+            "image_id": datasets.Value("string"),
+            "image": datasets.Image(),
+            "label": datasets.ClassLabel(names=list(LABELS)),
+            "cell_type": datasets.Value("string"),
+            "cell_subtype": datasets.Value("string"),
+        }
+    )
+
+    def complete(row: dict) -> dict:
+        source = pbc.source_of(row["image"])
+        content = source if isinstance(source, bytes) else Path(source).read_bytes()
+        name = f"{row['image_id']}.{_format(content).lower()}"
+        return {"image": {"bytes": content, "path": name}, "label": LABELS.index(row["cell_type"])}
+
+    parts = {}
+    for part in (*pbc.PARTS, UNASSIGNED):
+        rows = [row for row, one in enumerate(found) if one == part]
+        if rows:
+            parts[part] = dataset.select(rows).map(complete, features=features, keep_in_memory=True)
+    return parts
+
+
+def _format(content: bytes) -> str:
+    with Image.open(io.BytesIO(content)) as image:
+        return image.format
+
+
+def text_of(repo_id: str, parts: Mapping[str, datasets.Dataset]) -> str:
+    """The card, with the counts of what is published."""
+    counts = {part: Counter(rows["cell_type"][:]) for part, rows in parts.items()}
+    total = sum(map(len, parts.values()))
+    first = next(iter(parts.values())).cast_column("image", datasets.Image(decode=False))[0]["image"]["bytes"]
+    left = f"`{UNASSIGNED}` holds pictures on which no figure of the project was measured." if UNASSIGNED in parts else ""
+    body = (
+        Template(TEMPLATE.read_text())
+        .substitute(
+            pictures=f"{total:,}",
+            picture_format=_format(first) + ("" if _format(first) == "JPEG" else "; the originals are JPEG"),
+            labels=", ".join(f"{index} {label}" for index, label in enumerate(LABELS)),
+            subtypes=", ".join(SUBTYPE_LABELS),
+            parts=" | ".join(parts),
+            rule=" | ".join(["---"] * len(parts)),
+            counts="\n".join(
+                f"| {NAMES[label]} | {' | '.join(f'{counts[part][label]:,}' for part in parts)} |" for label in LABELS
+            ),
+            unassigned=left,
+        )
+        .replace("USER/NAME", repo_id)
+    )
+    metadata = DatasetCardData(
+        license="cc-by-4.0",
+        pretty_name="PBC: single peripheral blood cells",
+        task_categories=["image-classification"],
+        size_categories=["10K<n<100K" if total > 10_000 else "1K<n<10K" if total > 1_000 else "n<1K"],
+        tags=["medical", "hematology", "blood-cells", "microscopy"],
+        configs=[{"config_name": "default", "data_files": [{"split": part, "path": f"data/{part}.parquet"} for part in parts]}],
+    )
+    return f"---\n{metadata}\n---\n\n{card.marked(body)}"

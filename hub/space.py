@@ -1,0 +1,79 @@
+"""app.py, the rooms that it needs, the embedded models and what to install -> a Space, in one commit."""
+
+import json
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from string import Template
+
+from huggingface_hub import HfApi, SpaceCardData
+
+from cells.classifier import embedded, split_revision
+from hub import card, catalog
+from hub.publish import HubError, explained, publish
+from hub.publish import contents as model_contents
+
+ROOT = Path(__file__).resolve().parent.parent
+TEMPLATE = Path(__file__).with_name("space.md")
+ROOMS = ("cells", "hub")
+TOP_LEVEL = ("app.py", "requirements.txt", "LICENSE", "CITATION.cff")
+CODE = (".py", ".md", ".toml")
+PYTHON_VERSION = "3.11"
+
+
+def push(repo_id: str, models: Sequence[str] = (), private: bool = False, say: Callable[[str], None] = print) -> str:
+    """The Space with the embedded models and these of the Hub; its address. Raises HubError."""
+    pinned = {place: _sha(place) for place in models}
+    return publish(repo_id, "space", contents(models), text_of(pinned), "The page and its models", private, say=say)
+
+
+def contents(models: Sequence[str] = ()) -> dict[str, Path | bytes]:
+    """What goes to the Space beside its README: path there -> file here, or content. Raises HubError."""
+    files: dict[str, Path | bytes] = {name: ROOT / name for name in TOP_LEVEL}
+    for room in ROOMS:
+        found = (path for path in sorted((ROOT / room).rglob("*")) if path.suffix in CODE)
+        files |= {path.relative_to(ROOT).as_posix(): path for path in found}
+    for name in embedded():
+        folder = ROOT / "models" / name
+        files |= {f"models/{name}/{path}": file for path, file in model_contents(folder).items()}
+        files[f"models/{name}/README.md"] = folder / "README.md"
+    if models:
+        named = "".join(f"{json.dumps(place)} = {json.dumps(place)}\n" for place in models)
+        files["hub/models.toml"] = f"{catalog.FILE.read_text()}\n# Chosen for this Space:\n{named}".encode()
+    return files
+
+
+def _sha(place: str) -> str:
+    """The commit of a Hub model, for what a Space fetches while it is built. Raises HubError."""
+    repo_id, revision = split_revision(place)
+    with explained(repo_id):
+        info = HfApi().model_info(repo_id, revision=revision)
+    if catalog.WEIGHTS not in [sibling.rfilename for sibling in info.siblings]:
+        raise HubError(f"{repo_id} has no {catalog.WEIGHTS}; the page could not use it.")
+    return info.sha
+
+
+def text_of(models: dict[str, str]) -> str:
+    """The Space's README: front matter, and words for its visitors. `models`: Hub models, and the commit of each."""
+    gradio = re.search(r"^gradio==(\S+)", (ROOT / "requirements.txt").read_text(), re.MULTILINE)[1]
+    ids = [split_revision(place)[0] for place in models]
+    fetched = [f"{repo_id} {','.join(catalog.FILES)} {sha}" for repo_id, sha in zip(ids, models.values(), strict=True)]
+    metadata = SpaceCardData(
+        title="Blood cell classifier",
+        emoji="🔬",
+        colorFrom="indigo",
+        colorTo="pink",
+        sdk="gradio",
+        sdk_version=gradio,
+        python_version=PYTHON_VERSION,
+        app_file="app.py",
+        pinned=False,
+        license="mit",
+        short_description="Single blood cells, many at once, to a table",
+        models=ids or None,
+        datasets=["chehablab/PBC"],
+        tags=["image-classification", "blood-cells", "hematology", "timm", "vision-transformer"],
+        preload_from_hub=fetched or None,
+    )
+    body = Template(TEMPLATE.read_text()).substitute(models=", ".join(f"`{name}`" for name in [*embedded(), *models]))
+    return f"---\n{metadata}\n---\n\n{card.marked(body)}"

@@ -1,0 +1,142 @@
+"""The page's models of the Hub: fetched when chosen, whole or not at all; what is wrong with one is a sentence.
+
+The catalogue runs in a process of its own, since the Hub's client reads its address when it is imported.
+"""
+
+import json
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from hub_server import Fault
+
+from cells.classifier import Classifier
+from hub import catalog
+from hub.publish import HubError
+
+ROOT = Path(__file__).resolve().parent.parent
+FOLDER = ROOT / "models" / "resnet18"
+FILES = {name: (FOLDER / name).read_bytes() for name in ("config.json", "model.safetensors", "trust.json")}
+WORKER = """
+import json, os, sys
+from cells.classifier import ModelError
+from hub import catalog
+from hub.publish import HubError
+for line in sys.stdin:
+    action, os.environ["PBC_MODELS"] = line.split(maxsplit=1)
+    name = catalog.names()[-1]
+    done = []
+    try:
+        if action == "fetch":
+            catalog.fetch(name, lambda *bytes_: done.append(bytes_))
+        answer = {"answer": str(catalog.load(name)) if action == "load" else done[-1:]}
+    except (HubError, ModelError) as error:
+        answer = {"error": str(error)}
+    print(json.dumps(answer), flush=True)
+"""
+
+
+@pytest.fixture
+def ask(hub, hub_environment):
+    """ask("fetch" | "load", id) -> its answer, or the sentence that says what is wrong."""
+    environment = hub_environment | {"HF_HUB_DOWNLOAD_TIMEOUT": "1", "HF_TOKEN": "hf_notthetokenoftheserver"}
+    command = [sys.executable, "-c", WORKER]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, cwd=ROOT, env=environment, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as worker:
+
+        def call(action: str, place: str):
+            worker.stdin.write(f"{action} {place}\n")
+            worker.stdin.flush()
+            line = worker.stdout.readline()
+            assert line, worker.stderr.read()
+            assert "hf_" not in line
+            answer = json.loads(line)
+            if "error" in answer:
+                assert "\n" not in answer["error"]
+                assert answer["error"].endswith(".") or "cannot be loaded" in answer["error"]
+            return answer.get("answer", answer.get("error"))
+
+        yield call
+        worker.stdin.close()
+        assert "hf_" not in worker.stderr.read()
+
+
+def test_a_hub_model_is_fetched_with_progress_and_serves_without_the_hub_from_then_on(hub, ask):
+    repo = hub.add("model", "user/cells", FILES)
+    version = str(Classifier.load(FOLDER)).split("@")[1]
+    size = len(FILES["model.safetensors"])
+    assert ask("fetch", "user/cells") == [[size, size]]
+    assert ask("load", "user/cells") == f"user/cells@{version}"
+    hub.faults.append(Fault(".*", 500))
+    assert ask("fetch", "user/cells") == []
+    assert ask("load", "user/cells") == f"user/cells@{version}"
+    hub.faults.clear()
+    repo.branches["trial"] = repo.branches["main"]
+    ask("fetch", "user/cells@trial")
+    assert ask("load", "user/cells@trial") == f"user/cells@trial@{version}"
+    assert ask("fetch", "user/cells@none") == "user/cells has no such revision."
+
+
+def test_what_is_wrong_with_a_repo_is_said_before_its_weights_are_fetched(hub, ask):
+    config = json.loads(FILES["config.json"])
+    hub.add("model", "user/private", FILES, private=True)
+    hub.add("model", "user/pickle", {"config.json": FILES["config.json"], "pytorch_model.bin": b"pickle"})
+    hub.add("model", "user/empty", {"README.md": b"# Soon"})
+    hub.add("model", "user/animals", FILES | {"config.json": json.dumps(config | {"label_names": ["cat", "dog"]}).encode()})
+    hub.add("model", "user/words", FILES | {"config.json": b'{"model_type": "bert"}'})
+    hub.add("model", "user/garbage", FILES | {"config.json": b"{"})
+    for name, words in (
+        ("user/private", "may not see it"),
+        ("user/gone", "may not see it"),
+        ("user/pickle", "in pickle form only"),
+        ("user/empty", "has no model.safetensors"),
+        ("user/animals", "knows other labels"),
+        ("user/words", "knows other labels"),
+        ("user/garbage", "cannot be loaded"),
+        ("a/b/c", "no name of a repo"),
+    ):
+        assert words in ask("fetch", name), name
+        assert isinstance(ask("load", name), str)
+    assert not [request for request in hub.requests if request.endswith((".safetensors", ".bin"))]
+
+
+def test_a_hub_that_fails_halfway_leaves_nothing_and_a_second_try_works(hub, ask):
+    hub.add("model", "user/cells", FILES)
+    slow = threading.Event()
+    for fault, words in (
+        (Fault("GET .*/api/", 500), "error (500)"),
+        (Fault("GET .*/api/", 429, {"Retry-After": "7"}), "in 7 s"),
+        (Fault("GET .*model.safetensors", cut=True), "broke off"),
+        (Fault("GET .*model.safetensors", until=slow), "broke off"),
+    ):
+        hub.faults.append(fault)
+        assert words in ask("fetch", "user/cells")
+        assert "not on this disk" in ask("load", "user/cells")
+        hub.faults.clear()
+    slow.set()
+    assert ask("fetch", "user/cells")
+    assert ask("load", "user/cells").startswith("user/cells@")
+
+
+def test_names_come_from_the_folder_the_file_and_the_variable(monkeypatch, tmp_path):
+    assert catalog.names() == ["resnet18", *[name for name in catalog.embedded() if name != "resnet18"]]
+    (tmp_path / "models.toml").write_text('ours = "user/ours@v1"\nlater = ""\n')
+    monkeypatch.setattr(catalog, "FILE", tmp_path / "models.toml")
+    monkeypatch.setenv("PBC_MODELS", "user/one  user/two@v2")
+    assert catalog.hub_models() == {"ours": "user/ours@v1", "user/one": "user/one", "user/two@v2": "user/two@v2"}
+    assert catalog.names()[0] == "resnet18"
+    for broken in ("ours = 1", "ours ="):
+        (tmp_path / "models.toml").write_text(broken)
+        with pytest.raises(HubError, match=r"models\.toml"):
+            catalog.names()
+
+
+def test_the_least_recently_used_model_leaves_the_memory(model_folder):
+    folders = [str(model_folder), str(FOLDER), f"{FOLDER}/."]
+    first = catalog._load(folders[0], "a")
+    assert catalog._load(folders[0], "a") is first
+    for folder in folders[1:]:
+        catalog._load(folder, "b")
+    assert catalog._load(folders[0], "a") is not first
