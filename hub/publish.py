@@ -147,6 +147,8 @@ def _explain(repo_id: str, error: Exception) -> str:
         return f"{repo_id}: the Hub does not know you; sign in with `hf auth login`."
     if status == 403:
         return f"{repo_id}: your token may not do this; it needs the right to write there."
+    if status == 409:
+        return f"{repo_id}: someone else changed it at the same moment; try again."
     if status == 429:
         wait = error.response.headers.get("Retry-After")
         return f"{repo_id}: the Hub takes no more requests for now; try again {f'in {wait} s' if wait else 'later'}."
@@ -154,6 +156,6 @@ def _explain(repo_id: str, error: Exception) -> str:
         return f"{repo_id}: the Hub answered with an error ({status}); try again later."
     if isinstance(error, OfflineModeIsEnabled):
         return f"{repo_id}: HF_HUB_OFFLINE is set; unset it to reach the Hub."
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EACCES, errno.EROFS):
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS):
         return f"{repo_id}: {error.strerror}."
     return f"{repo_id}: the Hub cannot be reached, or the transfer broke off; check the network, then try again."

@@ -1,12 +1,11 @@
 """app.py, the rooms that it needs, the embedded models and what to install -> a Space, in one commit."""
 
 import json
-import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from string import Template
 
-from huggingface_hub import HfApi, SpaceCardData
+from huggingface_hub import HfApi, SpaceCard
 
 from cells.classifier import embedded, split_revision
 from hub import card, catalog
@@ -18,7 +17,6 @@ TEMPLATE = Path(__file__).with_name("space.md")
 ROOMS = ("cells", "hub")
 TOP_LEVEL = ("app.py", "requirements.txt", "LICENSE", "CITATION.cff")
 CODE = (".py", ".md", ".toml")
-PYTHON_VERSION = "3.11"
 
 
 def push(repo_id: str, models: Sequence[str] = (), private: bool = False, say: Callable[[str], None] = print) -> str:
@@ -54,26 +52,15 @@ def _sha(place: str) -> str:
 
 
 def text_of(models: dict[str, str]) -> str:
-    """The Space's README: front matter, and words for its visitors. `models`: Hub models, and the commit of each."""
-    gradio = re.search(r"^gradio==(\S+)", (ROOT / "requirements.txt").read_text(), re.MULTILINE)[1]
-    ids = [split_revision(place)[0] for place in models]
-    fetched = [f"{repo_id} {','.join(catalog.FILES)} {sha}" for repo_id, sha in zip(ids, models.values(), strict=True)]
-    metadata = SpaceCardData(
-        title="Blood cell classifier",
-        emoji="🔬",
-        colorFrom="indigo",
-        colorTo="pink",
-        sdk="gradio",
-        sdk_version=gradio,
-        python_version=PYTHON_VERSION,
-        app_file="app.py",
-        pinned=False,
-        license="mit",
-        short_description="Single blood cells, many at once, to a table",
-        models=ids or None,
-        datasets=["chehablab/PBC"],
-        tags=["image-classification", "blood-cells", "hematology", "timm", "vision-transformer"],
-        preload_from_hub=fetched or None,
-    )
+    """The Space's README: this repository's front matter, with the Hub models, and words for its visitors.
+
+    `models`: Hub models, and the commit of each, which the Space fetches while it is built.
+    """
+    metadata = SpaceCard((ROOT / "README.md").read_text()).data
+    if models:
+        ids = [split_revision(place)[0] for place in models]
+        metadata.models = ids
+        files = ",".join(catalog.FILES)
+        metadata.preload_from_hub = [f"{repo_id} {files} {sha}" for repo_id, sha in zip(ids, models.values(), strict=True)]
     body = Template(TEMPLATE.read_text()).substitute(models=", ".join(f"`{name}`" for name in [*embedded(), *models]))
     return f"---\n{metadata}\n---\n\n{card.marked(body)}"

@@ -2,6 +2,8 @@
 
 import io
 import os
+import resource
+import shutil
 import socket
 import subprocess
 import sys
@@ -114,11 +116,35 @@ def hub_environment(hub, tmp_path) -> dict[str, str]:
 def run(hub_environment):
     """run(*arguments) -> the finished `python -m hub ...`, signed in."""
 
-    def call(*arguments: str, token: str | None = None) -> subprocess.CompletedProcess:
+    def call(*arguments: str, token: str | None = None, largest_file: int = -1) -> subprocess.CompletedProcess:
         own = hub_environment | ({"HF_TOKEN": token} if token else {})
         command = [sys.executable, "-m", "hub", *arguments]
-        done = subprocess.run(command, cwd=ROOT, env=own, capture_output=True, text=True, timeout=300)
+        done = subprocess.run(
+            command,
+            cwd=ROOT,
+            env=own,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, resource.RLIM_INFINITY)),
+        )
         assert "hf_" not in done.stdout + done.stderr  # no token, ever
         return done
 
     return call
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """Chromium, or a word on why there is none."""
+    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if found is None:
+        if os.environ.get("REQUIRE_BROWSER"):
+            pytest.fail("REQUIRE_BROWSER is set and no browser was found")
+        pytest.skip("no browser was found: install Chromium to run the browser tests")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
+        yield browser
+        browser.close()

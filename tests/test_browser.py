@@ -4,73 +4,29 @@ With SCREENSHOTS=FOLDER in the environment, the README's pictures are taken ther
 """
 
 import os
-import shutil
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
 from pathlib import Path
 
 import openpyxl
 import pandas as pd
 import pytest
 from drawn import LOOKS, draw_cell
+from serving import serve
 
 from cells.classes import ENGLISH
 from cells.classifier import Classifier
 from cells.table import columns
 
 ROOT = Path(__file__).resolve().parent.parent
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 WAIT = 120_000  # milliseconds, for a machine that is busy
 
 
 @pytest.fixture(scope="module")
-def browser():
-    if BROWSER is None:
-        if os.environ.get("REQUIRE_BROWSER"):
-            pytest.fail("REQUIRE_BROWSER is set and no browser was found")
-        pytest.skip("no browser was found: install Chromium to run the browser tests")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
-        yield browser
-        browser.close()
-
-
-@pytest.fixture(scope="module")
 def page_url(tmp_path_factory):
-    """`python app.py` on a free port; when it stops, nothing of what it was given is left."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    """The page of this repository; when it stops, nothing of what it was given is left."""
     temporary = tmp_path_factory.mktemp("temporary")
-    environment = os.environ | {"GRADIO_SERVER_PORT": str(port), "TMPDIR": str(temporary)}
-    log_file = tmp_path_factory.mktemp("log") / "app.log"
-    with open(log_file, "w") as log:
-        process = subprocess.Popen([sys.executable, "app.py"], cwd=ROOT, env=environment, stdout=log, stderr=log)
-    url = f"http://127.0.0.1:{port}"
-    deadline = time.monotonic() + 180
-    while not _answers(url):
-        if process.poll() is not None or time.monotonic() > deadline:
-            process.kill()
-            pytest.fail(f"the page did not come up: {log_file.read_text()}")
-        time.sleep(0.2)
-    try:
+    with serve(ROOT, tmp_path_factory.mktemp("log"), TMPDIR=str(temporary)) as url:
         yield url
-    finally:
-        process.terminate()
-        process.wait(60)
     assert not list(temporary.rglob("*.*"))
-
-
-def _answers(url: str) -> bool:
-    try:
-        return urllib.request.urlopen(url, timeout=30).status == 200
-    except OSError:
-        return False
 
 
 @pytest.fixture(scope="module")

@@ -93,6 +93,7 @@ def test_a_dry_run_lists_files_and_card_and_sends_nothing(hub, run):
         (Fault("POST /api/repos/create", 401), "does not know you"),
         (Fault("POST /api/repos/create", 403), "may not do this"),
         (Fault("POST .*/preupload/", 404), "is not there"),
+        (Fault("POST .*/commit/", 409), "someone else changed it"),
         (Fault("POST .*/commit/", 429, {"Retry-After": "1"}), "in 1 s"),
         (Fault("POST /api/repos/create", 500), "error (500)"),
     ],
@@ -126,6 +127,15 @@ def test_a_cut_download_leaves_nothing_and_a_second_try_works(hub, run, tmp_path
     hub.faults.clear()
     assert run("pull", "user/cells", "--models", str(tmp_path / "models")).returncode == 0
     assert (tmp_path / "models" / "cells" / "model.safetensors").read_bytes() == (FOLDER / "model.safetensors").read_bytes()
+
+
+def test_a_disk_that_takes_no_more_leaves_nothing(hub, run, tmp_path):
+    hub.add("model", "user/cells", {name: (FOLDER / name).read_bytes() for name in ("config.json", "model.safetensors")})
+    done = run("pull", "user/cells", "--models", str(tmp_path / "models"), largest_file=1_000_000)
+    assert done.returncode == 2
+    assert "File too large" in done.stderr
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert list((tmp_path / "models").iterdir()) == []
 
 
 def test_an_error_once_and_then_fine_is_no_error(hub, run):

@@ -1,0 +1,90 @@
+"""`hub dataset`, with the real client against the Hub on this machine, and `load_dataset` of what came of it."""
+
+import io
+import json
+import subprocess
+import sys
+
+import pandas as pd
+import pytest
+from PIL import Image
+
+from cells.classes import LABELS
+from train.data import load
+
+SCRIPT = """
+import json, sys
+from datasets import load_dataset
+loaded = load_dataset(sys.argv[1])
+print(json.dumps({part: [rows["image_id"][:], rows["label"][:], rows.features["label"].names, rows[0]["image"].size]
+                  for part, rows in loaded.items()}))
+"""
+
+
+@pytest.fixture
+def split(parquet, tmp_path):
+    """Parts of all but five of the drawn cells."""
+    ids = sorted(load([parquet])["image_id"][:])[:-5]
+    parts = pd.DataFrame({"image_id": ids, "split": [("train", "test", "validation")[i % 3] for i in range(len(ids))]})
+    parts.to_csv(tmp_path / "split.csv", index=False)
+    return parts.set_index("image_id")["split"]
+
+
+def test_parquet_goes_up_in_one_commit_and_loads(hub, run, hub_environment, parquet, split, tmp_path):
+    done = run("dataset", parquet, "user/pbc", "--split", str(tmp_path / "split.csv"))
+    assert done.returncode == 0, done.stderr
+    repo = hub.repos["dataset", "user/pbc"]
+    assert len(repo.commits) == 2
+    files = repo.files()
+    parts = ("train", "validation", "test", "unassigned")
+    assert set(files) == {".gitattributes", "README.md", "audit.csv", *(f"data/{part}.parquet" for part in parts)}
+
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, "user/pbc"], env=hub_environment, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    loaded = json.loads(done.stdout)
+    ours = load([parquet])
+    types = dict(zip(ours["image_id"][:], ours["cell_type"][:], strict=True))
+    assert sorted(image_id for ids, *_ in loaded.values() for image_id in ids) == sorted(types)
+    for part, (ids, labels, names, size) in loaded.items():
+        assert names == list(LABELS)
+        assert size == [96, 96]
+        assert [names[label] for label in labels] == [types[image_id] for image_id in ids]
+        assert {split.get(image_id, "unassigned") for image_id in ids} == {part}
+
+    card = files["README.md"].decode()
+    assert "license: cc-by-4.0" in card
+    assert "BNE_191112" in card
+    assert "acevedo2020dataset" in card
+    basophils = [sum(types[image_id] == "basophil" for image_id in loaded[part][0]) for part in parts]
+    assert f"| basophil | {' | '.join(map(str, basophils))} |" in card
+    assert 'load_dataset("user/pbc")' in card
+
+
+def test_pictures_stay_byte_for_byte_and_a_second_push_sends_nothing(hub, run, parquet, split, tmp_path):
+    line = ("dataset", parquet, "user/pbc", "--split", str(tmp_path / "split.csv"), "--private")
+    assert run(*line).returncode == 0
+    repo = hub.repos["dataset", "user/pbc"]
+    assert repo.private
+    train = pd.read_parquet(io.BytesIO(repo.files()["data/train.parquet"]))
+    ours = {row["image_id"]: row["image"]["bytes"] for row in load([parquet])}
+    assert all(image["bytes"] == ours[image_id] for image_id, image in zip(train["image_id"], train["image"], strict=True))
+    done = run(*line)
+    assert "up to date" in done.stdout
+    assert len(repo.commits) == 2
+
+
+def test_the_unpacked_archive_is_taken_and_what_is_wrong_is_one_line(hub, run, tmp_path):
+    for name in ("basophil/BA_1.jpg", "neutrophil/BNE_2.jpg", "neutrophil/.DS_169665.jpg"):
+        (tmp_path / "pbc" / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (20, 20)).save(tmp_path / "pbc" / name)
+    done = run("dataset", str(tmp_path / "pbc"), "user/pbc")
+    assert done.returncode == 0, done.stderr
+    rows = pd.read_parquet(io.BytesIO(hub.repos["dataset", "user/pbc"].files()["data/unassigned.parquet"]))
+    assert rows["image_id"].tolist() == ["BA_1", "BNE_2"]
+    assert rows["image"][0]["path"] == "BA_1.jpeg"
+    done = run("dataset", str(tmp_path / "none"), "user/pbc")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1

@@ -1,0 +1,105 @@
+"""`hub space`: what it uploads, and that exactly these files, in an empty folder, are a page that classifies.
+
+With REQUIRE_SPACE in the environment (CI sets it) its requirements.txt alone is installed for that, in a fresh environment;
+otherwise the tests' own environment serves, which holds the same versions.
+"""
+
+import os
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from drawn import draw_cell
+from serving import serve
+from test_readme import pins
+
+ROOT = Path(__file__).resolve().parent.parent
+WAIT = 120_000  # milliseconds, for a machine that is busy
+
+
+@pytest.fixture
+def space(hub, run) -> dict[str, bytes]:
+    """The files of a Space that offers a Hub model beside the embedded ones."""
+    folder = ROOT / "models" / "resnet18"
+    hub.add("model", "user/cells", {name: (folder / name).read_bytes() for name in ("config.json", "model.safetensors")})
+    done = run("space", "user/page", "--model", "user/cells@main")
+    assert done.returncode == 0, done.stderr
+    return hub.repos["space", "user/page"].files()
+
+
+def test_a_space_holds_the_page_and_nothing_for_training(hub, run, space):
+    assert len(hub.repos["space", "user/page"].commits) == 2
+    folders = {name.split("/")[0] for name in space}
+    assert folders == {
+        ".gitattributes", "README.md", "LICENSE", "CITATION.cff", "requirements.txt", "app.py", "cells", "hub", "models",
+    }  # fmt: skip
+    for name, content in space.items():
+        if name not in (".gitattributes", "README.md", "hub/models.toml"):
+            assert content == (ROOT / name).read_bytes(), name
+    assert "models/resnet18/model.safetensors" in space
+    assert tomllib.loads(space["hub/models.toml"].decode())["user/cells@main"] == "user/cells@main"
+    front = yaml.safe_load(space["README.md"].decode().split("---")[1])
+    assert front["sdk"] == "gradio"
+    assert front["sdk_version"] == pins("requirements.txt")["gradio"]
+    assert front["python_version"] == "3.11"
+    assert front["app_file"] == "app.py"
+    assert front["models"] == ["user/cells"]
+    assert front["datasets"] == ["chehablab/PBC"]
+    (preload,) = front["preload_from_hub"]
+    repo_id, files, commit = preload.split()
+    assert repo_id == "user/cells"
+    assert "model.safetensors" in files.split(",")
+    assert commit == hub.repos["model", "user/cells"].branches["main"]
+
+
+def test_pushed_again_a_space_changes_only_what_changed_and_keeps_a_persons_words(hub, run, space):
+    repo = hub.repos["space", "user/page"]
+    readme = (
+        space["README.md"].decode().replace("emoji: 🔬", "emoji: 🩸").replace("python_version: '3.11'", "python_version: '3.9'")
+    )
+    changes = {"README.md": (readme + "\nOurs.\n").encode(), "cells/gone.py": b"", "ours.txt": b"stays"}
+    repo.commit("main", space | changes)
+    done = run("space", "user/page", "--model", "user/cells@main")
+    assert done.returncode == 0, done.stderr
+    now = repo.files()
+    assert "cells/gone.py" not in now
+    assert now["ours.txt"] == b"stays"
+    text = now["README.md"].decode()
+    assert text.endswith("Ours.\n")
+    front = yaml.safe_load(text.split("---")[1])
+    assert (front["emoji"], front["python_version"]) == ("🩸", "3.11")
+    done = run("space", "user/page", "--model", "user/cells@main")
+    assert "up to date" in done.stdout
+    assert "is not there" in run("space", "user/page", "--model", "user/none").stderr
+
+
+@pytest.fixture
+def python(tmp_path) -> str:
+    """The interpreter of an environment with the Space's requirements.txt."""
+    if not os.environ.get("REQUIRE_SPACE"):
+        return sys.executable
+    subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True)
+    python = str(tmp_path / "venv" / "bin" / "python")
+    subprocess.run([python, "-m", "pip", "install", "-q", "-r", tmp_path / "space" / "requirements.txt"], check=True)
+    return python
+
+
+def test_the_files_of_a_space_start_and_classify(space, browser, tmp_path, request):
+    for name, content in space.items():
+        (tmp_path / "space" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "space" / name).write_bytes(content)
+    python = request.getfixturevalue("python")  # after the files are there
+    draw_cell("neutrophil").save(tmp_path / "cell.png")
+    with serve(tmp_path / "space", tmp_path, python) as url:
+        page = browser.new_page()
+        page.set_default_timeout(WAIT)
+        page.goto(url)
+        page.set_input_files("#files input[type=file]", str(tmp_path / "cell.png"))
+        page.locator("#files tr").first.wait_for()
+        page.click("#classify")
+        page.locator("#summary", has_text="1 picture").wait_for()
+        assert "resnet18@" in page.inner_text("#summary")
+        page.close()
