@@ -1,6 +1,8 @@
 """ViT-Tiny from nothing, for whoever has only the data.
 
-python -m train vit_tiny_scratch --split results/split.csv
+Measured: test accuracy 0.9633, balanced accuracy 0.9611, one run, 5,863 s of training on two CPU cores in bfloat16.
+
+    ACCELERATE_MIXED_PRECISION=bf16 python -m train vit_tiny_scratch --split results/split.csv
 """
 
 from train.recipe import Recipe
@@ -8,7 +10,7 @@ from train.recipe import Recipe
 RECIPE = Recipe(
     name="vit_tiny_scratch",
     about="ViT-Tiny from nothing, for whoever has only the data",
-    expected="not measured yet",
+    expected="accuracy 0.9633, balanced 0.9611, measured in one run",
     architecture="vit_tiny",
     image_size=128,  # as the ResNets, so that they compare
     patch_size=16,  # in a short trial better on validation than 8 at half the size, which costs the same
