@@ -3,13 +3,14 @@
 A Hub model is fetched into the Hub client's cache when it is first chosen; from then on it serves without the Hub as well.
 """
 
+import io
 import os
 import tomllib
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 
-from huggingface_hub import HfApi, snapshot_download
+from huggingface_hub import HfApi, hf_hub_download, snapshot_download
 from huggingface_hub.errors import LocalEntryNotFoundError
 from tqdm import tqdm
 
@@ -60,21 +61,27 @@ def fetch(name: str, report: Callable[[int, int], None] = lambda done, total: No
 
 
 def _fetch(repo_id: str, revision: str | None, report: Callable[[int, int], None]) -> None:
-    api = HfApi()
+    commit, there = look_up(repo_id, revision)
     with explained(repo_id):
-        info = api.model_info(repo_id, revision=revision)
-        there = [sibling.rfilename for sibling in info.siblings]
-        if WEIGHTS not in there:
-            pickled = any(name.endswith((".bin", ".pt", ".pth", ".pkl", ".ckpt")) for name in there)
-            what = "has its weights in pickle form only, which can hold programs" if pickled else f"has no {WEIGHTS}"
-            raise HubError(f"{repo_id} {what}; it cannot be used here.")
         for file in FILES:
             if file in there:
-                path = api.hf_hub_download(repo_id, file, revision=info.sha, tqdm_class=_bar(report))
+                path = hf_hub_download(repo_id, file, revision=commit, tqdm_class=_bar(report))
                 if file == "config.json":
                     check_config(Path(path).parent, repo_id)  # before the weights, which may be large
         # The same by the name of its branch, so that it is found again without the Hub.
         snapshot_download(repo_id, revision=revision, allow_patterns=list(FILES))
+
+
+def look_up(repo_id: str, revision: str | None) -> tuple[str, list[str]]:
+    """(the commit, the files) of a model on the Hub that has weights we load. Raises HubError."""
+    with explained(repo_id):
+        info = HfApi().model_info(repo_id, revision=revision)
+    there = [sibling.rfilename for sibling in info.siblings]
+    if WEIGHTS not in there:
+        pickled = any(name.endswith((".bin", ".pt", ".pth", ".pkl", ".ckpt")) for name in there)
+        what = "has its weights in pickle form only, which can hold programs" if pickled else f"has no {WEIGHTS}"
+        raise HubError(f"{repo_id} {what}; it cannot be used here.")
+    return info.sha, there
 
 
 def _bar(report: Callable[[int, int], None]) -> type[tqdm]:
@@ -83,7 +90,7 @@ def _bar(report: Callable[[int, int], None]) -> type[tqdm]:
     class Bar(tqdm):
         def __init__(self, *arguments: object, **named: object) -> None:
             named.pop("name", None)  # the client's own
-            super().__init__(*arguments, **named | {"disable": False, "file": open(os.devnull, "w")})  # noqa: SIM115
+            super().__init__(*arguments, **named | {"disable": False, "file": io.StringIO()})
 
         def update(self, n: float = 1) -> None:
             super().update(n)

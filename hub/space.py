@@ -5,12 +5,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from string import Template
 
-from huggingface_hub import HfApi, SpaceCard
+from huggingface_hub import SpaceCard
 
 from cells.classifier import embedded, split_revision
 from hub import card, catalog
-from hub.publish import HubError, explained, publish
 from hub.publish import contents as model_contents
+from hub.publish import publish
 
 ROOT = Path(__file__).resolve().parent.parent
 TEMPLATE = Path(__file__).with_name("space.md")
@@ -21,7 +21,7 @@ CODE = (".py", ".md", ".toml")
 
 def push(repo_id: str, models: Sequence[str] = (), private: bool = False, say: Callable[[str], None] = print) -> str:
     """The Space with the embedded models and these of the Hub; its address. Raises HubError."""
-    pinned = {place: _sha(place) for place in models}
+    pinned = {place: catalog.look_up(*split_revision(place))[0] for place in models}
     return publish(repo_id, "space", contents(models), text_of(pinned), "The page and its models", private, say=say)
 
 
@@ -39,16 +39,6 @@ def contents(models: Sequence[str] = ()) -> dict[str, Path | bytes]:
         named = "".join(f"{json.dumps(place)} = {json.dumps(place)}\n" for place in models)
         files["hub/models.toml"] = f"{catalog.FILE.read_text()}\n# Chosen for this Space:\n{named}".encode()
     return files
-
-
-def _sha(place: str) -> str:
-    """The commit of a Hub model, for what a Space fetches while it is built. Raises HubError."""
-    repo_id, revision = split_revision(place)
-    with explained(repo_id):
-        info = HfApi().model_info(repo_id, revision=revision)
-    if catalog.WEIGHTS not in [sibling.rfilename for sibling in info.siblings]:
-        raise HubError(f"{repo_id} has no {catalog.WEIGHTS}; the page could not use it.")
-    return info.sha
 
 
 def text_of(models: dict[str, str]) -> str:
