@@ -1,7 +1,7 @@
-"""The Gradio page: drop pictures of single blood cells, choose a model, read and download the table."""
+"""The Gradio page: drop pictures of single blood cells, choose a model, review the cells, take the differential away."""
 
-import base64
-import io
+import functools
+import importlib.util
 import os
 import signal
 import tempfile
@@ -11,182 +11,450 @@ from pathlib import Path
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # nothing is sent anywhere, not even that the app runs
 
 import gradio as gr
-import pandas as pd
 
-from cells import table
-from cells.classes import ENGLISH, LABELS, NAMES
-from cells.classifier import ModelError, Prediction
-from cells.images import read_image
+from cells import archive, differential, table, workbook
+from cells.archive import ArchiveError
+from cells.classes import LABELS
+from cells.classifier import Classifier, ModelError
+from cells.differential import RangeError
+from cells.drawn import draw_cell
+from cells.images import ImageError, Source, read_image, thumbnail
+from cells.review import Cell, Review
+from cells.trust import ERROR
 from hub import catalog
 from hub.publish import HubError
+from page import views
+from page.texts import LANGUAGES, name, texts, translate
 
 MAX_FILES = 200
 MAX_FILE_SIZE = "64 MB"
-SESSIONS = 100  # whose last table is in memory; the oldest goes first
-THUMBNAIL = 48  # pixels
+SESSIONS = 100  # whose last results are in memory; the oldest goes first
+THUMBNAIL = 128  # pixels; kept in the browser, 200 of them in about a megabyte
+LARGE = 480  # pixels of the selected cell
 KEPT_SECONDS = 3000  # an uploaded file and what was made of it; a check runs every CHECK_SECONDS
 CHECK_SECONDS = 300
-
-TITLE = "Blood cell classifier"
-INTRODUCTION = f"""# {TITLE}
-Drop pictures of **single peripheral blood cells**, choose a model and press **Classify**. Eight types are told apart:
-{", ".join(cell for cell in ENGLISH.values())}.
-
-*For research and teaching, not for diagnosis. The models know the pictures of one hospital and one scanner: expect errors on
-yours. Your pictures stay on this server, are sent nowhere else, and are deleted within the hour.*"""
-
-HEADERS = ["#", "picture", "file", "cell type", "probability", "runner-up", "status"]
-DATATYPES = ["number", "html", "str", "str", "str", "str", "str"]
-COLUMN_WIDTHS = ["44px", "76px", "170px", "136px", "112px", "166px", "180px"]
-
-CSS = """
-.gradio-container { max-width: 1440px !important; width: 100%; }
-#table img { display: block; border-radius: 4px; }
-#summary { min-height: 1.5em; }
-"""
-
 FETCHES = 4  # models that are fetched at once; classifying goes on meanwhile
 
-
-def fetch(model: str, progress: gr.Progress = gr.Progress()) -> None:  # noqa: B008
-    """Bring a model that is on the Hub to this disk; the embedded ones are there."""
-    try:
-        catalog.fetch(model, lambda done, total: progress((done, total), desc=f"Fetching {model}", unit="bytes"))
-    except (HubError, ModelError) as error:
-        raise gr.Error(f"{error} The other models go on.", print_exception=False) from None
+# What a browser keeps, by these names. Gradio encrypts it with the secret; a constant one lets a restarted server read it.
+KEPT, STEPS, RANGES, SECRET = "blood-cells-review", "blood-cells-steps", "blood-cells-ranges", "blood-cells"
 
 
-def classify(files: list[str] | None, model: str, progress: gr.Progress = gr.Progress()) -> Iterator[tuple]:  # noqa: B008
-    """Classify the uploaded files: (results, summary, table, state, CSV, Excel, and the first picture's detail view)."""
-    if not files:
-        raise gr.Error("Drop one or more pictures first.", print_exception=False)
-    if len(files) > MAX_FILES:
-        raise gr.Error(f"{len(files)} pictures are too many at once; choose at most {MAX_FILES}.", print_exception=False)
-    progress((0, len(files)), desc="Loading the model")
-    try:
-        classifier = catalog.load(model)
-    except (HubError, ModelError) as error:
-        raise gr.Error(str(error), print_exception=False) from None
-    names = [Path(file).name for file in files]
-    state, rows = [], []
-    for file, prediction in zip(files, classifier.predict(files, names), strict=True):
-        state.append((file, prediction))
-        rows.append(_row(len(state), file, prediction))
-        progress((len(state), len(files)), desc="Classifying", unit="pictures")
-    frame = table.to_frame([prediction for _, prediction in state], str(classifier))
-    # Gradio copies the two files when it takes what is yielded; ours are gone right after.
-    with tempfile.TemporaryDirectory() as folder:
-        csv, excel = Path(folder, "cells.csv"), Path(folder, "cells.xlsx")
-        table.write(frame, csv)
-        table.write(frame, excel)
-        yield (
-            gr.Column(visible=True),
-            _summary(frame),
-            rows,
-            state,
-            str(csv),
-            str(excel),
-            *_detail(*state[0]),
-        )
+class Page:
+    """The page in one language: its components, and what they do."""
 
+    def __init__(self, language: str) -> None:
+        self.language = language
+        self.t = texts(language)
 
-def show(state: list[tuple[str, Prediction]], event: gr.SelectData) -> tuple:
-    """The selected row in the detail view."""
-    number = int(event.row_value[0])  # not its place: the table may have been sorted
-    if number > len(state):
-        raise gr.Error("These results were deleted after an hour; classify the pictures again.", print_exception=False)
-    return _detail(*state[number - 1])
+    # --- what the components do ---
 
+    def fetch(self, model: str, second: str, progress: gr.Progress = gr.Progress()) -> None:  # noqa: B008
+        """Bring models that are on the Hub to this disk; the embedded ones are there."""
+        for one in filter(None, (model, second)):
+            words = self.t["progress_fetching"].format(model=one)
+            try:
+                catalog.fetch(one, lambda done, total, words=words: progress((done, total), desc=words, unit="bytes"))
+            except (HubError, ModelError) as error:
+                raise self.error(f"{translate(str(error), self.language)} {self.t['errors']['others_go_on']}") from None
 
-def _detail(file: str, prediction: Prediction) -> tuple:
-    """(name, picture, probabilities) of one cell; an unreadable one has its message in place of the two."""
-    readable = prediction.probabilities is not None and Path(file).exists()
-    shares = {NAMES[label]: share for label, share in prediction.ranking}
-    return (
-        gr.Textbox(prediction.file, info=prediction.message),
-        gr.Image(read_image(file) if readable else None, visible=readable),
-        gr.Label(shares or None, visible=bool(shares)),
-    )
+    def classify(
+        self,
+        files: list[str] | None,
+        model: str,
+        second: str,
+        ranges: list,
+        progress: gr.Progress = gr.Progress(),  # noqa: B008
+    ) -> dict:
+        """Classify the uploaded files."""
+        if not files:
+            raise self.error(self.t["errors"]["no_pictures"])
+        try:
+            sources = unpacked(files)
+        except ArchiveError as error:
+            raise self.error(translate(str(error), self.language)) from None
+        if len(sources) > MAX_FILES:
+            raise self.error(self.t["errors"]["too_many"].format(count=len(sources), most=MAX_FILES))
+        return self.begin(sources, model, second, ranges, progress)
 
+    def classify_drawn(
+        self,
+        model: str,
+        second: str,
+        ranges: list,
+        progress: gr.Progress = gr.Progress(),  # noqa: B008
+    ) -> dict:
+        """Classify the drawn examples."""
+        sources = {f"{name(label, self.language)}.png": draw_cell(label) for label in LABELS}
+        gr.Info(self.t["examples_note"])
+        return self.begin(list(sources.items()), model, second, ranges, progress)
 
-def _row(number: int, file: str, prediction: Prediction) -> list:
-    if not prediction.ranking:
-        return [number, "", prediction.file, "", "", "", f"{prediction.status}: {prediction.message}"]
-    (first, share), (second, second_share) = prediction.ranking[:2]
-    runner_up = f"{NAMES[second]} ({second_share:.1%})"
-    return [number, _thumbnail(file), prediction.file, NAMES[first], f"{share:.1%}", runner_up, prediction.status]
+    def begin(self, sources: list[tuple[str, Source]], model: str, second: str, ranges: list, progress: gr.Progress) -> dict:
+        """A new review of pictures with their names."""
+        progress((0, len(sources)), desc=self.t["progress_loading"])
+        try:
+            classifiers = [catalog.load(one) for one in filter(None, (model, second))]
+        except (HubError, ModelError) as error:
+            raise self.error(translate(str(error), self.language)) from None
+        cells = []
+        for cell in classified(sources, classifiers):
+            cells.append(cell)
+            progress((len(cells), len(sources)), desc=self.t["progress_classifying"], unit=self.t["pictures"])
+        names = [*map(str, classifiers), ""][:2]
+        review = Review(tuple(cells), *names, review_below=classifiers[0].trust.review_below)
+        selected = next(iter(review.groups().values()))[0]
+        pictures = [source for _, source in sources]
+        return self.opened(review, selected, pictures, self.typical(ranges)) | {
+            self.kept: review.to_json(),
+            self.work: None,
+            self.comment: "",
+        }
 
+    def restore(self, kept: dict | None, work: dict | None, ranges: list | None) -> dict:
+        """What this browser kept, after the page was loaded again."""
+        rows = ranges or self.default_ranges()
+        shown = {self.ranges: self.named(rows)}
+        try:
+            review = Review.from_json(kept, (work or {}).get("steps", ())) if kept else Review()
+        except ValueError:  # of another version of this page
+            review = Review()
+        if not review.cells:
+            return shown
+        selected = next(iter(review.groups().values()))[0]
+        comment = str((work or {}).get("comment", ""))
+        return shown | self.opened(review, selected, [], self.typical(rows)) | {self.comment: comment}
 
-def _thumbnail(file: str) -> str:
-    """The picture as an <img> that carries its own bytes, so that no further file is kept."""
-    picture = read_image(file)
-    picture.thumbnail((THUMBNAIL, THUMBNAIL))
-    buffer = io.BytesIO()
-    picture.save(buffer, "JPEG", quality=85)
-    data = base64.b64encode(buffer.getvalue()).decode()
-    return f'<img src="data:image/jpeg;base64,{data}" width="{picture.width}" height="{picture.height}" alt="thumbnail">'
+    def opened(self, review: Review, selected: int, sources: list[Source], typical: dict) -> dict:
+        """Everything that shows a review, from its first moment."""
+        return self.shown(review, selected, sources, typical) | {
+            self.results: gr.Column(visible=True),
+            self.sources: sources,
+            self.styles: views.thumbnails(review),
+            self.table: gr.Dataframe(views.rows(review, self.language), headers=self.headers(review)),
+            self.give: self.radio(review, selected),
+        }
 
+    def shown(self, review: Review, selected: int, sources: list[Source], typical: dict) -> dict:
+        """What changes with a step."""
+        return {
+            self.review: review,
+            self.selected: selected,
+            self.gallery: views.gallery(review, selected, self.language),
+            self.table: views.rows(review, self.language),
+            self.detail: self.large(review, selected, sources),
+            self.counts: views.counts(review, typical, self.language),
+        }
 
-def _summary(frame: pd.DataFrame) -> str:
-    counts = frame["status"].value_counts()
-    parts = [f"**{len(frame)} picture{'s' if len(frame) > 1 else ''}**"]
-    for status, text in (("ok", "ok"), ("review", "to look at yourself"), ("error", "that could not be read")):
-        if status in counts:
-            parts.append(f"{counts[status]} {text}")
-    return f"{' · '.join(parts)} · model **{frame['model'][0]}**"
+    def select(self, review: Review, sources: list[Source], event: gr.EventData) -> dict:
+        """A cell of the gallery."""
+        return self.chosen(review, sources, int(event.index))
 
+    def select_row(self, review: Review, sources: list[Source], event: gr.SelectData) -> dict:
+        """A cell of the table: by its number, since the table may have been sorted."""
+        return self.chosen(review, sources, int(event.row_value[0]) - 1)
 
-def build_demo() -> gr.Blocks:
-    """The page, ready to launch."""
-    with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(CHECK_SECONDS, KEPT_SECONDS)) as demo:
-        state = gr.State([], time_to_live=KEPT_SECONDS)
-        gr.Markdown(INTRODUCTION)
+    def chosen(self, review: Review, sources: list[Source], index: int) -> dict:
+        self.check(review, index)
+        large = self.large(review, index, sources)
+        return {self.selected: index, self.detail: large, self.give: self.radio(review, index)}
+
+    def decide(self, review: Review, selected: int, sources: list[Source], choice: str, comment: str, ranges: list) -> dict:
+        """A person gives the selected cell a class."""
+        self.check(review, selected)
+        return self.stepped(review.decide(selected, choice), selected, sources, comment, ranges)
+
+    def undo(self, review: Review, selected: int, sources: list[Source], comment: str, ranges: list) -> dict:
+        """Take the last step back, and show the cell that it was about."""
+        if not review.steps:
+            return {self.selected: selected}
+        index = review.steps[-1][0]
+        undone = review.undo()
+        return self.stepped(undone, index, sources, comment, ranges) | {self.give: self.radio(undone, index)}
+
+    def stepped(self, review: Review, selected: int, sources: list[Source], comment: str, ranges: list) -> dict:
+        return self.shown(review, selected, sources, self.typical(ranges)) | {self.work: work_of(review, comment)}
+
+    def note(self, review: Review, comment: str) -> dict:
+        """Keep a comment in the browser."""
+        return {self.work: work_of(review, comment)}
+
+    def evidence(self, review: Review, selected: int, sources: list[Source], model: str) -> dict:
+        """The selected cell with a heatmap over it."""
+        from cells import explain
+
+        self.check(review, selected)
+        label = review.cells[selected].prediction.label
+        picture, is_small = self.picture(review, selected, sources)
+        if label is None or picture is None:
+            raise self.error(self.t["errors"]["no_evidence"])
+        grid = explain.heatmap(catalog.load(review.model.rpartition("@")[0]), picture, label)
+        note = self.t["evidence_note"].format(name=name(label, self.language))
+        note += f" {self.t['evidence_gone']}" if is_small else ""
+        seen = explain.overlay(fitted(picture), grid)
+        return {self.detail: views.detail(review, selected, seen, self.language, note)}
+
+    def recount(self, review: Review, rows: list) -> dict:
+        """The differential with a user's typical ranges, which this browser keeps."""
+        limits = [row[1:] for row in rows]
+        return {self.counts: views.counts(review, self.typical(rows), self.language), self.kept_ranges: limits}
+
+    def export(self, kind: str, review: Review, comment: str, ranges: list) -> Iterator[str]:
+        """Write a file to download. Gradio copies it when it takes what is yielded; ours is gone right after."""
+        self.check(review)
+        typical = self.typical(ranges)
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, {"csv": "cells.csv", "excel": "cells.xlsx", "report": "report.html"}[kind])
+            if kind == "csv":
+                table.write_csv(table.to_frame(review), path)
+            elif kind == "excel":
+                workbook.write(review, path, comment, typical)
+            else:
+                path.write_text(views.report(review, comment, typical, self.language), encoding="utf-8")
+            yield str(path)
+
+    def clear(self) -> dict:
+        """Forget everything, here and in the browser."""
+        return {
+            self.review: Review(), self.sources: [], self.files: None, self.kept: None, self.work: None, self.comment: "",
+            self.results: gr.Column(visible=False), self.styles: "", self.gallery: "", self.detail: "", self.counts: "",
+        }  # fmt: skip
+
+    # --- what they need ---
+
+    def error(self, message: str) -> gr.Error:
+        return gr.Error(message, print_exception=False)
+
+    def check(self, review: Review, index: int = 0) -> None:
+        if index >= len(review.cells):
+            raise self.error(self.t["errors"]["gone"])
+
+    def picture(self, review: Review, index: int, sources: list[Source]):
+        """(the picture of a cell, whether it is only the small one); None for one that cannot be read."""
+        if index < len(sources):
+            try:
+                return read_image(sources[index]), False
+            except ImageError:  # it never was one, or it was deleted meanwhile
+                pass
+        small = review.cells[index].thumbnail
+        return (read_image(small) if small else None), True
+
+    def large(self, review: Review, index: int, sources: list[Source]) -> str:
+        picture, _ = self.picture(review, index, sources)
+        return views.detail(review, index, picture and fitted(picture), self.language)
+
+    def radio(self, review: Review, index: int) -> gr.Radio:
+        choices = [(name(choice, self.language), choice) for choice in review.choices]
+        said = review.said(index)
+        return gr.Radio(choices, value=said)
+
+    def headers(self, review: Review) -> list[str]:
+        return [*self.t["headers"], *([self.t["compared_header"]] if review.second_model else [])]
+
+    def typical(self, ranges: list) -> dict[str, differential.Range]:
+        try:
+            return differential.check_ranges(dict(zip(differential.ORDER, (row[-2:] for row in ranges), strict=False)))
+        except RangeError as error:
+            gr.Warning(translate(str(error), self.language))
+            return differential.TYPICAL
+
+    def default_ranges(self) -> list[list]:
+        return [list(differential.TYPICAL.get(label, (None, None))) for label in differential.ORDER]
+
+    def named(self, limits: list[list]) -> list[list]:
+        return [[name(label, self.language), *pair] for label, pair in zip(differential.ORDER, limits, strict=False)]
+
+    def introduction(self) -> str:
+        return f"# {self.t['title']}\n" + self.t["introduction"].format(types=views.type_names(self.language))
+
+    # --- where they are ---
+
+    def build(self) -> None:
+        """The layout. To be called within a page of Blocks."""
+        self.state()
+        gr.Markdown(self.introduction())
+        with gr.Tabs():
+            with gr.Tab(self.t["tab_cells"]):
+                self.build_upload()
+                with gr.Column(visible=False, elem_id="results") as self.results:
+                    with gr.Row():
+                        with gr.Column(scale=3, min_width=320):
+                            self.build_cells()
+                        with gr.Column(scale=1, min_width=300):
+                            self.build_selected()
+                    self.build_differential()
+            with gr.Tab(self.t["tab_about"]) as tab:
+                about = gr.HTML(elem_id="about", apply_default_css=False)
+        tab.select(functools.partial(views.about, self.language), None, about, api_visibility="private")
+        self.connect()
+
+    def state(self) -> None:
+        self.review = gr.State(Review(), time_to_live=KEPT_SECONDS)
+        self.sources = gr.State([], time_to_live=KEPT_SECONDS)
+        self.selected = gr.State(0)
+        self.kept = gr.BrowserState(None, storage_key=KEPT, secret=SECRET)
+        self.work = gr.BrowserState(None, storage_key=STEPS, secret=SECRET)
+        self.kept_ranges = gr.BrowserState(None, storage_key=RANGES, secret=SECRET)
+
+    def build_upload(self) -> None:
+        t = self.t
         with gr.Row():
-            files = gr.File(
-                label=f"Pictures: up to {MAX_FILES}, {MAX_FILE_SIZE} each",
+            self.files = gr.File(
+                label=t["files"].format(most=MAX_FILES, size=MAX_FILE_SIZE),
                 file_count="multiple",
                 height=220,
                 scale=2,
                 elem_id="files",
             )
             with gr.Column(min_width=240):
-                model = gr.Dropdown(catalog.names(), label="Model", filterable=False, elem_id="model")
-                button = gr.Button("Classify", variant="primary", elem_id="classify")
-        with gr.Column(visible=False, elem_id="results") as results:
-            summary = gr.Markdown(elem_id="summary")
-            with gr.Row():
-                with gr.Column(scale=3, min_width=320):
-                    rows = gr.Dataframe(
-                        headers=HEADERS,
-                        datatype=DATATYPES,
-                        column_widths=COLUMN_WIDTHS,
-                        wrap=True,
-                        interactive=False,
-                        label="Select a row to see the cell",
-                        max_height=640,
-                        elem_id="table",
-                        buttons=["fullscreen"],
+                models = catalog.names()
+                self.model = gr.Dropdown(models, label=t["model"], filterable=False, elem_id="model")
+                choices = [(t["nothing"], ""), *models]
+                self.second = gr.Dropdown(choices, value="", label=t["second_model"], filterable=False, elem_id="second")
+                self.button = gr.Button(t["classify"], variant="primary", elem_id="classify")
+                self.examples = gr.Button(t["examples"], size="sm", elem_id="examples")
+
+    def build_cells(self) -> None:
+        self.styles = gr.HTML(elem_id="styles")
+        with gr.Tab(self.t["gallery"]):
+            self.gallery = gr.HTML(elem_id="gallery", apply_default_css=False, js_on_load=views.GALLERY, max_height=800, padding=True)
+        with gr.Tab(self.t["table"], elem_id="table_tab"):
+            self.table = gr.Dataframe(
+                headers=self.t["headers"],
+                datatype=["number", "html", "str", "str", "str", "number", "str", "str", "str", "str"],
+                column_widths=["48px", "84px", "180px", "136px", "120px", "116px", "166px", "150px", "150px", "136px"],
+                wrap=True,
+                interactive=False,
+                label=self.t["table_note"],
+                max_height=640,
+                elem_id="table",
+                buttons=["fullscreen"],
+            )
+
+    def build_selected(self) -> None:
+        t = self.t
+        self.detail = gr.HTML(elem_id="detail", apply_default_css=False, label=t["detail"])
+        self.give = gr.Radio([], label=t["give"], info=t["keys"], elem_id="give")
+        with gr.Row():
+            self.show = gr.Button(t["evidence"], size="sm", min_width=80, elem_id="evidence")
+            self.back = gr.Button(t["undo"], size="sm", min_width=80, elem_id="undo")
+
+    def build_differential(self) -> None:
+        t = self.t
+        with gr.Row():
+            with gr.Column(scale=3, min_width=320):
+                self.counts = gr.HTML(elem_id="counts", apply_default_css=False)
+                with gr.Accordion(t["ranges"], open=False):
+                    self.ranges = gr.Dataframe(
+                        self.named(self.default_ranges()),
+                        headers=t["ranges_headers"],
+                        datatype=["str", "number", "number"],
+                        static_columns=[0],
+                        interactive=True,
+                        type="array",
+                        label=t["ranges_note"],
+                        buttons=[],
+                        elem_id="ranges",
                     )
-                    with gr.Row():
-                        csv = gr.DownloadButton("Download CSV", elem_id="csv")
-                        excel = gr.DownloadButton("Download Excel", elem_id="excel")
-                with gr.Column(scale=1, min_width=300, elem_id="detail"):
-                    name = gr.Textbox(label="Selected picture", interactive=False, elem_id="name")
-                    picture = gr.Image(
-                        label="Picture", interactive=False, buttons=["fullscreen"], height=320, elem_id="picture"
-                    )
-                    shares = gr.Label(label="Probability of each type", num_top_classes=len(LABELS), elem_id="shares")
-        fetching = {"fn": fetch, "inputs": model, "concurrency_limit": FETCHES, "api_visibility": "private"}
-        model.input(**fetching, show_progress_on=model)
-        button.click(**fetching, show_progress="hidden").success(
-            classify,
-            [files, model],
-            [results, summary, rows, state, csv, excel, name, picture, shares],
-            show_progress_on=files,
-            api_visibility="private",
+            with gr.Column(scale=1, min_width=300):
+                self.comment = gr.Textbox(label=t["comment"], info=t["comment_note"], lines=3, elem_id="comment")
+                with gr.Row():
+                    self.exports = {
+                        kind: gr.Button(t[kind], size="sm", min_width=60, elem_id=kind) for kind in ("csv", "excel", "report")
+                    }
+                self.downloads = {kind: gr.DownloadButton(visible="hidden", elem_id=f"{kind}_file") for kind in self.exports}
+                self.clearing = gr.Button(t["clear"], size="sm", variant="stop", elem_id="clear")
+
+    def connect(self) -> None:
+        """Which event calls what. Steps of a review are taken one after another."""
+        private = {"api_visibility": "private"}
+        step = private | {"show_progress": "hidden", "trigger_mode": "multiple", "concurrency_id": "review"}
+        steps = {self.review, self.selected, self.gallery, self.table, self.detail, self.counts, self.work}
+        opening = steps | {self.results, self.sources, self.styles, self.give, self.comment, self.kept}
+        fetching = {"fn": self.fetch, "inputs": [self.model, self.second], "concurrency_limit": FETCHES} | private
+        for dropdown in (self.model, self.second):
+            dropdown.input(**fetching, show_progress_on=dropdown)
+        self.button.click(**fetching, show_progress="hidden").success(
+            self.classify, [self.files, self.model, self.second, self.ranges], opening, show_progress_on=self.files, **private
         )
-        rows.select(show, state, [name, picture, shares], show_progress="hidden", api_visibility="private")
+        self.examples.click(**fetching, show_progress="hidden").success(
+            self.classify_drawn, [self.model, self.second, self.ranges], opening, show_progress_on=self.files, **private
+        )
+        choosing = {"outputs": {self.selected, self.detail, self.give}} | step
+        self.gallery.select(self.select, [self.review, self.sources], **choosing)
+        self.table.select(self.select_row, [self.review, self.sources], **choosing)
+        where = [self.review, self.selected, self.sources]
+        self.give.input(self.decide, [*where, self.give, self.comment, self.ranges], steps, **step)
+        self.back.click(self.undo, [*where, self.comment, self.ranges], steps | {self.give}, **step)
+        self.show.click(self.evidence, [*where, self.model], {self.detail}, **private)
+        self.comment.blur(self.note, [self.review, self.comment], {self.work}, **step)
+        self.ranges.input(self.recount, [self.review, self.ranges], {self.counts, self.kept_ranges}, **step)
+        for kind, button in self.exports.items():
+            file = self.downloads[kind]
+            button.click(
+                functools.partial(self.export, kind), [self.review, self.comment, self.ranges], file, **private
+            ).success(None, None, None, js=f"() => document.querySelector('#{kind}_file').click()", **private)
+        self.clearing.click(self.clear, None, opening | {self.files, self.work}, **private)
+
+
+def unpacked(files: list[str]) -> list[tuple[str, Source]]:
+    """(name, source) of every picture; a ZIP stands for those in it. Raises ArchiveError."""
+    found: list[tuple[str, Source]] = []
+    for file in files:
+        if archive.is_archive(file):
+            found += [(one.at, one) for one in archive.pictures(file, MAX_FILES)]
+        else:
+            found.append((Path(file).name, file))
+    return found
+
+
+def classified(sources: list[tuple[str, Source]], classifiers: list[Classifier]) -> Iterator[Cell]:
+    """A cell for each source, in order, as they are done."""
+    names, pictures = zip(*sources, strict=True)
+    predictions = [classifier.predict(pictures, names) for classifier in classifiers]
+    for source, prediction, *others in zip(pictures, *predictions, strict=True):
+        small = b"" if prediction.status == ERROR else thumbnail(read_image(source), THUMBNAIL)
+        yield Cell(prediction, small, *others)
+
+
+def fitted(picture):
+    """A copy of at most LARGE pixels each way."""
+    copy = picture.copy()
+    copy.thumbnail((LARGE, LARGE))
+    return copy
+
+
+def work_of(review: Review, comment: str) -> dict:
+    """What a person did, for the browser."""
+    return {"steps": [list(step) for step in review.steps], "comment": comment}
+
+
+def classify_files(files: list[gr.FileData], model: str = "") -> list[dict]:
+    """Classify pictures of single blood cells; a row for each, with the columns of the CSV."""
+    classifier = catalog.load(model or catalog.names()[0])
+    sources = unpacked([file.path for file in files])
+    review = Review(tuple(classified(sources, [classifier])), str(classifier))
+    return table.to_frame(review).to_dict("records")
+
+
+def build_demo() -> gr.Blocks:
+    """The page in every language, ready to launch: the first at the root, the others under their codes."""
+    first, *others = (Page(language) for language in LANGUAGES)
+    with gr.Blocks(title=first.t["title"], analytics_enabled=False, delete_cache=(CHECK_SECONDS, KEPT_SECONDS)) as demo:
+        build(first, demo)
+        gr.api(classify_files, api_name="classify")
+    for page in others:
+        with demo.route(page.t["language"], page.language):
+            build(page, demo)
     return demo
+
+
+def build(page: Page, demo: gr.Blocks) -> None:
+    """A page, which shows what the browser kept once it is loaded."""
+    gr.Navbar(main_page_name=texts(LANGUAGES[0])["language"])
+    page.build()
+    kept = [page.kept, page.work, page.kept_ranges]
+    shown = {page.results, page.review, page.sources, page.selected, page.styles, page.gallery, page.table, page.detail,
+             page.give, page.counts, page.comment, page.ranges}  # fmt: skip
+    demo.load(page.restore, kept, shown, show_progress="hidden", api_visibility="private")
 
 
 def main() -> None:
@@ -199,12 +467,14 @@ def main() -> None:
         except HubError as error:  # a list of models that cannot be read
             raise SystemExit(f"error: {error}") from None
         demo.launch(
-            css=CSS,
-            theme=gr.themes.Soft(),
+            css=views.CSS,
+            js=views.KEYS,
+            theme=gr.themes.Soft(font=["system-ui", "sans-serif"], font_mono=["monospace"]),
             max_file_size=MAX_FILE_SIZE,
             run_history=False,
-            footer_links=["gradio", "settings"],
+            footer_links=["api", "gradio", "settings"],
             state_session_capacity=SESSIONS,
+            mcp_server=importlib.util.find_spec("mcp") is not None,
         )
 
 

@@ -7,9 +7,10 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from cells import table
+from cells import table, workbook
 from cells.classifier import BATCH_SIZE, DEFAULT, Classifier, ModelError
 from cells.images import SUFFIXES
+from cells.review import Cell, Review
 from cells.trust import ERROR
 
 
@@ -41,12 +42,16 @@ def classify(paths: list[str], model: str, out: Path | None, batch_size: int) ->
     classifier = Classifier.load(model)
     predictions = classifier.predict(files, batch_size=batch_size)
     progress = tqdm(predictions, total=len(files), unit="picture", disable=not sys.stderr.isatty())
-    frame = table.to_frame(progress, str(classifier))
+    review = Review(tuple(map(Cell, progress)), str(classifier), review_below=classifier.trust.review_below)
+    frame = table.to_frame(review)
     if out is None:
         print(f"{table.to_text(frame)}\n\nmodel: {classifier}")
     else:
         try:
-            table.write(frame, out)
+            if out.suffix.lower() == ".csv":
+                table.write_csv(frame, out)
+            else:
+                workbook.write(review, out)
         except OSError as error:
             raise CallError(f"--out {out} cannot be written: {error.strerror or error}.") from None
     unread = int((frame["status"] == ERROR).sum())

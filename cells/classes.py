@@ -24,6 +24,7 @@ class Subtype:
     code: str
     cell_type: str
     english: str
+    spanish: str
 
 
 CELL_TYPES = (
@@ -38,19 +39,19 @@ CELL_TYPES = (
 )
 
 SUBTYPES = (
-    Subtype("BA", "basophil", "basophil"),
-    Subtype("EO", "eosinophil", "eosinophil"),
-    Subtype("ERB", "erythroblast", "erythroblast"),
-    Subtype("IG", "ig", "immature granulocyte, not assigned"),
-    Subtype("MMY", "ig", "metamyelocyte"),
-    Subtype("MY", "ig", "myelocyte"),
-    Subtype("PMY", "ig", "promyelocyte"),
-    Subtype("LY", "lymphocyte", "lymphocyte"),
-    Subtype("MO", "monocyte", "monocyte"),
-    Subtype("BNE", "neutrophil", "band neutrophil"),
-    Subtype("SNE", "neutrophil", "segmented neutrophil"),
-    Subtype("NEUTROPHIL", "neutrophil", "neutrophil, not assigned"),
-    Subtype("PLATELET", "platelet", "platelet"),
+    Subtype("BA", "basophil", "basophil", "basófilo"),
+    Subtype("EO", "eosinophil", "eosinophil", "eosinófilo"),
+    Subtype("ERB", "erythroblast", "erythroblast", "eritroblasto"),
+    Subtype("IG", "ig", "immature granulocyte, not assigned", "granulocito inmaduro, sin asignar"),
+    Subtype("MMY", "ig", "metamyelocyte", "metamielocito"),
+    Subtype("MY", "ig", "myelocyte", "mielocito"),
+    Subtype("PMY", "ig", "promyelocyte", "promielocito"),
+    Subtype("LY", "lymphocyte", "lymphocyte", "linfocito"),
+    Subtype("MO", "monocyte", "monocyte", "monocito"),
+    Subtype("BNE", "neutrophil", "band neutrophil", "neutrófilo en banda"),
+    Subtype("SNE", "neutrophil", "segmented neutrophil", "neutrófilo segmentado"),
+    Subtype("NEUTROPHIL", "neutrophil", "neutrophil, not assigned", "neutrófilo, sin asignar"),
+    Subtype("PLATELET", "platelet", "platelet", "plaqueta"),
 )
 
 LABELS = tuple(cell.name for cell in CELL_TYPES)
@@ -58,3 +59,4 @@ SUBTYPE_LABELS = tuple(subtype.code for subtype in SUBTYPES)
 TYPE_OF_SUBTYPE = {subtype.code: subtype.cell_type for subtype in SUBTYPES}
 ENGLISH = {cell.name: cell.english for cell in CELL_TYPES}
 NAMES = ENGLISH | {subtype.code: subtype.english for subtype in SUBTYPES}  # of a label of either kind
+SPANISH = {one.name: one.spanish for one in CELL_TYPES} | {subtype.code: subtype.spanish for subtype in SUBTYPES}

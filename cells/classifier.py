@@ -20,7 +20,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from cells import trust
 from cells.classes import LABELS, SUBTYPE_LABELS
-from cells.images import ImageError, read_image
+from cells.images import ImageError, Source, read_image
 from cells.trust import Trust
 
 EMBEDDED = Path(__file__).resolve().parent.parent / "models"
@@ -28,8 +28,6 @@ DEFAULT = "resnet18"
 BATCH_SIZE = 32
 
 disable_progress_bar()  # of 122 tensors read from a disk; a download still shows its own
-
-Source = str | os.PathLike | bytes | Image.Image
 
 
 class ModelError(Exception):
@@ -45,6 +43,7 @@ class Prediction:
     status: str
     message: str
     labels: tuple[str, ...] = LABELS
+    candidates: tuple[str, ...] = ()  # the prediction set, the most probable first
 
     @property
     def ranking(self) -> list[tuple[str, float]]:
@@ -134,15 +133,15 @@ class Classifier:
     def _read(self, source: Source) -> torch.Tensor | ImageError:
         """Of a picture only what the network takes is kept: 32 large ones at a time would fill the memory."""
         try:
-            return self._preprocess(source if isinstance(source, Image.Image) else read_image(source))
+            return self.preprocess(read_image(source))
         except ImageError as error:
             return error
 
     def probabilities(self, images: Sequence[Image.Image]) -> np.ndarray:
         """(n, classes) in the order of `labels`, of RGB pictures of any size."""
-        return self._compute([self._preprocess(image) for image in images])
+        return self._compute([self.preprocess(image) for image in images])
 
-    def _preprocess(self, image: Image.Image) -> torch.Tensor:
+    def preprocess(self, image: Image.Image) -> torch.Tensor:
         """(3, s, s): what the network takes of one picture."""
         return self.processor(image, return_tensors="pt")["pixel_values"][0]
 

@@ -7,6 +7,8 @@ transparent, 16-bit and CMYK brought to 8-bit RGB. A message is a sentence for t
 import io
 import os
 import warnings
+import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +25,9 @@ SUFFIXES = (
 
 # Pillow warns of bombs at its own limit; ours is checked before a pixel is decoded.
 warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+
+
+Source = str | os.PathLike | bytes | zipfile.Path | Image.Image  # the last is taken as it is: RGB
 
 
 class ImageError(Exception):
@@ -61,9 +66,11 @@ class BrokenImageError(ImageError):
     """The file begins as a picture, but is truncated or damaged."""
 
 
-def read_image(source: str | os.PathLike | bytes) -> Image.Image:
-    """Return the picture at a path, or in bytes, as an 8-bit RGB image. Raises ImageError."""
-    data = source if isinstance(source, bytes) else _read_bytes(Path(source))
+def read_image(source: Source) -> Image.Image:
+    """Return the picture at a path, in bytes or in an archive, as an 8-bit RGB image. Raises ImageError."""
+    if isinstance(source, Image.Image):
+        return source
+    data = source if isinstance(source, bytes) else _read_bytes(source if isinstance(source, zipfile.Path) else Path(source))
     if not data:
         raise EmptyFileError("The file is empty (0 bytes); choose one that holds a picture.")
     try:
@@ -84,9 +91,20 @@ def read_image(source: str | os.PathLike | bytes) -> Image.Image:
 _BROKEN = "The picture is damaged or cut off; save or copy it again."
 
 
-def _read_bytes(path: Path) -> bytes:
+def thumbnail(image: Image.Image, side: int) -> bytes:
+    """A JPEG of at most `side` pixels each way."""
+    small = image.copy()
+    small.thumbnail((side, side))
+    buffer = io.BytesIO()
+    small.save(buffer, "JPEG", quality=85)
+    return buffer.getvalue()
+
+
+def _read_bytes(path: Path | zipfile.Path) -> bytes:
     try:
         return path.read_bytes()
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError):
+        raise BrokenImageError(_BROKEN) from None
     except FileNotFoundError:
         raise MissingFileError("There is no such file.") from None
     except IsADirectoryError:

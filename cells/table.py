@@ -1,20 +1,21 @@
-"""Predictions -> DataFrame -> CSV, Excel. One column order everywhere."""
+"""A review -> DataFrame -> CSV, or text for a terminal. One column order everywhere."""
 
 import os
-from collections.abc import Iterable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
 import pandas as pd
 
 from cells.classes import LABELS
-from cells.classifier import Prediction
+from cells.review import Review
 from cells.trust import ERROR
+
+TEXTS = ("file", "prediction", "person", "probability", "second", "second_probability", "set", "status", "message", "model")
+COMPARED = ("compared_model", "compared_prediction", "compared_probability")  # there when two models were asked
 
 
 def columns(labels: Sequence[str] = LABELS) -> list[str]:
     """The columns of a table for a model of these labels."""
-    texts = ("file", "prediction", "probability", "second", "second_probability", "status", "message", "model")
-    return [*texts, *(f"p_{label}" for label in labels)]
+    return [*TEXTS, *(f"p_{label}" for label in labels)]
 
 
 def numbers(frame: pd.DataFrame) -> list[str]:
@@ -26,30 +27,28 @@ def numbers(frame: pd.DataFrame) -> list[str]:
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
-def to_frame(predictions: Iterable[Prediction], model: str) -> pd.DataFrame:
-    """A row per prediction, in their order, with columns() of their labels. `model` is its name with its version."""
-    rows, labels = [], LABELS
-    for one in predictions:
+def to_frame(review: Review) -> pd.DataFrame:
+    """A row per cell, in their order, with columns() of the model's labels; `person` is what a person said of it."""
+    labels = next((cell.prediction.labels for cell in review.cells), LABELS)
+    decisions = review.decisions
+    rows = []
+    for index, cell in enumerate(review.cells):
+        one = cell.prediction
         (first, second) = one.ranking[:2] if one.ranking else ((None, None), (None, None))
-        labels = one.labels
         probabilities = [None] * len(labels) if one.probabilities is None else one.probabilities.tolist()
-        rows.append((printable(one.file), *first, *second, one.status, one.message, model, *probabilities))
-    frame = pd.DataFrame(rows, columns=columns(labels))
+        words = (" or ".join(one.candidates) or None, one.status, one.message, review.model)
+        row = (printable(one.file), first[0], decisions.get(index), first[1], *second, *words, *probabilities)
+        other = cell.second and (review.second_model, cell.second.label, cell.second.probability)
+        rows.append((*row, *(other or (None, None, None))))
+    frame = pd.DataFrame(rows, columns=[*columns(labels), *COMPARED])
+    if not review.second_model:
+        frame = frame.drop(columns=list(COMPARED))
     return frame.astype(dict.fromkeys(numbers(frame), "float64"))
 
 
 def printable(name: str) -> str:
     """A file name as text: bytes that are no UTF-8 are spelled as \\xNN."""
     return os.fsencode(name).decode("utf-8", "backslashreplace")
-
-
-def write(frame: pd.DataFrame, path: str | os.PathLike) -> None:
-    """Write .csv or .xlsx, by the name's ending. Raises ValueError for another ending, OSError where it cannot write."""
-    suffix = Path(path).suffix.lower()
-    writers = {".csv": write_csv, ".xlsx": write_excel}
-    if suffix not in writers:
-        raise ValueError(f"The ending of {path} is to be .csv or .xlsx.")
-    writers[suffix](frame, path)
 
 
 def write_csv(frame: pd.DataFrame, path: str | os.PathLike) -> None:
@@ -62,22 +61,6 @@ def write_csv(frame: pd.DataFrame, path: str | os.PathLike) -> None:
 
 def _not_a_formula(value: object) -> object:
     return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA_STARTS) else value
-
-
-def write_excel(frame: pd.DataFrame, path: str | os.PathLike) -> None:
-    """One sheet, `cells`: header fixed, filters on, probabilities as percentages, every text a text."""
-    options = {"strings_to_formulas": False, "strings_to_urls": False, "strings_to_numbers": False}
-    with pd.ExcelWriter(path, engine="xlsxwriter", engine_kwargs={"options": options}) as writer:
-        frame.to_excel(writer, sheet_name="cells", index=False)
-        sheet = writer.sheets["cells"]
-        shares = numbers(frame)
-        percent = writer.book.add_format({"num_format": "0.0%"})
-        for index, column in enumerate(frame.columns):
-            texts = [column, *frame[column].dropna().astype(str)]
-            width = 13 if column in shares else min(60, 2 + max(map(len, texts)))
-            sheet.set_column(index, index, max(width, len(column) + 2), percent if column in shares else None)
-        sheet.freeze_panes(1, 1)
-        sheet.autofilter(0, 0, len(frame), len(frame.columns) - 1)
 
 
 def to_text(frame: pd.DataFrame) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-OK, REVIEW, UNFAMILIAR, ERROR = "ok", "review", "unfamiliar", "error"
+OK, REVIEW, UNFAMILIAR, ERROR = STATUSES = "ok", "review", "unfamiliar", "error"
 
 FILE = "trust.json"
 REVIEW_SHARE = 0.04  # of validation cells; more would tire the person who looks

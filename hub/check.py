@@ -4,11 +4,12 @@ import numpy as np
 import timm
 import torch
 from huggingface_hub import HfApi
-from PIL import Image, ImageDraw
 from transformers import AutoImageProcessor, AutoModelForImageClassification, pipeline
 
+from cells.drawn import draw_cell
 from hub.publish import HubError, explained
 
+DRAWN = "lymphocyte"
 TOLERANCE = 1e-3  # in probability: libraries resize a picture in slightly different ways
 
 
@@ -33,30 +34,21 @@ def _is_timm(files: list[str]) -> bool:
     return "preprocessor_config.json" not in files
 
 
-def _cell() -> Image.Image:
-    """A nucleus in a cell, of the size of PBC's pictures."""
-    image = Image.new("RGB", (360, 363), (250, 232, 214))
-    draw = ImageDraw.Draw(image)
-    draw.ellipse((120, 120, 240, 240), fill=(190, 185, 215))
-    draw.ellipse((140, 150, 210, 220), fill=(95, 55, 140))
-    return image
-
-
 def _transformers(repo_id: str, revision: str) -> dict[str, float]:
     network = AutoModelForImageClassification.from_pretrained(repo_id, revision=revision, use_safetensors=True).eval()
-    inputs = AutoImageProcessor.from_pretrained(repo_id, revision=revision)(_cell(), return_tensors="pt")
+    inputs = AutoImageProcessor.from_pretrained(repo_id, revision=revision)(draw_cell(DRAWN), return_tensors="pt")
     return _answer(network(**inputs).logits, network.config.id2label)
 
 
 def _pipeline(repo_id: str, revision: str) -> dict[str, float]:
     classify = pipeline("image-classification", model=repo_id, revision=revision, device="cpu")
-    return {row["label"]: row["score"] for row in classify(_cell(), top_k=100)}
+    return {row["label"]: row["score"] for row in classify(draw_cell(DRAWN), top_k=100)}
 
 
 def _timm(repo_id: str, revision: str) -> dict[str, float]:
     network = timm.create_model(f"hf-hub:{repo_id}@{revision}", pretrained=True).eval()
     preprocess = timm.data.create_transform(**timm.data.resolve_data_config({}, model=network))
-    return _answer(network(preprocess(_cell())[None]), network.pretrained_cfg["label_names"])
+    return _answer(network(preprocess(draw_cell(DRAWN))[None]), network.pretrained_cfg["label_names"])
 
 
 @torch.inference_mode()

@@ -14,9 +14,9 @@ from hub.publish import publish
 
 ROOT = Path(__file__).resolve().parent.parent
 TEMPLATE = Path(__file__).with_name("space.md")
-ROOMS = ("cells", "hub")
+ROOMS = ("cells", "hub", "page")
 TOP_LEVEL = ("app.py", "requirements.txt", "LICENSE", "CITATION.cff")
-CODE = (".py", ".md", ".toml")
+CODE = (".py", ".md", ".toml", ".html", ".css", ".js")
 
 
 def push(repo_id: str, models: Sequence[str] = (), private: bool = False, say: Callable[[str], None] = print) -> str:

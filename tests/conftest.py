@@ -16,10 +16,10 @@ os.environ["OMP_NUM_THREADS"] = "1"  # networks are tiny here, and threads of pr
 import datasets
 import pytest
 import torch
-from drawn import draw_cell
 from hub_server import Hub
 
 from cells.classes import SUBTYPES
+from cells.drawn import draw_cell
 from train import model, recipe
 
 datasets.disable_progress_bars()

@@ -4,10 +4,10 @@ import datasets
 import numpy as np
 import pandas as pd
 import pytest
-from drawn import draw_cell
 from PIL import Image
 
 from cells.classes import LABELS
+from cells.drawn import draw_cell
 from train import audit
 from train.__main__ import main
 from train.run import train

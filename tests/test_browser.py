@@ -9,11 +9,11 @@ from pathlib import Path
 import openpyxl
 import pandas as pd
 import pytest
-from drawn import LOOKS, draw_cell
 from serving import serve
 
 from cells.classes import ENGLISH
 from cells.classifier import Classifier
+from cells.drawn import LOOKS, draw_cell
 from cells.table import columns
 
 ROOT = Path(__file__).resolve().parent.parent

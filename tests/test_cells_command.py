@@ -6,9 +6,9 @@ import sys
 
 import pandas as pd
 import pytest
-from drawn import draw_cell
 
 from cells.__main__ import main
+from cells.drawn import draw_cell
 from cells.table import columns
 
 

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 import timm
 import torch
-from drawn import draw_cell
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from transformers import AutoImageProcessor, AutoModelForImageClassification, pipeline
 
 from cells.classes import LABELS
 from cells.classifier import Classifier, ModelError
+from cells.drawn import draw_cell
 from cells.trust import Trust
 
 

@@ -6,11 +6,11 @@ import datasets
 import numpy as np
 import pytest
 import torch
-from drawn import draw_cell
 from PIL import Image
 
 from cells import pbc
 from cells.classes import LABELS, SUBTYPE_LABELS, TYPE_OF_SUBTYPE
+from cells.drawn import draw_cell
 from cells.pbc import DataError
 from train import data, duplicates
 

@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from drawn import draw_cell
 from test_classifier import load_in_three_libraries
 
 from cells.classes import LABELS
 from cells.classifier import Classifier
+from cells.drawn import draw_cell
 from hub import card, catalog
 from train import metrics
 

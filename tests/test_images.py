@@ -5,10 +5,10 @@ import os
 
 import numpy as np
 import pytest
-from drawn import draw_cell
 from PIL import Image
 
 from cells import images
+from cells.drawn import draw_cell
 from cells.images import read_image
 
 

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 import yaml
-from drawn import draw_cell
 from serving import serve
 from test_readme import pins
+
+from cells.drawn import draw_cell
 
 ROOT = Path(__file__).resolve().parent.parent
 WAIT = 120_000  # milliseconds, for a machine that is busy

@@ -14,7 +14,6 @@ import pandas as pd
 import pytest
 import torch
 from accelerate import Accelerator
-from drawn import draw_cell
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from sklearn.metrics import balanced_accuracy_score
@@ -32,6 +31,7 @@ from transformers import (
 from cells.__main__ import main as cells_main
 from cells.classes import LABELS, SUBTYPE_LABELS
 from cells.classifier import Classifier
+from cells.drawn import draw_cell
 from train import checkpoint, figures, loop, metrics, model, recipe
 from train.__main__ import main
 from train.recipe import Recipe, RecipeError

@@ -101,7 +101,7 @@ def pack(modules: dict[str, nn.Module], optimizer: torch.optim.Optimizer) -> dic
     """Everything that a step changes, under flat names."""
     tensors = {f"{name}.{key}": value for name, module in modules.items() for key, value in module.state_dict().items()}
     for index, state in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer.{index}.{key}": value for key, value in state.items() if value is not None}
+        tensors |= {f"optimizer.{index}.{key}": value for key, value in state.items() if isinstance(value, Tensor)}
     # Copies, since safetensors refuses shared memory; off the device, where there may be no room for them.
     return {key: value.detach().to("cpu", copy=True) for key, value in tensors.items()}
 

@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from accelerate import Accelerator
 from scipy.optimize import minimize_scalar
 from sklearn.metrics import balanced_accuracy_score
+from timm.optim import Muon
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, update_bn
 from torchvision.transforms.v2 import MixUp
@@ -79,7 +80,8 @@ def one_cycle(progress: float, warmup: float) -> float:
 def build_optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     """One group per layer and kind; `peak` is its rate at the top of the cycle.
 
-    Only weights of layers decay: no biases, no scales, no position embeddings, no class token (Touvron et al. 2021).
+    Only weights of layers decay: no biases, no scales, no position embeddings, no class token (Touvron et al. 2021). Muon
+    (Jordan et al. 2024) is for the matrices between the first layer and the head; it takes AdamW for all else.
     """
     layers = model.layers(network)
     groups = []
@@ -88,9 +90,15 @@ def build_optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer
         peak = recipe.lr if recipe.lr_first is None else recipe.lr_first * (recipe.lr / recipe.lr_first) ** share
         for decay, matrices in ((recipe.weight_decay, True), (0.0, False)):
             parameters = [p for p in layer if (p.ndim in (2, 4)) == matrices]
-            groups.append({"params": parameters, "weight_decay": decay, "peak": peak, "lr": peak})
+            outer = depth in (0, len(layers) - 1)
+            groups.append(
+                {"params": parameters, "weight_decay": decay, "peak": peak, "lr": peak}
+                | ({"use_fallback": outer or not matrices} if recipe.optimizer == "muon" else {})
+            )
     if recipe.optimizer == "sgd":
         return torch.optim.SGD(groups, momentum=0.9, nesterov=True)
+    if recipe.optimizer == "muon":
+        return Muon(groups, nesterov=True)
     return torch.optim.AdamW(groups, fused=True)
 
 

@@ -45,7 +45,7 @@ class Recipe:
     freeze_epochs: int = 0  # of these, the first ones train the new head alone (gradual unfreezing)
     batch_size: int = 64  # of all processes together
     gradient_accumulation_steps: int = 1  # parts of a batch, computed one after another to need less memory
-    optimizer: Literal["sgd", "adamw"] = "adamw"
+    optimizer: Literal["sgd", "adamw", "muon"] = "adamw"
     lr: float  # the peak of the one-cycle schedule, for the head
     lr_first: float | None = None  # the same for the first layers; between them it grows geometrically. None: lr
     lr_head_alone: float = 3e-3  # the peak while the head is trained alone

@@ -1,4 +1,7 @@
-"""Drawn cells: pictures of the size and colours of PBC's, made from nothing but a type and a seed."""
+"""Drawn cells: pictures of the size and colours of PBC's, made from nothing but a type and a seed.
+
+For the page's examples, for checks and for tests; no one should take them for real ones.
+"""
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter

@@ -1,0 +1,182 @@
+"""A batch of cells under review: what a model said of each, what a person decided, and what counts.
+
+A person's steps are kept in their order and everything derives from them: undoing is dropping the last one, and a page that is
+loaded again needs nothing else.
+"""
+
+import base64
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from cells import differential
+from cells.classes import LABELS, SUBTYPE_LABELS, TYPE_OF_SUBTYPE
+from cells.classifier import Prediction
+from cells.trust import ERROR, OK, STATUSES, UNFAMILIAR
+
+NOT_A_CELL, TWO_CELLS = "not_a_cell", "two_cells"
+REJECTED = (NOT_A_CELL, TWO_CELLS)  # what a person may say of a picture that is not one cell
+
+
+@dataclass(frozen=True, eq=False)  # probabilities have no hash
+class Cell:
+    """A picture and what was said of it. `thumbnail` is a small picture's bytes, empty where there was none to read."""
+
+    prediction: Prediction
+    thumbnail: bytes = b""
+    second: Prediction | None = None  # of the model that it is compared with
+
+
+@dataclass(frozen=True, eq=False)
+class Review:
+    """A batch and a person's steps through it. It never changes; each step makes another."""
+
+    cells: tuple[Cell, ...] = ()
+    model: str = ""  # with its version
+    second_model: str = ""
+    review_below: float = 0.0  # the probability below which the model asks for a person
+    steps: tuple[tuple[int, str], ...] = field(default=())  # (a cell, the class that a person gave it)
+
+    @property
+    def decisions(self) -> dict[int, str]:
+        """cell -> what a person last said of it."""
+        return dict(self.steps)
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """What a person may say of a cell: a label of the model, or that it is not one cell."""
+        labels = next((cell.prediction.labels for cell in self.cells if cell.prediction.ranking), LABELS)
+        return (*labels, *REJECTED)
+
+    def decide(self, index: int, choice: str) -> "Review":
+        """A person gives a cell a class, or confirms the model's. Raises ValueError for what is no choice."""
+        if choice not in self.choices or not 0 <= index < len(self.cells):
+            raise ValueError(f"{choice!r} cannot be said of cell {index}")
+        return replace(self, steps=(*self.steps, (index, choice)))
+
+    def undo(self) -> "Review":
+        return replace(self, steps=self.steps[:-1])
+
+    def said(self, index: int) -> str | None:
+        """What stands for a cell now: the person's word, otherwise the model's; None for an unreadable one."""
+        return self.decisions.get(index, self.cells[index].prediction.label)
+
+    def is_changed(self, index: int) -> bool:
+        """Whether a person said something else than the model."""
+        return self.said(index) != self.cells[index].prediction.label
+
+    def is_open(self, index: int) -> bool:
+        """Whether the cell is held back until a person decides: the model doubts it."""
+        return index not in self.decisions and self.cells[index].prediction.status not in (OK, ERROR)
+
+    def counted(self) -> list[str]:
+        """The labels that enter the differential: a person's word, and the model's where it is sure."""
+        found = (
+            self.said(index) for index, cell in enumerate(self.cells) if index in self.decisions or cell.prediction.status == OK
+        )
+        return [label for label in found if label not in REJECTED]
+
+    def summary(self) -> dict[str, int]:
+        """How many: pictures, changed, confirmed, and not counted, by why."""
+        held = Counter(cell.prediction.status for index, cell in enumerate(self.cells) if index not in self.decisions)
+        rejected = Counter(choice for choice in self.decisions.values() if choice in REJECTED)
+        changed = sum(self.is_changed(index) for index in self.decisions)
+        return {
+            "pictures": len(self.cells),
+            "changed": changed,
+            "confirmed": len(self.decisions) - changed,
+            **{status: held[status] for status in STATUSES if status != OK},
+            **{choice: rejected[choice] for choice in REJECTED},
+        }
+
+    def groups(self) -> dict[str, list[int]]:
+        """Cells by what stands for them, in a differential's order, the most doubtful first; then those that are no class.
+
+        Undecided unfamiliar pictures and unreadable ones are groups of their own, named by their status.
+        """
+        found: dict[str, list[int]] = {}
+        for index in sorted(range(len(self.cells)), key=self._doubt):
+            found.setdefault(self._group(index), []).append(index)
+        return {name: found[name] for name in sorted(found, key=_place)}
+
+    def _group(self, index: int) -> str:
+        status = self.cells[index].prediction.status
+        if index not in self.decisions and status in (UNFAMILIAR, ERROR):
+            return status
+        return self.said(index)
+
+    def _doubt(self, index: int) -> tuple:
+        """Small for a doubtful cell: models that disagree, then cells to decide, then by probability."""
+        cell = self.cells[index]
+        return (not self.disagree(index), not self.is_open(index), cell.prediction.probability or 0.0)
+
+    def disagree(self, index: int) -> bool:
+        """Whether the two models give a cell different classes."""
+        cell = self.cells[index]
+        return cell.second is not None and cell.second.label != cell.prediction.label
+
+    def differential(self, typical: Mapping[str, differential.Range] = differential.TYPICAL) -> differential.Differential:
+        return differential.differential(self.counted(), typical)
+
+    def to_json(self) -> dict:
+        """Plain values that a browser can keep, without the steps."""
+        return {
+            "model": self.model,
+            "second_model": self.second_model,
+            "review_below": self.review_below,
+            "cells": [
+                {
+                    "thumbnail": base64.b64encode(cell.thumbnail).decode(),
+                    "prediction": _to_json(cell.prediction),
+                    "second": cell.second and _to_json(cell.second),
+                }
+                for cell in self.cells
+            ],
+        }
+
+    @classmethod
+    def from_json(cls, kept: Mapping, steps: Sequence[Sequence] = ()) -> "Review":
+        """The review of which a browser kept to_json() and the steps. Raises ValueError where that is not what it holds."""
+        try:
+            cells = tuple(
+                Cell(
+                    _from_json(cell["prediction"]),
+                    base64.b64decode(cell["thumbnail"], validate=True),
+                    cell["second"] and _from_json(cell["second"]),
+                )
+                for cell in kept["cells"]
+            )
+            review = cls(cells, str(kept["model"]), str(kept["second_model"]), float(kept["review_below"]))
+            for index, choice in steps:
+                review = review.decide(index, choice)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"this is no review: {error!r}") from error
+        return review
+
+
+def _place(group: str) -> tuple[int, str]:
+    """A differential's order, then erythroblasts and platelets, then what is no class; subtypes stand with their type."""
+    order = (*differential.ORDER, "erythroblast", "platelet", *REJECTED, UNFAMILIAR, ERROR)
+    return order.index(TYPE_OF_SUBTYPE.get(group, group)), group
+
+
+def _to_json(prediction: Prediction) -> dict:
+    return {
+        "file": prediction.file,
+        "probabilities": None if prediction.probabilities is None else [round(float(p), 6) for p in prediction.probabilities],
+        "status": prediction.status,
+        "message": prediction.message,
+        "candidates": prediction.candidates,
+    }
+
+
+def _from_json(kept: Mapping) -> Prediction:
+    values = kept["probabilities"]
+    probabilities = None if values is None else np.array([float(value) for value in values])
+    labels = LABELS if values is None or len(values) == len(LABELS) else SUBTYPE_LABELS
+    if (values is not None and len(values) != len(labels)) or kept["status"] not in STATUSES:
+        raise ValueError("this is no prediction")
+    candidates = tuple(label for label in kept["candidates"] if label in labels)
+    return Prediction(str(kept["file"]), probabilities, kept["status"], str(kept["message"]), labels, candidates)

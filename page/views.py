@@ -1,0 +1,187 @@
+"""A review -> the HTML that the page shows. Templates escape every text: a file name is never markup."""
+
+import base64
+import io
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from PIL import Image
+
+from cells import differential
+from cells.classes import LABELS
+from cells.classifier import EMBEDDED, Prediction, embedded
+from cells.review import REJECTED, Review
+from cells.trust import ERROR, OK, STATUSES
+from page.texts import name, texts, translate
+
+FOLDER = Path(__file__).parent
+CSS = (FOLDER / "page.css").read_text(encoding="utf-8")
+KEYS = (FOLDER / "keys.js").read_text(encoding="utf-8")
+GALLERY = (FOLDER / "gallery.js").read_text(encoding="utf-8")
+
+
+@cache
+def _environment() -> Environment:
+    return Environment(
+        loader=FileSystemLoader(FOLDER), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+
+
+def _render(template: str, language: str, **values: object) -> str:
+    words = {
+        "t": texts(language),
+        "language": language,
+        "name": lambda label: name(label, language),
+        "translate": lambda message: translate(message, language),
+        "percent": lambda share: f"{share:.1%}",
+    }
+    return _environment().get_template(template).render(words | values)
+
+
+def thumbnails(review: Review) -> str:
+    """A style sheet with every thumbnail, sent once; gallery and table only name them, so a changed class costs little."""
+    rules = (
+        f".t{index}{{background-image:url(data:image/jpeg;base64,{base64.b64encode(cell.thumbnail).decode()})}}"
+        for index, cell in enumerate(review.cells)
+        if cell.thumbnail
+    )
+    return f"<style>{''.join(rules)}</style>"
+
+
+def gallery(review: Review, selected: int, language: str) -> str:
+    """Every cell as a button, grouped by what stands for it, the most doubtful first."""
+    groups = {_group_name(group, language): cells for group, cells in review.groups().items()}
+    return _render(
+        "gallery.html",
+        language,
+        review=review,
+        groups=groups,
+        selected=selected,
+        apart=sum(map(review.disagree, range(len(review.cells)))),
+        described=lambda index: _described(review, index, language),
+    )
+
+
+def _described(review: Review, index: int, language: str) -> list[str]:
+    """What a screen reader says of a cell, and what a mouse finds over it."""
+    cell, decision, t = review.cells[index], review.decisions.get(index), texts(language)
+    words = [f"{index + 1}: {cell.prediction.file}"]
+    if decision:
+        words.append(f"{t['by_person']}: {name(decision, language)}")
+    if cell.prediction.ranking:
+        words.append(f"{name(cell.prediction.label, language)} {cell.prediction.probability:.1%}")
+    if cell.second and cell.second.ranking:
+        words.append(f"{t['by_second']}: {name(cell.second.label, language)}")
+    return [*words, t["status"][cell.prediction.status]]
+
+
+def _group_name(group: str, language: str) -> str:
+    if group in STATUSES:
+        return texts(language)["status_long"][group]
+    return name(group, language)
+
+
+def rows(review: Review, language: str) -> list[list]:
+    """The same cells for the sortable table."""
+    t = texts(language)
+    return [_row(review, index, language, t) for cells in review.groups().values() for index in cells]
+
+
+def _row(review: Review, index: int, language: str, t: dict) -> list:
+    cell, decision = review.cells[index], review.decisions.get(index)
+    one = cell.prediction
+    runner_up = f"{name(one.ranking[1][0], language)} ({one.ranking[1][1]:.1%})" if one.ranking else ""
+    row = [
+        index + 1,
+        f'<i class="t t{index}"></i>',
+        one.file,
+        name(one.label, language) if one.ranking else "",
+        name(decision, language) if decision else "",
+        round(100 * one.probability, 1) if one.ranking else None,
+        runner_up,
+        candidates(one, language),
+        t["status"][one.status] + (f": {translate(one.message, language)}" if one.status == ERROR else ""),
+    ]
+    other = cell.second.label if cell.second else None
+    return [*row, name(other, language) if other else ""] if review.second_model else row
+
+
+def candidates(prediction: Prediction, language: str) -> str:
+    """The prediction set in words, where it has more than one: "neutrophil or immature granulocyte"."""
+    if len(prediction.candidates) < 2:
+        return ""
+    return f" {texts(language)['or']} ".join(name(label, language) for label in prediction.candidates)
+
+
+def detail(review: Review, selected: int, picture: Image.Image | None, language: str, note: str = "") -> str:
+    """One cell, large, with everything that was said of it. `picture` is what to show; without one, the thumbnail."""
+    if not review.cells:
+        return ""
+    cell = review.cells[selected]
+    return _render(
+        "detail.html",
+        language,
+        index=selected,
+        cell=cell,
+        decision=review.decisions.get(selected),
+        picture=_data(picture) if picture else _data_of(cell.thumbnail) if cell.thumbnail else "",
+        candidates=candidates(cell.prediction, language),
+        note=note,
+        second_model=review.second_model,
+        model=review.model,
+    )
+
+
+def _data(picture: Image.Image) -> str:
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG", quality=90)
+    return _data_of(buffer.getvalue())
+
+
+def _data_of(jpeg: bytes) -> str:
+    return f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}"
+
+
+def counts(review: Review, typical: Mapping[str, differential.Range], language: str) -> str:
+    """The differential with what is not counted."""
+    found = review.differential(typical)
+    return _render("counts.html", language, review=review, found=found, summary=review.summary(), held=_held(review))
+
+
+def _held(review: Review) -> list[str]:
+    return [key for key, count in review.summary().items() if count and key in (*STATUSES, *REJECTED) and key != OK]
+
+
+def report(review: Review, comment: str, typical: Mapping[str, differential.Range], language: str) -> str:
+    """A page of its own, to print: the differential, what it counts, by which model, and a person's comment."""
+    return _render(
+        "report.html",
+        language,
+        counts=counts(review, typical, language),
+        review=review,
+        summary=review.summary(),
+        comment=comment,
+        date=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+    )
+
+
+def about(language: str) -> str:
+    """What the embedded models are, with their measured figures and confusion matrices."""
+    models = []
+    for model in embedded():
+        folder = EMBEDDED / model
+        metrics = json.loads((folder / "metrics.json").read_text())
+        confusion = folder / "figures" / "confusion_normalised.png"
+        confusion = confusion if confusion.exists() else folder / "figures" / "confusion.png"
+        figure = f"data:image/png;base64,{base64.b64encode(confusion.read_bytes()).decode()}"
+        models.append({"name": model, "metrics": metrics, "figure": figure})
+    return _render("about.html", language, models=models)
+
+
+def type_names(language: str) -> str:
+    """The eight types in a row of words."""
+    return ", ".join(name(label, language) for label in LABELS)
