@@ -18,6 +18,7 @@ from cells.trust import ERROR, OK, STATUSES, UNFAMILIAR
 
 NOT_A_CELL, TWO_CELLS = "not_a_cell", "two_cells"
 REJECTED = (NOT_A_CELL, TWO_CELLS)  # what a person may say of a picture that is not one cell
+DISAGREE = "disagree"  # the group of cells that two models name differently
 
 
 @dataclass(frozen=True, eq=False)  # probabilities have no hash
@@ -94,7 +95,8 @@ class Review:
     def groups(self) -> dict[str, list[int]]:
         """Cells by what stands for them, in a differential's order, the most doubtful first; then those that are no class.
 
-        Undecided unfamiliar pictures and unreadable ones are groups of their own, named by their status.
+        Undecided cells are groups of their own where two models disagree (the first), and where a picture is unfamiliar or
+        unreadable (named by that status).
         """
         found: dict[str, list[int]] = {}
         for index in sorted(range(len(self.cells)), key=self._doubt):
@@ -102,15 +104,16 @@ class Review:
         return {name: found[name] for name in sorted(found, key=_place)}
 
     def _group(self, index: int) -> str:
+        if index in self.decisions:
+            return self.said(index)
         status = self.cells[index].prediction.status
-        if index not in self.decisions and status in (UNFAMILIAR, ERROR):
+        if status in (UNFAMILIAR, ERROR):
             return status
-        return self.said(index)
+        return DISAGREE if self.disagree(index) else self.said(index)
 
     def _doubt(self, index: int) -> tuple:
-        """Small for a doubtful cell: models that disagree, then cells to decide, then by probability."""
-        cell = self.cells[index]
-        return (not self.disagree(index), not self.is_open(index), cell.prediction.probability or 0.0)
+        """Small for a doubtful cell: those to decide, then by probability."""
+        return (not self.is_open(index), self.cells[index].prediction.probability or 0.0)
 
     def disagree(self, index: int) -> bool:
         """Whether the two models give a cell different classes."""
@@ -157,8 +160,8 @@ class Review:
 
 
 def _place(group: str) -> tuple[int, str]:
-    """A differential's order, then erythroblasts and platelets, then what is no class; subtypes stand with their type."""
-    order = (*differential.ORDER, "erythroblast", "platelet", *REJECTED, UNFAMILIAR, ERROR)
+    """Disagreements, a differential's order, then erythroblasts and platelets, then what is no class; subtypes stand with their type."""
+    order = (DISAGREE, *differential.ORDER, "erythroblast", "platelet", *REJECTED, UNFAMILIAR, ERROR)
     return order.index(TYPE_OF_SUBTYPE.get(group, group)), group
 
 

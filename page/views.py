@@ -14,7 +14,7 @@ from PIL import Image
 from cells import differential
 from cells.classes import LABELS
 from cells.classifier import EMBEDDED, Prediction, embedded
-from cells.review import REJECTED, Review
+from cells.review import DISAGREE, REJECTED, Review
 from cells.trust import ERROR, OK, STATUSES
 from page.texts import name, texts, translate
 
@@ -61,7 +61,6 @@ def gallery(review: Review, selected: int, language: str) -> str:
         review=review,
         groups=groups,
         selected=selected,
-        apart=sum(map(review.disagree, range(len(review.cells)))),
         described=lambda index: _described(review, index, language),
     )
 
@@ -82,6 +81,8 @@ def _described(review: Review, index: int, language: str) -> list[str]:
 def _group_name(group: str, language: str) -> str:
     if group in STATUSES:
         return texts(language)["status_long"][group]
+    if group == DISAGREE:
+        return texts(language)["disagree"]
     return name(group, language)
 
 
