@@ -104,7 +104,7 @@ class Page:
         pictures = [source for _, source in sources]
         return self.opened(review, selected, pictures, self.typical(ranges)) | {
             self.kept: review.to_json(),
-            self.work: None,
+            self.work: {},
             self.comment: "",
         }
 
@@ -213,7 +213,7 @@ class Page:
     def clear(self) -> dict:
         """Forget everything, here and in the browser."""
         return {
-            self.review: Review(), self.sources: [], self.files: None, self.kept: None, self.work: None, self.comment: "",
+            self.review: Review(), self.sources: [], self.files: None, self.kept: {}, self.work: {}, self.comment: "",
             self.results: gr.Column(visible=False), self.styles: "", self.gallery: "", self.detail: "", self.counts: "",
         }  # fmt: skip
 
@@ -241,9 +241,9 @@ class Page:
         return views.detail(review, index, picture and fitted(picture), self.language)
 
     def radio(self, review: Review, index: int) -> gr.Radio:
+        """What a person may say of a cell, and said; the model's word is no choice yet, so that it can be confirmed."""
         choices = [(name(choice, self.language), choice) for choice in review.choices]
-        said = review.said(index)
-        return gr.Radio(choices, value=said)
+        return gr.Radio(choices, value=review.decisions.get(index))
 
     def headers(self, review: Review) -> list[str]:
         return [*self.t["headers"], *([self.t["compared_header"]] if review.second_model else [])]
@@ -479,6 +479,7 @@ def theme() -> gr.themes.Base:
         button_primary_background_fill="*primary_600",
         checkbox_label_background_fill_selected="*primary_600",
         color_accent="*primary_600",
+        link_text_color_dark="*primary_300",
     )
 
 
@@ -493,7 +494,7 @@ def main() -> None:
             raise SystemExit(f"error: {error}") from None
         demo.launch(
             css=views.CSS,
-            js=views.KEYS,
+            js=views.SCRIPT,
             theme=theme(),
             max_file_size=MAX_FILE_SIZE,
             run_history=False,

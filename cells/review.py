@@ -160,7 +160,7 @@ class Review:
 
 
 def _place(group: str) -> tuple[int, str]:
-    """Disagreements, a differential's order, then erythroblasts and platelets, then what is no class; subtypes stand with their type."""
+    """Disagreements, a differential's order, erythroblasts and platelets, what is no class; subtypes stand with their type."""
     order = (DISAGREE, *differential.ORDER, "erythroblast", "platelet", *REJECTED, UNFAMILIAR, ERROR)
     return order.index(TYPE_OF_SUBTYPE.get(group, group)), group
 

@@ -20,7 +20,7 @@ from page.texts import name, texts, translate
 
 FOLDER = Path(__file__).parent
 CSS = (FOLDER / "page.css").read_text(encoding="utf-8")
-KEYS = (FOLDER / "keys.js").read_text(encoding="utf-8")
+SCRIPT = (FOLDER / "page.js").read_text(encoding="utf-8")
 GALLERY = (FOLDER / "gallery.js").read_text(encoding="utf-8")
 
 
@@ -148,7 +148,7 @@ def _data_of(jpeg: bytes) -> str:
 
 
 def counts(review: Review, typical: Mapping[str, differential.Range], language: str) -> str:
-    """The differential with what is not counted."""
+    """The differential with what is not counted, and the model."""
     found = review.differential(typical)
     return _render("counts.html", language, review=review, found=found, summary=review.summary(), held=_held(review))
 
