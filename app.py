@@ -57,6 +57,13 @@ class Page:
             except (HubError, ModelError) as error:
                 raise self.error(f"{translate(str(error), self.language)} {self.t['errors']['others_go_on']}") from None
 
+    def choose(self, model: str, second: str, progress: gr.Progress = gr.Progress()) -> None:  # noqa: B008
+        """Fetch what was chosen; an error raised here would lie over the list, so that no other model could be chosen."""
+        try:
+            self.fetch(model, second, progress)
+        except gr.Error as error:
+            gr.Warning(error.message)
+
     def classify(
         self,
         files: list[str] | None,
@@ -114,12 +121,12 @@ class Page:
         shown = {self.ranges: self.named(rows)}
         try:
             review = Review.from_json(kept, (work or {}).get("steps", ())) if kept else Review()
-        except ValueError:  # of another version of this page
+            comment = str((work or {}).get("comment", ""))
+        except (ValueError, AttributeError):  # of another version of this page
             review = Review()
         if not review.cells:
             return shown
         selected = next(iter(review.groups().values()))[0]
-        comment = str((work or {}).get("comment", ""))
         return shown | self.opened(review, selected, [], self.typical(rows)) | {self.comment: comment}
 
     def opened(self, review: Review, selected: int, sources: list[Source], typical: dict) -> dict:
@@ -249,11 +256,14 @@ class Page:
         return [*self.t["headers"], *([self.t["compared_header"]] if review.second_model else [])]
 
     def typical(self, ranges: list) -> dict[str, differential.Range]:
+        """The ranges that a user gave, by label; the typical ones, with a word, where one is none."""
+        names = [name(label, self.language) for label in differential.ORDER]
         try:
-            return differential.check_ranges(dict(zip(differential.ORDER, (row[-2:] for row in ranges), strict=False)))
+            checked = differential.check_ranges(dict(zip(names, (row[-2:] for row in ranges), strict=False)))
         except RangeError as error:
             gr.Warning(translate(str(error), self.language))
             return differential.TYPICAL
+        return {label: checked[one] for label, one in zip(differential.ORDER, names, strict=True) if one in checked}
 
     def default_ranges(self) -> list[list]:
         return [list(differential.TYPICAL.get(label, (None, None))) for label in differential.ORDER]
@@ -370,13 +380,13 @@ class Page:
         step = private | {"show_progress": "hidden", "trigger_mode": "multiple", "concurrency_id": "review"}
         steps = {self.review, self.selected, self.gallery, self.table, self.detail, self.counts, self.work}
         opening = steps | {self.results, self.sources, self.styles, self.give, self.comment, self.kept}
-        fetching = {"fn": self.fetch, "inputs": [self.model, self.second], "concurrency_limit": FETCHES} | private
+        fetching = {"inputs": [self.model, self.second], "concurrency_limit": FETCHES} | private
         for dropdown in (self.model, self.second):
-            dropdown.input(**fetching, show_progress_on=dropdown)
-        self.button.click(**fetching, show_progress="hidden").success(
+            dropdown.input(self.choose, **fetching, show_progress_on=dropdown)
+        self.button.click(self.fetch, **fetching, show_progress="hidden").success(
             self.classify, [self.files, self.model, self.second, self.ranges], opening, show_progress_on=self.files, **private
         )
-        self.examples.click(**fetching, show_progress="hidden").success(
+        self.examples.click(self.fetch, **fetching, show_progress="hidden").success(
             self.classify_drawn, [self.model, self.second, self.ranges], opening, show_progress_on=self.files, **private
         )
         choosing = {"outputs": {self.selected, self.detail, self.give}} | step

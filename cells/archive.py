@@ -6,6 +6,7 @@ from pathlib import Path
 from cells.images import SUFFIXES, ImageError
 
 MAX_BYTES = 1_000_000_000  # of all pictures in it, unpacked
+MAX_PICTURE_BYTES = 64_000_000  # of one, since it is read whole
 
 
 class ArchiveError(ImageError):
@@ -35,10 +36,12 @@ def pictures(file: str, most: int) -> list[zipfile.Path]:
         raise ArchiveError("The ZIP is locked with a password; make it without one.")
     if sum(one.file_size for one in found) > MAX_BYTES:  # more than it says is not read: the size is the reader's limit
         raise ArchiveError(f"The ZIP holds more than {MAX_BYTES // 1_000_000} MB of pictures; split it.")
+    if any(one.file_size > MAX_PICTURE_BYTES for one in found):
+        raise ArchiveError(f"The ZIP holds a picture of more than {MAX_PICTURE_BYTES // 1_000_000} MB; leave it out.")
     return [zipfile.Path(archive, one.filename) for one in found]
 
 
 def _is_picture(entry: zipfile.ZipInfo) -> bool:
-    parts = Path(entry.filename).parts
+    parts = Path(entry.filename.replace("\\", "/")).parts
     hidden = any(part.startswith((".", "__MACOSX")) for part in parts if part not in ("/", "..", "."))
     return entry.filename.lower().endswith(SUFFIXES) and not entry.is_dir() and not hidden

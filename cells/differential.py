@@ -5,6 +5,7 @@ are whole percentages with their counts and exact 95 % limits (Clopper and Pears
 never a verdict: they differ between laboratories and populations, so a user can give others.
 """
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -41,15 +42,25 @@ class Share:
     typical: Range | None
 
     @property
+    def whole(self) -> int:
+        """Per cent as a report has it."""
+        return _half_up(self.percent)
+
+    @property
     def mark(self) -> str:
-        """`low` or `high` where the whole percentage lies outside the typical range, otherwise nothing."""
+        """`low` or `high` where the whole percentage lies outside the typical range, otherwise nothing.
+
+        A range from 0.5 is met by 0: of 100 cells, one can hardly be half there.
+        """
         if self.typical is None:
             return ""
-        percent = round(self.percent)
-        # A range such as 0.5 to 1 is met by the whole percentages that it rounds to.
-        if percent < round(self.typical[0]):
+        if self.whole < math.floor(self.typical[0]):
             return "low"
-        return "high" if percent > round(self.typical[1]) else ""
+        return "high" if self.whole > _half_up(self.typical[1]) else ""
+
+
+def _half_up(percent: float) -> int:
+    return math.floor(percent + 0.5)
 
 
 @dataclass(frozen=True)

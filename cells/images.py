@@ -5,6 +5,7 @@ transparent, 16-bit and CMYK brought to 8-bit RGB. A message is a sentence for t
 """
 
 import io
+import lzma
 import os
 import warnings
 import zipfile
@@ -103,7 +104,7 @@ def thumbnail(image: Image.Image, side: int) -> bytes:
 def _read_bytes(path: Path | zipfile.Path) -> bytes:
     try:
         return path.read_bytes()
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError):
+    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, UnicodeDecodeError):
         raise BrokenImageError(_BROKEN) from None
     except FileNotFoundError:
         raise MissingFileError("There is no such file.") from None

@@ -14,11 +14,12 @@ import numpy as np
 from cells import differential
 from cells.classes import LABELS, SUBTYPE_LABELS, TYPE_OF_SUBTYPE
 from cells.classifier import Prediction
-from cells.trust import ERROR, OK, STATUSES, UNFAMILIAR
+from cells.trust import ERROR, OK, REVIEW, STATUSES, UNFAMILIAR
 
 NOT_A_CELL, TWO_CELLS = "not_a_cell", "two_cells"
 REJECTED = (NOT_A_CELL, TWO_CELLS)  # what a person may say of a picture that is not one cell
-DISAGREE = "disagree"  # the group of cells that two models name differently
+DISAGREE = "disagree"  # what is said of a cell that two models name differently
+HELD = (REVIEW, UNFAMILIAR, DISAGREE, ERROR)  # why a cell is not counted before a person decides
 
 
 @dataclass(frozen=True, eq=False)  # probabilities have no hash
@@ -53,7 +54,7 @@ class Review:
 
     def decide(self, index: int, choice: str) -> "Review":
         """A person gives a cell a class, or confirms the model's. Raises ValueError for what is no choice."""
-        if choice not in self.choices or not 0 <= index < len(self.cells):
+        if choice not in self.choices or index not in range(len(self.cells)):
             raise ValueError(f"{choice!r} cannot be said of cell {index}")
         return replace(self, steps=(*self.steps, (index, choice)))
 
@@ -69,8 +70,9 @@ class Review:
         return self.said(index) != self.cells[index].prediction.label
 
     def is_open(self, index: int) -> bool:
-        """Whether the cell is held back until a person decides: the model doubts it."""
-        return index not in self.decisions and self.cells[index].prediction.status not in (OK, ERROR)
+        """Whether the cell is held back until a person decides: the model doubts it, or two models disagree."""
+        doubted = self.cells[index].prediction.status not in (OK, ERROR) or self.disagree(index)
+        return index not in self.decisions and doubted
 
     def counted(self) -> list[str]:
         """The labels that enter the differential: a person's word, and the model's where it is sure."""
@@ -80,17 +82,25 @@ class Review:
         return [label for label in found if label not in REJECTED]
 
     def summary(self) -> dict[str, int]:
-        """How many: pictures, changed, confirmed, and not counted, by why."""
-        held = Counter(cell.prediction.status for index, cell in enumerate(self.cells) if index not in self.decisions)
+        """How many: pictures, changed, confirmed, unreviewed by a person, and not counted, by why."""
+        held = Counter(map(self._held, range(len(self.cells))))
         rejected = Counter(choice for choice in self.decisions.values() if choice in REJECTED)
         changed = sum(self.is_changed(index) for index in self.decisions)
         return {
             "pictures": len(self.cells),
             "changed": changed,
             "confirmed": len(self.decisions) - changed,
-            **{status: held[status] for status in STATUSES if status != OK},
+            "unreviewed": len(self.cells) - len(self.decisions),
+            **{why: held[why] for why in HELD},
             **{choice: rejected[choice] for choice in REJECTED},
         }
+
+    def _held(self, index: int) -> str | None:
+        """Why a cell is not counted, if it is for want of a decision."""
+        status = self.cells[index].prediction.status
+        if index in self.decisions or not (self.is_open(index) or status == ERROR):
+            return None
+        return DISAGREE if status == OK else status
 
     def groups(self) -> dict[str, list[int]]:
         """Cells by what stands for them, in a differential's order, the most doubtful first; then those that are no class.
@@ -118,7 +128,7 @@ class Review:
     def disagree(self, index: int) -> bool:
         """Whether the two models give a cell different classes."""
         cell = self.cells[index]
-        return cell.second is not None and cell.second.label != cell.prediction.label
+        return cell.second is not None and _type(cell.second) != _type(cell.prediction)
 
     def differential(self, typical: Mapping[str, differential.Range] = differential.TYPICAL) -> differential.Differential:
         return differential.differential(self.counted(), typical)
@@ -147,16 +157,20 @@ class Review:
                 Cell(
                     _from_json(cell["prediction"]),
                     base64.b64decode(cell["thumbnail"], validate=True),
-                    cell["second"] and _from_json(cell["second"]),
+                    None if cell["second"] is None else _from_json(cell["second"]),
                 )
                 for cell in kept["cells"]
             )
             review = cls(cells, str(kept["model"]), str(kept["second_model"]), float(kept["review_below"]))
             for index, choice in steps:
                 review = review.decide(index, choice)
-        except (KeyError, TypeError, AttributeError) as error:
+        except (KeyError, TypeError, AttributeError, OverflowError) as error:
             raise ValueError(f"this is no review: {error!r}") from error
         return review
+
+
+def _type(prediction: Prediction) -> str | None:
+    return TYPE_OF_SUBTYPE.get(prediction.label, prediction.label)
 
 
 def _place(group: str) -> tuple[int, str]:
@@ -168,7 +182,7 @@ def _place(group: str) -> tuple[int, str]:
 def _to_json(prediction: Prediction) -> dict:
     return {
         "file": prediction.file,
-        "probabilities": None if prediction.probabilities is None else [round(float(p), 6) for p in prediction.probabilities],
+        "probabilities": None if prediction.probabilities is None else [float(p) for p in prediction.probabilities],
         "status": prediction.status,
         "message": prediction.message,
         "candidates": prediction.candidates,
@@ -179,7 +193,8 @@ def _from_json(kept: Mapping) -> Prediction:
     values = kept["probabilities"]
     probabilities = None if values is None else np.array([float(value) for value in values])
     labels = LABELS if values is None or len(values) == len(LABELS) else SUBTYPE_LABELS
-    if (values is not None and len(values) != len(labels)) or kept["status"] not in STATUSES:
+    whole = values is None or (len(values) == len(labels) and all(0 <= value < 1.001 for value in probabilities))
+    if not whole or kept["status"] not in STATUSES or (values is None) != (kept["status"] == ERROR):
         raise ValueError("this is no prediction")
     candidates = tuple(label for label in kept["candidates"] if label in labels)
     return Prediction(str(kept["file"]), probabilities, kept["status"], str(kept["message"]), labels, candidates)

@@ -29,7 +29,7 @@ FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 def to_frame(review: Review) -> pd.DataFrame:
     """A row per cell, in their order, with columns() of the model's labels; `person` is what a person said of it."""
-    labels = next((cell.prediction.labels for cell in review.cells), LABELS)
+    labels = next((cell.prediction.labels for cell in review.cells if cell.prediction.ranking), LABELS)
     decisions = review.decisions
     rows = []
     for index, cell in enumerate(review.cells):

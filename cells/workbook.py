@@ -45,9 +45,11 @@ def about(review: Review, comment: str = "", when: datetime | None = None) -> li
         ("pictures", summary["pictures"]),
         ("changed by a person", summary["changed"]),
         ("confirmed by a person", summary["confirmed"]),
-        ("not reviewed yet: low confidence", summary["review"]),
-        ("not reviewed yet: unfamiliar", summary["unfamiliar"]),
-        ("could not be read", summary["error"]),
+        ("not reviewed by a person", summary["unreviewed"]),
+        ("not counted: low confidence", summary["review"]),
+        ("not counted: unfamiliar", summary["unfamiliar"]),
+        ("not counted: two models disagree", summary["disagree"]),
+        ("not counted: could not be read", summary["error"]),
         ("not a cell, says a person", summary["not_a_cell"]),
         ("two cells, says a person", summary["two_cells"]),
         ("review below a probability of", round(review.review_below, 4)),
@@ -90,7 +92,7 @@ def _write_cells(book: xlsxwriter.Workbook, review: Review) -> None:
 def _differential_rows(found: differential.Differential) -> list[tuple]:
     header = ("cell type", "count", "per cent", "95 % from", "95 % to", "typical")
     rows = [
-        (NAMES[one.label], one.count, round(one.percent), round(one.low, 1), round(one.high, 1), _range(one.typical))
+        (NAMES[one.label], one.count, one.whole, round(one.low, 1), round(one.high, 1), _range(one.typical))
         for one in found.shares
     ]
     per_100 = found.erythroblasts_per_100

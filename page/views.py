@@ -14,8 +14,8 @@ from PIL import Image
 from cells import differential
 from cells.classes import LABELS
 from cells.classifier import EMBEDDED, Prediction, embedded
-from cells.review import DISAGREE, REJECTED, Review
-from cells.trust import ERROR, OK, STATUSES
+from cells.review import DISAGREE, HELD, REJECTED, Review
+from cells.trust import ERROR, STATUSES
 from page.texts import name, texts, translate
 
 FOLDER = Path(__file__).parent
@@ -150,11 +150,10 @@ def _data_of(jpeg: bytes) -> str:
 def counts(review: Review, typical: Mapping[str, differential.Range], language: str) -> str:
     """The differential with what is not counted, and the model."""
     found = review.differential(typical)
-    return _render("counts.html", language, review=review, found=found, summary=review.summary(), held=_held(review))
-
-
-def _held(review: Review) -> list[str]:
-    return [key for key, count in review.summary().items() if count and key in (*STATUSES, *REJECTED) and key != OK]
+    summary, t = review.summary(), texts(language)
+    why = {DISAGREE: t["disagree"]} | t["status"] | t["choice"]
+    held = [f"{summary[key]} {why[key]}" for key in (*HELD, *REJECTED) if summary[key]]
+    return _render("counts.html", language, review=review, found=found, summary=summary, held=held)
 
 
 def report(review: Review, comment: str, typical: Mapping[str, differential.Range], language: str) -> str:

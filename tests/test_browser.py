@@ -352,6 +352,27 @@ def test_the_dropdown_offers_the_embedded_models(page):
     assert sorted(offered) == sorted(config.parent.name for config in ROOT.glob("models/*/config.json"))
 
 
+def test_a_model_of_the_hub_is_fetched_when_chosen_and_one_that_is_gone_is_a_sentence(
+    hub, hub_environment, browser, tmp_path, uploads
+):
+    folder = ROOT / "models" / "resnet18"
+    hub.add("model", "user/cells", {name: (folder / name).read_bytes() for name in ("config.json", "model.safetensors")})
+    environment = {key: hub_environment[key] for key in hub_environment if key.startswith("HF_")}
+    with serve(ROOT, tmp_path, PBC_MODELS="user/cells user/gone", **environment) as url:
+        page = browser.new_page(locale="es-ES", viewport=PHONE["viewport"])
+        page.set_default_timeout(WAIT)
+        page.goto(f"{url}/es")
+        page.click("#model input")
+        page.get_by_role("option", name="user/gone").click()
+        page.get_by_text("user/gone no existe o no se puede ver").first.wait_for()
+        screenshot(page, "hub_error")
+        page.click("#model input")
+        page.get_by_role("option", name="user/cells").click()
+        classify(page, uploads[:1])
+        counts(page, f"{ES['by_model']}: user/cells@")
+        page.close()
+
+
 def test_the_about_tab_has_the_measured_figures(page):
     page.get_by_role("tab", name=EN["tab_about"]).click()
     page.locator("#about img").first.wait_for()

@@ -1,30 +1,71 @@
-"""The table and its files: columns, order, and no file name that becomes a formula."""
+"""The table and its CSV: columns, order, and no file name that becomes a formula."""
 
 import numpy as np
-import openpyxl
 import pandas as pd
 import pytest
 
 from cells import table
-from cells.classes import LABELS
+from cells.classes import LABELS, SUBTYPE_LABELS
 from cells.classifier import Prediction
+from cells.review import TWO_CELLS, Cell, Review
 
 HOSTILE = ["=1+1.png", "+cmd.png", "-2.png", "@SUM(A1).png", "\t=1.png", "http://example.org/a.png", "12", "célula ñ 细胞.png"]
+TEXTS = "file,prediction,person,probability,second,second_probability,set,status,message,model"
+
+
+def predictions() -> list[Prediction]:
+    probabilities = np.array([0.02, 0.6, 0.03, 0.05, 0.05, 0.05, 0.15, 0.05])
+    rows = [Prediction(name, probabilities, "ok", "", candidates=("eosinophil",)) for name in HOSTILE]
+    rows.insert(1, Prediction("broken.png", None, "error", "The file is empty."))
+    return rows
 
 
 @pytest.fixture
-def frame() -> pd.DataFrame:
-    probabilities = np.array([0.02, 0.6, 0.03, 0.05, 0.05, 0.05, 0.15, 0.05])
-    rows = [Prediction(name, probabilities, "ok", "") for name in HOSTILE]
-    rows.insert(1, Prediction("broken.png", None, "error", "The file is empty."))
-    return table.to_frame(rows, "resnet18@0123abcd")
+def review() -> Review:
+    return Review(tuple(map(Cell, predictions())), "resnet18@0123abcd")
+
+
+@pytest.fixture
+def frame(review) -> pd.DataFrame:
+    return table.to_frame(review)
+
+
+@pytest.fixture
+def compared(review) -> pd.DataFrame:
+    """The same cells, and what another model says of them."""
+    other = np.array([0.01, 0.01, 0.01, 0.9, 0.01, 0.02, 0.02, 0.02])
+    seconds = [one.ranking and Prediction(one.file, other, "ok", "") for one in predictions()]
+    seconds[1] = Prediction("broken.png", None, "error", "The file is empty.")
+    cells = (Cell(cell.prediction, b"", second) for cell, second in zip(review.cells, seconds, strict=True))
+    return table.to_frame(Review(tuple(cells), "resnet18@0123abcd", "vit@89abcdef"))
 
 
 def test_columns_are_the_documented_ones(frame):
     assert ",".join(frame.columns) == (
-        "file,prediction,probability,second,second_probability,status,message,model,p_basophil,p_eosinophil,p_erythroblast,"
-        "p_ig,p_lymphocyte,p_monocyte,p_neutrophil,p_platelet"
+        f"{TEXTS},p_basophil,p_eosinophil,p_erythroblast,p_ig,p_lymphocyte,p_monocyte,p_neutrophil,p_platelet"
     )
+
+
+def test_columns_of_a_model_of_subtypes_are_its_own():
+    probabilities = np.full(13, 1 / 13)
+    rows = [
+        Prediction("b.png", None, "error", "x", SUBTYPE_LABELS),
+        Prediction("a.png", probabilities, "ok", "", SUBTYPE_LABELS),
+    ]
+    frame = table.to_frame(Review(tuple(map(Cell, rows)), "m@0"))
+    assert ",".join(frame.columns) == ",".join([TEXTS, *(f"p_{label}" for label in SUBTYPE_LABELS)])
+    assert frame["p_PLATELET"].tolist() == [pytest.approx(np.nan, nan_ok=True), pytest.approx(1 / 13)]
+
+
+def test_a_second_models_columns_stand_last(frame, compared):
+    assert compared.columns.tolist() == [
+        *(*frame.columns, "compared_model"),
+        *("compared_prediction", "compared_probability"),
+    ]
+    pd.testing.assert_frame_equal(compared[frame.columns], frame)
+    assert compared.iloc[0, -3:].tolist() == ["vit@89abcdef", "ig", 0.9]
+    assert compared["compared_model"][1] == "vit@89abcdef"
+    assert compared.iloc[1, -2:].isna().all()
 
 
 def test_values_of_a_row(frame):
@@ -34,49 +75,59 @@ def test_values_of_a_row(frame):
         *("neutrophil", 0.15),
     )
     assert row[[f"p_{label}" for label in LABELS]].sum() == pytest.approx(1)
+    assert (row["p_eosinophil"], row["p_neutrophil"]) == (0.6, 0.15)
 
 
 def test_an_error_has_its_message_and_no_numbers(frame):
     row = frame.iloc[1]
     assert (row["status"], row["message"], row["model"]) == ("error", "The file is empty.", "resnet18@0123abcd")
-    assert row[table.numbers(frame)].isna().all()
+    assert row[[*table.numbers(frame), "prediction", "second", "set"]].isna().all()
 
 
-def test_csv_holds_no_formula_and_loses_nothing(frame, tmp_path):
-    table.write(frame, tmp_path / "cells.csv")
+def test_rows_are_in_the_order_of_the_cells(frame):
+    assert frame["file"].tolist() == [HOSTILE[0], "broken.png", *HOSTILE[1:]]
+
+
+def test_a_persons_word_stands_beside_the_models(review):
+    frame = table.to_frame(review.decide(0, "ig").decide(1, TWO_CELLS).decide(2, "ig").decide(2, "eosinophil"))
+    assert frame["person"][:3].tolist() == ["ig", "two_cells", "eosinophil"]
+    assert frame["person"][3:].isna().all()
+    assert frame["prediction"][:3].fillna("").tolist() == ["eosinophil", "", "eosinophil"]
+
+
+def test_the_prediction_set_is_in_words():
+    probabilities = np.full(8, 1 / 8)
+    sets = [("neutrophil", "ig"), ("ig",), ()]
+    cells = (Cell(Prediction("a.png", probabilities, "ok", "", candidates=candidates)) for candidates in sets)
+    assert table.to_frame(Review(tuple(cells), "m@0"))["set"].fillna("").tolist() == ["neutrophil or ig", "ig", ""]
+
+
+def test_csv_holds_no_formula_and_loses_nothing(compared, tmp_path):
+    table.write_csv(compared, tmp_path / "cells.csv")
     back = pd.read_csv(tmp_path / "cells.csv", dtype={"file": str})
+    assert back.columns.tolist() == compared.columns.tolist()
     assert not back["file"].str.startswith(table.FORMULA_STARTS).any()
-    assert back["file"].str.removeprefix("'").tolist() == frame["file"].tolist()
-    np.testing.assert_allclose(back["probability"], frame["probability"], atol=1e-6)
+    assert back["file"].str.removeprefix("'").tolist() == compared["file"].tolist()
+    for column in table.numbers(compared):
+        np.testing.assert_allclose(back[column], compared[column], atol=1e-6)
 
 
-def test_excel_holds_texts_and_numbers(frame, tmp_path):
-    table.write(frame, tmp_path / "cells.xlsx")
-    sheet = openpyxl.load_workbook(tmp_path / "cells.xlsx")["cells"]
-    assert [cell.value for cell in sheet[1]] == table.columns()
-    names = [sheet.cell(row, 1) for row in range(2, sheet.max_row + 1)]
-    assert [cell.value.replace("_x0009_", "\t") for cell in names] == frame["file"].tolist()
-    assert {cell.data_type for cell in names} == {"s"}
-    assert not any(cell.hyperlink for cell in names)
-    assert sheet.cell(2, 3).value == pytest.approx(0.6)
-    assert sheet.cell(3, 3).value is None
-    assert sheet.freeze_panes == "B2"
+def test_csv_holds_no_formula_in_any_column(tmp_path):
+    cells = (Cell(Prediction("a.png", None, "error", "=message")),)
+    table.write_csv(table.to_frame(Review(cells, "=model", "=second")), tmp_path / "cells.csv")
+    assert ",=" not in (tmp_path / "cells.csv").read_text()
 
 
 def test_a_name_that_is_no_utf8_is_spelled_out(tmp_path):
-    frame = table.to_frame([Prediction("cell\udcff.png", None, "error", "x")], "m@0")
+    frame = table.to_frame(Review((Cell(Prediction("cell\udcff.png", None, "error", "x")),), "m@0"))
     assert frame["file"][0] == r"cell\xff.png"
-    for name in ("cells.csv", "cells.xlsx"):
-        table.write(frame, tmp_path / name)
+    table.write_csv(frame, tmp_path / "cells.csv")
+    assert r"cell\xff.png" in (tmp_path / "cells.csv").read_text(encoding="utf-8")
 
 
 def test_text_is_aligned_and_harmless_to_a_terminal():
-    text = table.to_text(table.to_frame([Prediction("a\x1b[31m.png", None, "error", "Bad.")], "m@0"))
+    review = Review((Cell(Prediction("a\x1b[31m.png", None, "error", "Bad.")),), "m@0")
+    text = table.to_text(table.to_frame(review))
     assert "\x1b" not in text
     header, row = text.splitlines()
     assert header.index("status") == row.index("error")
-
-
-def test_another_ending_is_refused(frame, tmp_path):
-    with pytest.raises(ValueError, match=r"\.csv or \.xlsx"):
-        table.write(frame, tmp_path / "cells.txt")
