@@ -75,11 +75,9 @@ class Review:
         return index not in self.decisions and doubted
 
     def counted(self) -> list[str]:
-        """The labels that enter the differential: a person's word, and the model's where it is sure."""
-        found = (
-            self.said(index) for index, cell in enumerate(self.cells) if index in self.decisions or cell.prediction.status == OK
-        )
-        return [label for label in found if label not in REJECTED]
+        """The labels that enter the differential: a person's word, and the model's where nothing speaks against it."""
+        found = (self.said(index) for index in range(len(self.cells)) if not self.is_open(index))
+        return [label for label in found if label is not None and label not in REJECTED]
 
     def summary(self) -> dict[str, int]:
         """How many: pictures, changed, confirmed, unreviewed by a person, and not counted, by why."""
