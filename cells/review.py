@@ -8,6 +8,7 @@ import base64
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -41,7 +42,7 @@ class Review:
     review_below: float = 0.0  # the probability below which the model asks for a person
     steps: tuple[tuple[int, str], ...] = field(default=())  # (a cell, the class that a person gave it)
 
-    @property
+    @cached_property
     def decisions(self) -> dict[int, str]:
         """cell -> what a person last said of it."""
         return dict(self.steps)
