@@ -382,7 +382,7 @@ class Page:
         opening = steps | {self.results, self.sources, self.styles, self.give, self.comment, self.kept}
         fetching = {"inputs": [self.model, self.second], "concurrency_limit": FETCHES} | private
         for dropdown in (self.model, self.second):
-            dropdown.input(self.choose, **fetching, show_progress_on=dropdown)
+            dropdown.select(self.choose, **fetching, show_progress_on=dropdown)
         self.button.click(self.fetch, **fetching, show_progress="hidden").success(
             self.classify, [self.files, self.model, self.second, self.ranges], opening, show_progress_on=self.files, **private
         )

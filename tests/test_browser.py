@@ -364,7 +364,7 @@ def test_a_model_of_the_hub_is_fetched_when_chosen_and_one_that_is_gone_is_a_sen
         page.goto(f"{url}/es")
         page.click("#model input")
         page.get_by_role("option", name="user/gone").click()
-        page.get_by_text("user/gone no existe o no se puede ver").first.wait_for()
+        page.get_by_text("user/gone no existe o no se puede ver").wait_for()  # said once
         screenshot(page, "hub_error")
         page.click("#model input")
         page.get_by_role("option", name="user/cells").click()

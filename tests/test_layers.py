@@ -11,9 +11,10 @@ ROOT = Path(__file__).resolve().parent.parent
 NETWORK = {"requests", "httpx", "urllib", "http", "huggingface_hub", "aiohttp", "socket"}
 
 FORBIDDEN = {
-    "cells": {"app", "train", "hub", "gradio", *NETWORK},
-    "train": {"app", "hub", "gradio", *NETWORK},
-    "hub": {"app", "train", "gradio"},
+    "cells": {"app", "train", "hub", "page", "gradio", *NETWORK},
+    "train": {"app", "hub", "page", "gradio", *NETWORK},
+    "hub": {"app", "train", "page", "gradio"},
+    "page": {"app", "train", "hub", "gradio", *NETWORK},
 }
 
 
