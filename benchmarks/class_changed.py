@@ -1,0 +1,50 @@
+"""How soon counts follow a changed class, with 200 cells on the page: python -m benchmarks.class_changed [REPEATS]
+
+Measured in a browser, from the key that gives a cell its class until the counts say so; prints milliseconds.
+"""
+
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from playwright.sync_api import sync_playwright
+
+from benchmarks.page_ready import CHROMIUM, started
+from cells.classes import LABELS
+from cells.drawn import draw_cell
+
+CELLS = 200
+
+
+def main(repeats: int) -> None:
+    with sync_playwright() as playwright, tempfile.TemporaryDirectory() as folder, started("ours") as url:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        page = browser.new_page()
+        page.set_default_timeout(120_000)
+        page.goto(url)
+        files = [Path(folder, f"{number:03d}.png") for number in range(CELLS)]
+        for number, file in enumerate(files):
+            draw_cell(LABELS[number % len(LABELS)], number).save(file)
+        page.set_input_files("#files input[type=file]", files)
+        page.locator("#files tr").nth(CELLS - 1).wait_for()
+        page.click("#classify")
+        page.locator("#gallery [data-cell]").first.wait_for()
+        times = []
+        for number in range(repeats):
+            page.locator(f"#gallery [data-cell='{number}']").click()
+            page.locator("#detail .file", has_text=f"{number + 1} · ").wait_for()
+            before = page.inner_text("#counts")
+            start = time.perf_counter()
+            page.keyboard.press("9")
+            page.wait_for_function("before => document.querySelector('#counts').innerText !== before", arg=before)
+            times.append(1000 * (time.perf_counter() - start))
+        browser.close()
+    print(
+        f"{CELLS} cells: median {statistics.median(times):.0f} ms, from {min(times):.0f} to {max(times):.0f}, {repeats} changes"
+    )
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 20)
