@@ -35,7 +35,7 @@ def test_a_space_holds_the_page_and_nothing_for_training(hub, run, space):
     assert len(hub.repos["space", "user/page"].commits) == 2
     folders = {name.split("/")[0] for name in space}
     assert folders == {
-        ".gitattributes", "README.md", "LICENSE", "CITATION.cff", "requirements.txt", "app.py", "cells", "hub", "models",
+        ".gitattributes", "README.md", "LICENSE", "CITATION.cff", "requirements.txt", "app.py", "cells", "hub", "page", "models",
     }  # fmt: skip
     for name, content in space.items():
         if name not in (".gitattributes", "README.md", "hub/models.toml"):
