@@ -21,7 +21,7 @@ from cells.drawn import draw_cell
 from cells.images import ImageError, Source, read_image, thumbnail
 from cells.review import Cell, Review
 from cells.trust import ERROR
-from hub import catalog
+from hub import catalog, examples
 from hub.publish import HubError
 from page import views
 from page.texts import LANGUAGES, name, texts, translate
@@ -93,6 +93,20 @@ class Page:
         """Classify the drawn examples."""
         sources = [(f"{self.t['drawn']} {name(label, self.language)}", draw_cell(label)) for label in LABELS]
         return self.begin(sources, model, second, ranges, progress)
+
+    def classify_real(
+        self,
+        model: str,
+        second: str,
+        ranges: list,
+        progress: gr.Progress = gr.Progress(),  # noqa: B008
+    ) -> dict:
+        """Classify one real cell of each type, of a dataset on the Hub."""
+        try:
+            files = examples.fetch()
+        except HubError as error:
+            raise self.error(translate(str(error), self.language)) from None
+        return self.begin([(Path(file).name, file) for file in files], model, second, ranges, progress)
 
     def begin(self, sources: list[tuple[str, Source]], model: str, second: str, ranges: list, progress: gr.Progress) -> dict:
         """A new review of pictures with their names."""
@@ -320,6 +334,7 @@ class Page:
                 self.second = gr.Dropdown(choices, value="", label=t["second_model"], filterable=False, elem_id="second")
                 self.button = gr.Button(t["classify"], variant="primary", elem_id="classify")
                 self.examples = gr.Button(t["examples"], size="sm", elem_id="examples")
+                self.real = gr.Button(t["real_examples"], size="sm", elem_id="real_examples", visible=bool(examples.dataset()))
 
     def build_cells(self) -> None:
         self.styles = gr.HTML(elem_id="styles")
@@ -383,12 +398,15 @@ class Page:
         fetching = {"inputs": [self.model, self.second], "concurrency_limit": FETCHES} | private
         for dropdown in (self.model, self.second):
             dropdown.select(self.choose, **fetching, show_progress_on=dropdown)
-        self.button.click(self.fetch, **fetching, show_progress="hidden").success(
-            self.classify, [self.files, self.model, self.second, self.ranges], opening, show_progress_on=self.files, **private
-        )
-        self.examples.click(self.fetch, **fetching, show_progress="hidden").success(
-            self.classify_drawn, [self.model, self.second, self.ranges], opening, show_progress_on=self.files, **private
-        )
+        chosen = [self.model, self.second, self.ranges]
+        for button, handler, inputs in (
+            (self.button, self.classify, [self.files, *chosen]),
+            (self.examples, self.classify_drawn, chosen),
+            (self.real, self.classify_real, chosen),
+        ):
+            button.click(self.fetch, **fetching, show_progress="hidden").success(
+                handler, inputs, opening, show_progress_on=self.files, **private
+            )
         choosing = {"outputs": {self.selected, self.detail, self.give}} | step
         self.gallery.select(self.select, [self.review, self.sources], **choosing)
         self.table.select(self.select_row, [self.review, self.sources], **choosing)

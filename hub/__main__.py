@@ -52,7 +52,7 @@ def _dataset(options: argparse.Namespace) -> None:
 def _space(options: argparse.Namespace) -> None:
     from hub import space  # brings torch, as check does
 
-    print(space.push(options.repo_id, options.model, options.private))
+    print(space.push(options.repo_id, options.model, options.examples, options.private))
 
 
 def _pull(options: argparse.Namespace) -> None:
@@ -91,6 +91,9 @@ def _parser() -> argparse.ArgumentParser:
     _add_repo(command)
     command.add_argument(
         "--model", action="append", default=[], metavar="ID", help="offer this Hub model as well; may be given again"
+    )
+    command.add_argument(
+        "--examples", default="", metavar="DATASET", help="offer the examples of this dataset of `hub dataset`"
     )
     command.add_argument("--private", **PRIVATE)
     command = add("pull", _pull, "fetch a model from the Hub")

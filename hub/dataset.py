@@ -14,6 +14,7 @@ from PIL import Image
 from cells import pbc
 from cells.classes import LABELS, NAMES, SUBTYPE_LABELS
 from hub import card
+from hub.examples import FOLDER
 from hub.publish import HubError, publish
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -35,11 +36,12 @@ def push(
     except pbc.DataError as error:
         raise HubError(str(error)) from None
     with TemporaryDirectory() as folder:
-        files: dict[str, Path] = {"audit.csv": AUDIT}
+        files: dict[str, Path | bytes] = {"audit.csv": AUDIT}
         for part, rows in parts.items():
             files[f"data/{part}.parquet"] = Path(folder, f"{part}.parquet")
             rows.to_parquet(files[f"data/{part}.parquet"])
             say(f"{len(rows):6,d}  {part}")
+        files |= example_files(parts)
         return publish(repo_id, "dataset", files, text_of(repo_id, parts), "PBC with its parts", private, say=say)
 
 
@@ -68,6 +70,14 @@ def prepare(dataset: datasets.Dataset, split: Mapping[str, str]) -> dict[str, da
         if rows:
             parts[part] = dataset.select(rows).map(complete, features=features, keep_in_memory=True)
     return parts
+
+
+def example_files(parts: Mapping[str, datasets.Dataset]) -> dict[str, bytes]:
+    """path there -> a picture of each type, for the page: of the test part, which no model learned from, if there is one."""
+    rows = parts.get("test", next(iter(parts.values()))).cast_column("image", datasets.Image(decode=False))
+    types = rows["cell_type"][:]
+    firsts = {label: rows[types.index(label)]["image"]["bytes"] for label in LABELS if label in types}
+    return {f"{FOLDER}/{label}.{_format(content).lower()}": content for label, content in firsts.items()}
 
 
 def _format(content: bytes) -> str:

@@ -19,13 +19,20 @@ TOP_LEVEL = ("app.py", "requirements.txt", "LICENSE", "CITATION.cff")
 CODE = (".py", ".md", ".toml", ".html", ".css", ".js")
 
 
-def push(repo_id: str, models: Sequence[str] = (), private: bool = False, say: Callable[[str], None] = print) -> str:
-    """The Space with the embedded models and these of the Hub; its address. Raises HubError."""
+def push(
+    repo_id: str,
+    models: Sequence[str] = (),
+    dataset: str = "",
+    private: bool = False,
+    say: Callable[[str], None] = print,
+) -> str:
+    """The Space with the embedded models, these of the Hub, and a dataset's examples; its address. Raises HubError."""
     pinned = {place: catalog.look_up(*split_revision(place))[0] for place in models}
-    return publish(repo_id, "space", contents(models), text_of(pinned), "The page and its models", private, say=say)
+    files, text = contents(models, dataset), text_of(pinned, dataset)
+    return publish(repo_id, "space", files, text, "The page and its models", private, say=say)
 
 
-def contents(models: Sequence[str] = ()) -> dict[str, Path | bytes]:
+def contents(models: Sequence[str] = (), dataset: str = "") -> dict[str, Path | bytes]:
     """What goes to the Space beside its README: path there -> file here, or content. Raises HubError."""
     files: dict[str, Path | bytes] = {name: ROOT / name for name in TOP_LEVEL}
     for room in ROOMS:
@@ -38,10 +45,12 @@ def contents(models: Sequence[str] = ()) -> dict[str, Path | bytes]:
     if models:
         named = "".join(f"{json.dumps(place)} = {json.dumps(place)}\n" for place in models)
         files["hub/models.toml"] = f"{catalog.FILE.read_text()}\n# Chosen for this Space:\n{named}".encode()
+    if dataset:
+        files["hub/examples.toml"] = f"dataset = {json.dumps(dataset)}\n".encode()
     return files
 
 
-def text_of(models: dict[str, str]) -> str:
+def text_of(models: dict[str, str], dataset: str = "") -> str:
     """The Space's README: this repository's front matter, with the Hub models, and words for its visitors.
 
     `models`: Hub models, and the commit of each, which the Space fetches while it is built.
@@ -52,5 +61,7 @@ def text_of(models: dict[str, str]) -> str:
         metadata.models = ids
         files = ",".join(catalog.FILES)
         metadata.preload_from_hub = [f"{repo_id} {files} {sha}" for repo_id, sha in zip(ids, models.values(), strict=True)]
+    if dataset:
+        metadata.datasets = [*metadata.datasets, dataset]
     body = Template(TEMPLATE.read_text()).substitute(models=", ".join(f"`{name}`" for name in [*embedded(), *models]))
     return f"---\n{metadata}\n---\n\n{card.marked(body)}"

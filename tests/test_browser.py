@@ -367,8 +367,10 @@ def test_a_model_of_the_hub_is_fetched_when_chosen_and_one_that_is_gone_is_a_sen
 ):
     folder = ROOT / "models" / "resnet18"
     hub.add("model", "user/cells", {name: (folder / name).read_bytes() for name in ("config.json", "model.safetensors")})
+    hub.add("dataset", "user/pbc", {"examples/ig.png": Path(uploads[5]).read_bytes(), "README.md": b""})
+    named = {"PBC_MODELS": "user/cells user/gone", "PBC_EXAMPLES": "user/pbc"}
     environment = {key: hub_environment[key] for key in hub_environment if key.startswith("HF_")}
-    with serve(ROOT, tmp_path, PBC_MODELS="user/cells user/gone", **environment) as url:
+    with serve(ROOT, tmp_path, **named, **environment) as url:
         page = browser.new_page(locale="es-ES", viewport=PHONE["viewport"])
         page.set_default_timeout(WAIT)
         page.goto(f"{url}/es")
@@ -380,6 +382,8 @@ def test_a_model_of_the_hub_is_fetched_when_chosen_and_one_that_is_gone_is_a_sen
         page.get_by_role("option", name="user/cells").click()
         classify(page, uploads[:1])
         counts(page, f"{ES['by_model']}: user/cells@")
+        page.click("#real_examples")
+        page.locator("#detail .file", has_text="ig.png").wait_for()
         page.close()
 
 

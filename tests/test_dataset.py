@@ -37,7 +37,9 @@ def test_parquet_goes_up_in_one_commit_and_loads(hub, run, hub_environment, parq
     assert len(repo.commits) == 2
     files = repo.files()
     parts = ("train", "validation", "test", "unassigned")
-    assert set(files) == {".gitattributes", "README.md", "audit.csv", *(f"data/{part}.parquet" for part in parts)}
+    examples = {f"examples/{label}.png" for label in LABELS}
+    assert set(files) == {".gitattributes", "README.md", "audit.csv", *(f"data/{part}.parquet" for part in parts), *examples}
+    assert {Image.open(io.BytesIO(files[name])).size for name in examples} == {(96, 96)}
 
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT, "user/pbc"], env=hub_environment, capture_output=True, text=True, timeout=300

@@ -26,7 +26,7 @@ def space(hub, run) -> dict[str, bytes]:
     """The files of a Space that offers a Hub model beside the embedded ones."""
     folder = ROOT / "models" / "resnet18"
     hub.add("model", "user/cells", {name: (folder / name).read_bytes() for name in ("config.json", "model.safetensors")})
-    done = run("space", "user/page", "--model", "user/cells@main")
+    done = run("space", "user/page", "--model", "user/cells@main", "--examples", "user/pbc")
     assert done.returncode == 0, done.stderr
     return hub.repos["space", "user/page"].files()
 
@@ -35,10 +35,11 @@ def test_a_space_holds_the_page_and_nothing_for_training(hub, run, space):
     assert len(hub.repos["space", "user/page"].commits) == 2
     folders = {name.split("/")[0] for name in space}
     assert folders == {
-        ".gitattributes", "README.md", "LICENSE", "CITATION.cff", "requirements.txt", "app.py", "cells", "hub", "page", "models",
+        ".gitattributes", "README.md", "LICENSE", "CITATION.cff", "requirements.txt",
+        "app.py", "cells", "hub", "models", "page",
     }  # fmt: skip
     for name, content in space.items():
-        if name not in (".gitattributes", "README.md", "hub/models.toml"):
+        if name not in (".gitattributes", "README.md", "hub/models.toml", "hub/examples.toml"):
             assert content == (ROOT / name).read_bytes(), name
     assert "models/resnet18/model.safetensors" in space
     assert tomllib.loads(space["hub/models.toml"].decode())["user/cells@main"] == "user/cells@main"
@@ -48,7 +49,8 @@ def test_a_space_holds_the_page_and_nothing_for_training(hub, run, space):
     assert front["python_version"] == "3.11"
     assert front["app_file"] == "app.py"
     assert front["models"] == ["user/cells"]
-    assert front["datasets"] == ["chehablab/PBC"]
+    assert front["datasets"] == ["chehablab/PBC", "user/pbc"]
+    assert tomllib.loads(space["hub/examples.toml"].decode()) == {"dataset": "user/pbc"}
     (preload,) = front["preload_from_hub"]
     repo_id, files, commit = preload.split()
     assert repo_id == "user/cells"
@@ -63,7 +65,8 @@ def test_pushed_again_a_space_changes_only_what_changed_and_keeps_a_persons_word
     )
     changes = {"README.md": (readme + "\nOurs.\n").encode(), "cells/gone.py": b"", "ours.txt": b"stays"}
     repo.commit("main", space | changes)
-    done = run("space", "user/page", "--model", "user/cells@main")
+    again = ("space", "user/page", "--model", "user/cells@main", "--examples", "user/pbc")
+    done = run(*again)
     assert done.returncode == 0, done.stderr
     now = repo.files()
     assert "cells/gone.py" not in now
@@ -72,7 +75,7 @@ def test_pushed_again_a_space_changes_only_what_changed_and_keeps_a_persons_word
     assert text.endswith("Ours.\n")
     front = yaml.safe_load(text.split("---")[1])
     assert (front["emoji"], front["python_version"]) == ("🩸", "3.11")
-    done = run("space", "user/page", "--model", "user/cells@main")
+    done = run(*again)
     assert "up to date" in done.stdout
     assert "is not there" in run("space", "user/page", "--model", "user/none").stderr
 
@@ -101,6 +104,6 @@ def test_the_files_of_a_space_start_and_classify(space, browser, tmp_path, reque
         page.set_input_files("#files input[type=file]", str(tmp_path / "cell.png"))
         page.locator("#files tr").first.wait_for()
         page.click("#classify")
-        page.locator("#summary", has_text="1 picture").wait_for()
-        assert "resnet18@" in page.inner_text("#summary")
+        page.locator("#counts", has_text="resnet18@").wait_for()
+        assert page.locator("#gallery [data-cell]").count() == 1
         page.close()
