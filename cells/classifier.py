@@ -36,14 +36,19 @@ class ModelError(Exception):
 
 @dataclass(frozen=True)
 class Prediction:
-    """What the model says of one picture. `probabilities` is (classes,) in the order of `labels`, None for an error."""
+    """What the model says of one picture. `probabilities` is (classes,) in the order of `labels`, None for an error.
+
+    `candidates` are the labels that it leaves open, the most probable first; none for an error. `distance` is that from the
+    training pictures, above 1 for an unfamiliar one; None for an error, and where the model's folder has no measure of it.
+    """
 
     file: str
     probabilities: np.ndarray | None
     status: str
     message: str
     labels: tuple[str, ...] = LABELS
-    candidates: tuple[str, ...] = ()  # the prediction set, the most probable first
+    candidates: tuple[str, ...] = ()
+    distance: float | None = None
 
     @property
     def ranking(self) -> list[tuple[str, float]]:
@@ -92,20 +97,23 @@ class Classifier:
         try:
             files = [cached_file(place, file, **there) for file in ("config.json", "model.safetensors")]
             # A ViT's preprocessing; a network of timm's has its own in config.json.
-            for optional in ("preprocessor_config.json", trust.FILE):
+            for optional in ("preprocessor_config.json", trust.FILE, trust.ARRAYS):
                 files += filter(None, [cached_file(place, optional, **there, _raise_exceptions_for_missing_entries=False)])
             network, report = AutoModelForImageClassification.from_pretrained(
                 place, use_safetensors=True, dtype=torch.float32, output_loading_info=True, **there
             )
             processor = AutoImageProcessor.from_pretrained(place, backend="pil", **there)
-            rule = Trust.load(Path(files[-1])) if Path(files[-1]).name == trust.FILE else Trust()
+            thresholds = [Path(file) for file in files if Path(file).name == trust.FILE]
+            rule = Trust.load(thresholds[0]) if thresholds else Trust()
         except Exception as error:  # from JSON, safetensors, timm, the Hub: whatever a broken folder makes them raise
             raise _unusable(source, error) from error
         if report["missing_keys"]:
             raise ModelError(f"The model {source} lacks weights, {sorted(report['missing_keys'])[0]} among them.")
         _check_labels(network.config, source)
         own_name = Path(place).resolve().name if Path(place).is_dir() else os.fspath(source)
-        return cls(network, processor, rule, name or own_name, _version(files))
+        classifier = cls(network, processor, rule, name or own_name, _version(files))
+        classifier._check_trust(source)
+        return classifier
 
     def predict(
         self, sources: Sequence[Source], files: Sequence[str] | None = None, batch_size: int = BATCH_SIZE
@@ -122,13 +130,21 @@ class Classifier:
     def _predict_batch(self, sources: Sequence[Source], files: Sequence[str]) -> Iterator[Prediction]:
         inputs = [self._read(source) for source in sources]
         readable = [one for one in inputs if isinstance(one, torch.Tensor)]
-        probabilities = iter(self._compute(readable) if readable else ())
+        answers = self._answers(readable) if readable else iter(())
         for file, one in zip(files, inputs, strict=True):
             if isinstance(one, ImageError):
                 yield Prediction(file, None, trust.ERROR, str(one), self.labels)
             else:
-                row = next(probabilities)
-                yield Prediction(file, row, *self.trust.status(row), self.labels)
+                row, candidates, distance = next(answers)
+                yield Prediction(file, row, *self.trust.status(row, distance), self.labels, candidates, distance)
+
+    def _answers(self, pixels: list[torch.Tensor]) -> Iterator[tuple[np.ndarray, tuple[str, ...], float | None]]:
+        """(probabilities, candidates, distance) of each picture."""
+        probabilities, features = self._compute(pixels)
+        order = np.argsort(-probabilities, axis=1, kind="stable")
+        kept = self.trust.candidates(probabilities)
+        candidates = (tuple(self.labels[i] for i in ranks if row[i]) for ranks, row in zip(order, kept, strict=True))
+        return zip(probabilities, candidates, self.trust.distances(features), strict=True)
 
     def _read(self, source: Source) -> torch.Tensor | ImageError:
         """Of a picture only what the network takes is kept: 32 large ones at a time would fill the memory."""
@@ -139,16 +155,34 @@ class Classifier:
 
     def probabilities(self, images: Sequence[Image.Image]) -> np.ndarray:
         """(n, classes) in the order of `labels`, of RGB pictures of any size."""
-        return self._compute([self.preprocess(image) for image in images])
+        return self._compute([self.preprocess(image) for image in images])[0]
+
+    def measure(self, sources: Sequence[Source], batch_size: int = BATCH_SIZE) -> tuple[np.ndarray, np.ndarray]:
+        """(probabilities (n, classes), pooled features (n, width)): what a rule of trust is fitted on. Raises ImageError."""
+        batches = [
+            self._compute([self.preprocess(read_image(source)) for source in sources[start : start + batch_size]])
+            for start in range(0, len(sources), batch_size)
+        ]
+        probabilities, features = zip(*batches, strict=True)
+        return np.concatenate(probabilities), np.concatenate(features)
 
     def preprocess(self, image: Image.Image) -> torch.Tensor:
         """(3, s, s): what the network takes of one picture."""
         return self.processor(image, return_tensors="pt")["pixel_values"][0]
 
     @torch.inference_mode()
-    def _compute(self, pixels: list[torch.Tensor]) -> np.ndarray:
-        logits = self.network(pixel_values=torch.stack(pixels).to(self.device)).logits[:, self._outputs]
-        return logits.softmax(1).cpu().numpy()
+    def _compute(self, pixels: list[torch.Tensor]) -> tuple[np.ndarray, np.ndarray]:
+        """(probabilities (n, classes), pooled features (n, width)) in one pass."""
+        output = self.network(pixel_values=torch.stack(pixels).to(self.device), output_hidden_states=True)
+        return output.logits[:, self._outputs].softmax(1).cpu().numpy(), trust.pooled(output.hidden_states)
+
+    def _check_trust(self, source: str | os.PathLike) -> None:
+        """That the measure of familiarity is one of this network's features. Raises ModelError."""
+        if self.trust.familiar is None:
+            return
+        _, features = self.measure([Image.new("RGB", (8, 8))])
+        if self.trust.familiar.means.shape != (len(self.labels), features.shape[1]):
+            raise ModelError(f"The model {source} cannot be loaded: its {trust.ARRAYS} belongs to another network.")
 
 
 def check_config(folder: Path, source: str) -> None:

@@ -1,42 +1,111 @@
-"""How far a prediction may be trusted: the status that stands before the answer.
+"""How far a prediction may be trusted: the status that stands before the answer, and the types that it leaves open.
 
-The rule is one threshold on the probability, chosen on validation pictures so that a fixed share of familiar cells is sent
-to a person, and stored in the model folder as trust.json.
+Three thresholds, all chosen on validation pictures (train/trust.py), lie in the model folder as trust.json:
+
+- a picture is `unfamiliar` whose features lie far from those of every type's training pictures: the Mahalanobis distance to
+  the nearest class mean under one shared covariance (Lee et al. 2018), of features at unit length (Müller & Hein 2025);
+- a cell is to `review` whose highest probability is low;
+- the candidates are the types above a probability that the true type reaches in 99 % of the cases (Sadinle et al. 2019).
+
+What the distance needs beside its threshold lies in trust.safetensors.
 """
 
 import json
-from dataclasses import asdict, dataclass
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch.nn.functional as F
+from safetensors.numpy import load_file, save_file
+from torch import Tensor
 
 OK, REVIEW, UNFAMILIAR, ERROR = STATUSES = "ok", "review", "unfamiliar", "error"
 
-FILE = "trust.json"
-REVIEW_SHARE = 0.04  # of validation cells; more would tire the person who looks
+FILE, ARRAYS = "trust.json", "trust.safetensors"
+CHANNELS = 128  # of a hidden state that are looked at; more would want more training pictures, and a larger file
+
+
+def pooled(states: Sequence[Tensor]) -> np.ndarray:
+    """(n, width) features from a network's hidden states: (n, channels, h, w), or a ViT's (n, 1 + positions, channels).
+
+    They are the means and the standard deviations of the channels over the picture, each at unit length, at a quarter and at
+    half of the depth. There a network still sees colour, stain and sharpness; at its end it has learned to overlook them.
+    """
+    parts = []
+    for state in (states[len(states) // 4], states[len(states) // 2]):
+        channels = state.flatten(2) if state.ndim == 4 else state[:, 1:].transpose(1, 2)
+        channels = channels[:, :: math.ceil(channels.shape[1] / CHANNELS)]
+        parts += [F.normalize(channels.mean(2)), F.normalize(channels.std(2))]  # of zeros, as a blank picture may give, zeros
+    return np.concatenate([part.float().cpu().numpy() for part in parts], axis=1)
+
+
+@dataclass(frozen=True, eq=False)
+class Familiar:
+    """Where the features of training pictures lie: a mean per class, one covariance for all."""
+
+    centre: np.ndarray  # (width,)
+    scale: np.ndarray  # (width,)
+    whitening: np.ndarray  # (width, width): scaled features times this have the unit matrix as covariance
+    means: np.ndarray  # (classes, width), whitened
+
+    def __post_init__(self) -> None:
+        width = self.centre.size
+        if (self.scale.shape, self.whitening.shape, self.means.shape[1:]) != ((width,), (width, width), (width,)):
+            raise ValueError(f"the arrays of {ARRAYS} do not fit each other")
+
+    def distance(self, features: np.ndarray) -> np.ndarray:
+        """(n,) Mahalanobis distances of features (n, width) to the nearest class mean."""
+        whitened = (features - self.centre) / self.scale @ self.whitening.astype(np.float32)
+        return np.linalg.norm(whitened[:, None] - self.means, axis=2).min(axis=1)
 
 
 @dataclass(frozen=True)
 class Trust:
-    """What decides the status of a prediction."""
+    """What decides the status of a prediction. The defaults serve folders without a trust.json."""
 
-    review_below: float = 0.9  # probability; the default serves folders without a trust.json
-
-    @classmethod
-    def fit(cls, probabilities: np.ndarray) -> "Trust":
-        """From the probabilities (n, classes) of validation cells."""
-        return cls(review_below=float(np.quantile(probabilities.max(1), REVIEW_SHARE)))
+    review_below: float = 0.9  # probability
+    candidate_from: float | None = None  # probability; without it the most probable type is the only candidate
+    unfamiliar_above: float | None = None  # distance; without it no picture is unfamiliar
+    familiar: Familiar | None = None
 
     @classmethod
     def load(cls, file: Path) -> "Trust":
-        """From a trust.json."""
-        return cls(**json.loads(file.read_text()))
+        """From a trust.json, with the trust.safetensors beside it where it has a threshold for the distance.
+
+        Raises whatever a broken file makes json, safetensors or numpy raise.
+        """
+        thresholds = {name: float(value) for name, value in json.loads(file.read_text()).items()}
+        if not all(map(math.isfinite, thresholds.values())):
+            raise ValueError(f"{FILE} has a threshold that is no number")
+        if "unfamiliar_above" not in thresholds:
+            return cls(**thresholds)
+        return cls(**thresholds, familiar=Familiar(**load_file(file.with_name(ARRAYS))))
 
     def save(self, file: Path) -> None:
-        file.write_text(json.dumps(asdict(self), indent=2) + "\n")
+        """Write a trust.json and, where there is a distance, the trust.safetensors beside it."""
+        thresholds = {name: getattr(self, name) for name in ("review_below", "candidate_from", "unfamiliar_above")}
+        known = {name: value for name, value in thresholds.items() if value is not None}
+        if self.familiar is not None:
+            save_file(vars(self.familiar), file.with_name(ARRAYS))
+        file.write_text(json.dumps(known, indent=2) + "\n")
 
-    def status(self, probabilities: np.ndarray) -> tuple[str, str]:
-        """(status, message) of one probability vector."""
+    def distances(self, features: np.ndarray) -> list[float] | list[None]:
+        """Of features (n, width): the distance relative to its threshold, so that above 1 is unfamiliar."""
+        if self.familiar is None:
+            return [None] * len(features)
+        return (self.familiar.distance(features) / self.unfamiliar_above).tolist()
+
+    def status(self, probabilities: np.ndarray, distance: float | None = None) -> tuple[str, str]:
+        """(status, message) of one probability vector and its relative distance."""
+        if distance is not None and not distance <= 1:  # nor where it is no number
+            return UNFAMILIAR, "Does not look like the pictures that the model learned from: its answer may mean nothing."
         if probabilities.max() < self.review_below:
             return REVIEW, f"Probability below {self.review_below:.3f}: look at this cell yourself."
         return OK, ""
+
+    def candidates(self, probabilities: np.ndarray) -> np.ndarray:
+        """(n, classes) of bool from probabilities (n, classes): the types that each picture may show, the likeliest always."""
+        kept = np.eye(probabilities.shape[1], dtype=bool)[probabilities.argmax(axis=1)]
+        return kept if self.candidate_from is None else kept | (probabilities >= self.candidate_from)

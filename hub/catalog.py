@@ -20,7 +20,8 @@ from hub.publish import HubError, explained
 FILE = Path(__file__).with_name("models.toml")
 VARIABLE = "PBC_MODELS"  # ids, separated by spaces
 WEIGHTS = "model.safetensors"  # weights in pickle form are never loaded
-FILES = ("config.json", "preprocessor_config.json", "trust.json", WEIGHTS)  # in the order in which they are fetched
+# In the order in which they are fetched.
+FILES = ("config.json", "preprocessor_config.json", "trust.json", "trust.safetensors", WEIGHTS)
 MODELS_IN_MEMORY = 2  # the least recently used goes first
 
 

@@ -28,7 +28,7 @@ from hub import card
 
 logging.set_verbosity_error()  # what it would warn of ends in a HubError here, or well
 
-FILES = ("config.json", "model.safetensors", "preprocessor_config.json", "trust.json", "metrics.json")
+FILES = ("config.json", "model.safetensors", "preprocessor_config.json", "trust.json", "trust.safetensors", "metrics.json")
 FIGURES = "figures/*.png"
 NEEDED = ("config.json", "model.safetensors", "trust.json", "metrics.json")
 

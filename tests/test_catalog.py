@@ -18,7 +18,7 @@ from hub.publish import HubError
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "models" / "resnet18"
-FILES = {name: (FOLDER / name).read_bytes() for name in ("config.json", "model.safetensors", "trust.json")}
+FILES = {name: (FOLDER / name).read_bytes() for name in ("config.json", "model.safetensors", "trust.json", "trust.safetensors")}
 WORKER = """
 import json, os, sys
 from cells.classifier import ModelError

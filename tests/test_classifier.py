@@ -155,20 +155,6 @@ def test_a_folder_with_a_pickle_alone_is_refused(model_folder, tmp_path):
         Classifier.load(copy)
 
 
-def test_trust_sends_the_least_sure_to_review(tmp_path):
-    confident = np.full((96, 8), 0.01)
-    confident[:, 0] = 0.93
-    doubtful = np.full((4, 8), 0.1)
-    doubtful[:, 0] = 0.3
-    rule = Trust.fit(np.concatenate([confident, doubtful]))
-    assert rule.status(confident[0]) == ("ok", "")
-    status, message = rule.status(doubtful[0])
-    assert status == "review"
-    assert "yourself" in message
-    rule.save(tmp_path / "trust.json")
-    assert Trust.load(tmp_path / "trust.json") == rule
-
-
 def test_the_folder_decides_the_threshold(model_folder, cell_files, tmp_path):
     copy = shutil.copytree(model_folder, tmp_path / "copy")
     for threshold, status in ((0.0, "ok"), (1.1, "review")):

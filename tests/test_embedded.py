@@ -6,11 +6,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
+from skimage import data
 from test_classifier import load_in_three_libraries
 
 from cells.classes import LABELS
 from cells.classifier import Classifier
 from cells.drawn import draw_cell
+from cells.trust import Trust
 from hub import card, catalog
 from train import metrics
 
@@ -26,10 +29,23 @@ def test_there_is_a_resnet18():
 def test_it_is_small_and_whole(name):
     folder = ROOT / "models" / name
     assert {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()} == {
-        *("config.json", "model.safetensors", "metrics.json", "trust.json", "README.md"),
+        *("config.json", "model.safetensors", "metrics.json", "trust.json", "trust.safetensors", "README.md"),
         *("figures/confusion.png", "figures/training.png"),
     }
     assert (folder / "model.safetensors").stat().st_size <= 25_000_000
+    assert (folder / "trust.safetensors").stat().st_size <= 1_000_000
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_pictures_of_other_things_are_unfamiliar(name):
+    rng = np.random.default_rng(0)
+    grey, slide = Image.new("RGB", (360, 363), "gray"), Image.new("RGB", (360, 363), (245, 230, 215))
+    noise = Image.fromarray(rng.integers(0, 256, (363, 360, 3), dtype=np.uint8))
+    photographs = [Image.fromarray(photograph()) for photograph in (data.astronaut, data.cat, data.coffee, data.rocket)]
+    for prediction in Classifier.load(name).predict([grey, slide, noise, *photographs], list("gsnabcd")):
+        assert prediction.status == "unfamiliar", prediction.file
+        assert prediction.distance > 1
+        assert prediction.candidates[0] == prediction.label
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -60,6 +76,10 @@ def test_its_figures_derive_from_the_predictions_in_results(name):
     predictions = pd.read_csv(folder / "predictions.csv")
     again = metrics.summarise(predictions)
     assert again["confusion"] == figures["test"]["confusion"]
+    rule = Trust.load(ROOT / "models" / name / "trust.json")
+    assert metrics.review(predictions, rule) == pytest.approx(figures["review"])
+    assert metrics.unfamiliar(predictions) == pytest.approx(figures["unfamiliar"])
+    assert metrics.candidates(predictions, rule) == pytest.approx(figures["candidates"])
     for key in ("accuracy", "accuracy_low", "balanced_accuracy", "kappa", "macro_f1", "ece", "nll"):
         assert again[key] == pytest.approx(figures["test"][key], abs=1e-4)
     split = pd.read_csv(ROOT / "results" / "split.csv")

@@ -99,6 +99,34 @@ def test_a_report_derives_metrics_and_figures_again(runs, parquet, tmp_path, cap
     assert {path.name for path in (run / "figures").iterdir()} == {path.name for path in (runs[0] / "figures").iterdir()}
 
 
+@pytest.mark.usefixtures("_no_figures")
+def test_the_rule_of_trust_is_fitted_again_without_training(runs, parquet, tmp_path, capsys):
+    run = shutil.copytree(runs[0], tmp_path / "run")
+    for name in ("model/trust.json", "model/trust.safetensors", "predictions.csv", "validation.csv"):
+        (run / name).unlink()
+    assert main(["trust", str(run), "--data", parquet]) == 0
+    assert "balanced_accuracy" in capsys.readouterr().out
+    for name in ("model/trust.json", "model/trust.safetensors", "predictions.csv", "validation.csv", "metrics.json"):
+        assert (run / name).read_bytes() == (runs[0] / name).read_bytes(), name
+    (run / "split.csv").write_text((run / "split.csv").read_text() + "BA_999,test\n")
+    assert main(["trust", str(run), "--data", parquet]) == 2
+    assert "1 pictures of" in capsys.readouterr().err
+
+
+def test_a_run_from_before_the_distance_is_reported_without_it(runs, parquet, tmp_path):
+    run = shutil.copytree(runs[0], tmp_path / "run")
+    for name in ("predictions.csv", "validation.csv"):
+        pd.read_csv(run / name).drop(columns="distance").to_csv(run / name, index=False)
+    (run / "model" / "trust.json").write_text('{"review_below": 0.9}\n')
+    assert main(["report", str(run), "--data", parquet]) == 0
+    summary = json.loads((run / "metrics.json").read_text())
+    assert (summary["unfamiliar"], summary["candidates"]) == (None, None)
+    assert summary["review"]["below"] == 0.9
+    page = tmp_path / "page"
+    assert main(["compare", str(run), "--out", str(page)]) == 0
+    assert "unfamiliar" not in (page / "README.md").read_text()
+
+
 def test_the_model_folder_classifies_into_excel(runs, cell_files, tmp_path):
     folder, out = runs[1] / "model", tmp_path / "cells.xlsx"
     assert cells_main(["classify", *cell_files, "--model", str(folder), "--out", str(out)]) == 0

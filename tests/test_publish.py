@@ -9,7 +9,10 @@ from hub import card, publish
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "models" / "resnet18"
-NAMES = {"config.json", "model.safetensors", "trust.json", "metrics.json", "figures/confusion.png", "figures/training.png"}
+NAMES = {
+    *("config.json", "model.safetensors", "trust.json", "trust.safetensors", "metrics.json"),
+    *("figures/confusion.png", "figures/training.png"),
+}
 
 
 def test_push_pull_and_check(hub, run, tmp_path):

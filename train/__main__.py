@@ -1,4 +1,4 @@
-"""python -m train RECIPE [key=value ...] | --list | audit | rates | report | compare | speed; each has --help"""
+"""python -m train RECIPE [key=value ...] | --list | COMMAND; the commands are named at the end, and each has --help"""
 
 import argparse
 import sys
@@ -9,7 +9,7 @@ import torch
 
 from cells.classifier import ModelError
 from cells.pbc import DataError
-from train import compare, data, rates, recipe, report, speed
+from train import challenge, compare, data, rates, recipe, report, speed, trust
 from train.checkpoint import CheckpointError
 from train.recipe import RecipeError
 from train.run import TRACKERS, RunError, prepare, start, train
@@ -94,6 +94,42 @@ def _report(arguments: list[str]) -> int:
     for run in options.runs:
         report.rewrite(run, dataset)
         report.show(run)
+    return 0
+
+
+def _trust(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(
+        "python -m train trust",
+        description="Fit a finished run's rule of trust again, without training, then derive metrics.json and figures.",
+    )
+    parser.add_argument("run", type=Path, metavar="RUN")
+    _add_data(parser)
+    options = parser.parse_args(arguments)
+    _check_finished([options.run])
+    dataset = data.load(options.data)
+    trust.refit(options.run, dataset)
+    report.rewrite(options.run, dataset)
+    report.show(options.run)
+    return 0
+
+
+def _challenge(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(
+        "python -m train challenge",
+        description="Measure how many pictures of each kind models call unfamiliar: cells of the test part as they are and "
+        "altered, and pictures of other things.",
+    )
+    parser.add_argument("models", nargs="+", metavar="MODEL", help="an embedded model's name, a model folder or a Hub id")
+    _add_data(parser)
+    parser.add_argument("--split", type=Path, required=True, metavar="FILE", help="a CSV of image_id and split")
+    parser.add_argument("--out", type=Path, default=Path("results/challenge.csv"), metavar="FILE", help="default %(default)s")
+    options = parser.parse_args(arguments)
+    dataset = data.load(options.data)
+    rows = []
+    for row in challenge.measure(options.models, dataset, options.split):
+        rows.append(row)
+        print(f"{row['model']:20s} {row['kind']:20s} {row['pictures']:6d} pictures {row['unfamiliar']:8.1%}", flush=True)
+    pd.DataFrame(rows).to_csv(options.out, index=False, float_format="%.5g")
     return 0
 
 
@@ -185,7 +221,15 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
     )
 
 
-COMMANDS = {"audit": _audit, "rates": _rates, "report": _report, "compare": _compare, "speed": _speed}
+COMMANDS = {
+    "audit": _audit,
+    "challenge": _challenge,
+    "compare": _compare,
+    "rates": _rates,
+    "report": _report,
+    "speed": _speed,
+    "trust": _trust,
+}
 
 if __name__ == "__main__":
     sys.exit(main())

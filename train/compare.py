@@ -37,6 +37,7 @@ def write(runs: list[Path], out: Path) -> None:
         notes=_notes(out),
         table="\n".join(_table(summaries)),
         times="\n".join(_time(name, summary) for name, summary in summaries.items()),
+        challenge=_challenge(out),
         speed="" if speed is None else _speed(speed, out),
         sections="\n".join(_section(folder, summaries[folder.name]) for folder in folders),
     )
@@ -119,6 +120,24 @@ def _speed(speed: pd.DataFrame, out: Path) -> str:
     )
 
 
+def _challenge(out: Path) -> str:
+    """The shares called unfamiliar, a row per kind and a column per model, where they were measured."""
+    if not (out / "challenge.csv").exists():
+        return ""
+    measured = pd.read_csv(out / "challenge.csv")
+    models = list(measured["model"].unique())
+    rows = [
+        f"| {kind} | {of_kind['pictures'].iloc[0]:,} | {' | '.join(f'{share:.1%}' for share in of_kind['unfamiliar'])} |"
+        for kind, of_kind in measured.groupby("kind", sort=False)
+    ]
+    return Template(TEMPLATE.with_name("compare_challenge.md").read_text()).substitute(
+        models=" | ".join(f"`{model}`" for model in models),
+        rule=" | ".join(["---"] * len(models)),
+        rows="\n".join(rows),
+        names=" ".join(models),
+    )
+
+
 def _patch(row) -> str:
     return f", patches of {row.patch_size:.0f}" if row.patch_size else ""
 
@@ -152,8 +171,23 @@ def _section(folder: Path, summary: dict) -> str:
         review_below=f"{summary['review']['below']:.3f}",
         review_share=f"{summary['review']['share']:.1%}",
         review_caught=f"{summary['review']['caught']:.0%}",
+        trusted=_trusted(summary),
+        distance=", and its distance from the training pictures" if summary.get("unfamiliar") else "",
         notes=_notes(folder),
         figures=pictured,
+    )
+
+
+def _trusted(summary: dict) -> str:
+    """The paragraph on unfamiliar pictures and candidates, for a run that has them."""
+    if not summary.get("unfamiliar"):
+        return ""
+    far, sets = summary["unfamiliar"], summary["candidates"]
+    return (
+        f"\n\n{far['share']:.1%} of the test pictures are called unfamiliar, by the threshold that calls 1 % of the validation "
+        f"pictures so, with\n{far['caught']:.0%} of the errors among them. The types with a probability of at least "
+        f"{sets['from']:.3f} are the candidates: they hold the label\nof {sets['coverage']:.1%} of the test pictures (99 % of "
+        f"the validation pictures) and are {sets['mean_size']:.3f} types on average."
     )
 
 

@@ -1,7 +1,8 @@
 """Predictions -> metrics. Everything derives from one table of predictions, so it can be computed again by anyone.
 
-The table (predictions.csv) has a row per picture: image_id, label, subtype, prediction, p_<label>..., loss. Its labels are the
-8 types or the 13 subtypes, as the run has it; whoever reads the table finds them in the names of its columns.
+The table (predictions.csv) has a row per picture: image_id, label, subtype, prediction, p_<label>..., loss, distance (from the
+training pictures, above 1 for an unfamiliar one; older runs have none). Its labels are the 8 types or the 13 subtypes, as the
+run has it; whoever reads the table finds them in the names of its columns.
 """
 
 from collections.abc import Sequence
@@ -10,6 +11,8 @@ import datasets
 import evaluate
 import numpy as np
 import pandas as pd
+
+from cells.trust import Trust
 
 RESAMPLES = 2000
 CALIBRATION_BINS = 15
@@ -120,8 +123,32 @@ def summarise(predictions: pd.DataFrame) -> dict:
     }
 
 
-def review(predictions: pd.DataFrame, review_below: float) -> dict[str, float]:
-    """The share of pictures that a threshold sends to a person, and the share of the errors among them."""
-    sent = probabilities_of(predictions).max(1) < review_below
+def review(predictions: pd.DataFrame, rule: Trust) -> dict[str, float]:
+    """The share of pictures that get the status `review`, and the share of the errors among them."""
+    sent = (probabilities_of(predictions).max(1) < rule.review_below) & ~_is_unfamiliar(predictions)
+    return {"below": rule.review_below, **_share_and_caught(predictions, sent)}
+
+
+def unfamiliar(predictions: pd.DataFrame) -> dict[str, float] | None:
+    """The same of the status `unfamiliar`; None where no distance was measured."""
+    return _share_and_caught(predictions, _is_unfamiliar(predictions)) if "distance" in predictions else None
+
+
+def _is_unfamiliar(predictions: pd.DataFrame) -> np.ndarray:
+    distances = predictions.get("distance", pd.Series(0.0, predictions.index))
+    return ~(distances <= 1).to_numpy()
+
+
+def _share_and_caught(predictions: pd.DataFrame, chosen: np.ndarray) -> dict[str, float]:
     wrong = (predictions["label"] != predictions["prediction"]).to_numpy()
-    return {"below": review_below, "share": float(sent.mean()), "caught": float(sent[wrong].mean()) if wrong.any() else 1.0}
+    return {"share": float(chosen.mean()), "caught": float(chosen[wrong].mean()) if wrong.any() else 1.0}
+
+
+def candidates(predictions: pd.DataFrame, rule: Trust) -> dict[str, float] | None:
+    """Of the sets of candidates: how many hold the label, and how many types they have on average; None without a threshold."""
+    if rule.candidate_from is None:
+        return None
+    kept = rule.candidates(probabilities_of(predictions))
+    labels = [labels_of(predictions).index(label) for label in predictions["label"]]
+    coverage = kept[np.arange(len(kept)), labels].mean()
+    return {"from": rule.candidate_from, "coverage": float(coverage), "mean_size": float(kept.sum(1).mean())}

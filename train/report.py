@@ -18,14 +18,17 @@ from cells.trust import Trust
 from train import checkpoint, figures, metrics
 
 CARD_FIGURES = ("confusion", "training")  # these go with the model
-DERIVED = ("test", "validation", "review", "time")  # the rest of metrics.json are facts that only the run knew
+# The rest of metrics.json are facts that only the run knew.
+DERIVED = ("test", "validation", "review", "unfamiliar", "candidates", "time")
 
 
 def write(run: Path, facts: dict, dataset: datasets.Dataset) -> None:
     """Derive everything. `dataset` has the pictures, for the figures that show some."""
     test, validation, history = (pd.read_csv(run / f"{name}.csv") for name in ("predictions", "validation", "history"))
     rule = Trust.load(run / "model" / trust.FILE)
-    derived = (metrics.summarise(test), metrics.summarise(validation), metrics.review(test, rule.review_below), timing(history))
+    measured = (metrics.summarise(test), metrics.summarise(validation))
+    judged = (metrics.review(test, rule), metrics.unfamiliar(test), metrics.candidates(test, rule))
+    derived = (*measured, *judged, timing(history))
     figures.draw_all(test, history, *_pictures(dataset, run), run / "figures")
     (run / "model" / "figures").mkdir(exist_ok=True)
     for name in CARD_FIGURES:

@@ -14,19 +14,15 @@ from importlib import metadata
 from pathlib import Path
 
 import datasets
-import numpy as np
-import pandas as pd
 import torch
 from accelerate import Accelerator
 from accelerate.tracking import get_available_trackers
 from PIL import Image
 from torch import Tensor, nn
 
-from cells import pbc, trust
+from cells import pbc
 from cells.classes import LABELS
-from cells.classifier import Classifier
-from cells.trust import Trust
-from train import checkpoint, data, duplicates, loop, metrics, model, recipe, report
+from train import checkpoint, data, duplicates, loop, model, recipe, report, trust
 from train.recipe import Recipe
 
 TRACKERS = ("tensorboard",)
@@ -213,16 +209,12 @@ def _finish(
     accelerator: Accelerator,
 ) -> None:
     """The kept weights -> model folder -> predictions through it, as its users would make them -> metrics, figures."""
-    folder = run / "model"
     weights, kept = checkpoint.read_best(run / "checkpoints")
     network.load_state_dict(weights)
     loop.recompute_batch_norm(network, subsets["train"])
     temperature = loop.calibrate(network, subsets["validation"])
-    model.export(network, chosen, folder)
-    validation = _predict(Classifier.load(folder), prepared, "validation")
-    Trust.fit(metrics.probabilities_of(validation)).save(folder / trust.FILE)
-    validation.to_csv(run / "validation.csv", index=False, float_format="%.6g")
-    _predict(Classifier.load(folder), prepared, "test").to_csv(run / "predictions.csv", index=False, float_format="%.6g")
+    model.export(network, chosen, run / "model")
+    trust.fit(run, prepared.dataset, prepared.parts)
     facts = _facts(chosen, prepared) | {
         "parameters": sum(parameter.numel() for parameter in network.parameters()),
         "kept_epoch": kept["epoch"],
@@ -270,14 +262,6 @@ def _commit() -> str | None:
     except (OSError, subprocess.CalledProcessError):
         return None
     return done.stdout.strip()
-
-
-def _predict(classifier: Classifier, prepared: Prepared, part: str) -> pd.DataFrame:
-    rows = prepared.dataset.select(prepared.rows(part))
-    ids, sources = rows["image_id"][:], [pbc.source_of(one) for one in rows["image"][:]]
-    probabilities = np.stack([prediction.probabilities for prediction in classifier.predict(sources, ids)])
-    truths = [classifier.labels[label] for label in rows["label"][:]]
-    return metrics.table(ids, truths, rows["cell_subtype"][:], probabilities, classifier.labels)
 
 
 def _format(dataset: datasets.Dataset) -> str:
