@@ -5,7 +5,6 @@ import io
 import numpy as np
 import pandas as pd
 import pytest
-from PIL import Image
 
 from cells.classes import LABELS
 from cells.drawn import draw_cell
