@@ -139,10 +139,11 @@ def whole(parquet, tmp_path_factory) -> Callable[..., Path]:
     return make
 
 
-@pytest.mark.parametrize("processes", [1, 2])
-def test_a_run_that_is_killed_again_and_again_ends_as_an_unbroken_one(whole, parquet, tmp_path, processes):
+@pytest.mark.parametrize(("processes", "optimizer"), [(1, "muon"), (2, "adamw")])
+def test_a_run_that_is_killed_again_and_again_ends_as_an_unbroken_one(whole, parquet, tmp_path, processes, optimizer):
     folder = tmp_path / "run"
-    line = [*RECIPE, *CHANCE, "--data", parquet, "--out", str(folder)]
+    changed = [*CHANCE, f"optimizer={optimizer}"]
+    line = [*RECIPE, *changed, "--data", parquet, "--out", str(folder)]
     for events, saved in (
         ([functools.partial(kill_after, 1)], None),  # nothing is saved yet
         ([functools.partial(kill_after, 5)], 3),  # in the second epoch, after the first was saved
@@ -156,7 +157,7 @@ def test_a_run_that_is_killed_again_and_again_ends_as_an_unbroken_one(whole, par
             assert step_of(folder) == saved
     codes, output = launch(line, processes)
     assert codes == [0] * processes, output
-    assert_same(folder, whole(processes, *CHANCE))
+    assert_same(folder, whole(processes, *changed))
 
 
 def test_two_processes_train_what_one_does(whole):

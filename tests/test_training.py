@@ -200,6 +200,16 @@ def test_rates_grow_from_a_vits_first_layers_to_its_head(tiny_vit):
     assert ratios == pytest.approx([100 ** (1 / 14)] * 14)
 
 
+def test_muon_is_for_the_matrices_of_a_vits_blocks(tiny_vit):
+    chosen = tiny_vit.override(["optimizer=muon"])
+    network = build(chosen)
+    groups = loop.build_optimizer(network, chosen).param_groups
+    taken = {id(parameter) for group in groups if not group["use_fallback"] for parameter in group["params"]}
+    named = {name: parameter for name, parameter in network.named_parameters() if id(parameter) in taken}
+    assert all(name.startswith("vit.layers.") and parameter.ndim == 2 for name, parameter in named.items())
+    assert len(named) == 12 * 6  # query, key, value, output, and two of the MLP
+
+
 def test_rates_of_a_resnet_grow_to_its_head_and_follow_two_cycles():
     thesis = recipe.load("resnet18").override(["pretrained=None"])
     network = build(thesis)
