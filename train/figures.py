@@ -45,8 +45,11 @@ def draw_all(predictions: pd.DataFrame, history: pd.DataFrame, counts: pd.DataFr
         "reliability": reliability(predictions),
         "recall_by_subtype": recall_by_subtype(predictions),
     }.items():
-        figure.savefig(folder / f"{name}.png", dpi=120, bbox_inches="tight")
+        path = folder / f"{name}.png"
+        figure.savefig(path, dpi=120, bbox_inches="tight")
         plt.close(figure)
+        if name not in PICTURED:  # a chart has few colours; with a palette it takes a third of the space in every clone
+            Image.open(path).convert("RGB").quantize(128).save(path, optimize=True)
 
 
 def class_counts(counts: pd.DataFrame) -> plt.Figure:
