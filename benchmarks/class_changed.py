@@ -40,6 +40,7 @@ def main(repeats: int) -> None:
             page.keyboard.press("9")
             page.wait_for_function("before => document.querySelector('#counts').innerText !== before", arg=before)
             times.append(1000 * (time.perf_counter() - start))
+            page.locator(f"#gallery [data-cell='{number}'].decided").wait_for()  # the gallery is drawn again
         browser.close()
     print(
         f"{CELLS} cells: median {statistics.median(times):.0f} ms, from {min(times):.0f} to {max(times):.0f}, {repeats} changes"
