@@ -505,6 +505,7 @@ def theme() -> gr.themes.Base:
         block_label_text_color="*primary_700",
         block_title_text_color="*primary_700",
         button_primary_background_fill="*primary_600",
+        button_primary_background_fill_hover="*primary_700",
         checkbox_label_background_fill_selected="*primary_600",
         color_accent="*primary_600",
         link_text_color_dark="*primary_300",
