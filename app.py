@@ -121,9 +121,8 @@ class Page:
             progress((len(cells), len(sources)), desc=self.t["progress_classifying"], unit=self.t["pictures"])
         names = [*map(str, classifiers), ""][:2]
         review = Review(tuple(cells), *names, review_below=classifiers[0].trust.review_below)
-        selected = next(iter(review.groups().values()))[0]
         pictures = [source for _, source in sources]
-        return self.opened(review, selected, pictures, self.typical(ranges)) | {
+        return self.opened(review, pictures, self.typical(ranges)) | {
             self.kept: review.to_json(),
             self.work: {},
             self.comment: "",
@@ -140,16 +139,17 @@ class Page:
             review = Review()
         if not review.cells:
             return shown
-        selected = next(iter(review.groups().values()))[0]
-        return shown | self.opened(review, selected, [], self.typical(rows)) | {self.comment: comment}
+        return shown | self.opened(review, [], self.typical(rows)) | {self.comment: comment}
 
-    def opened(self, review: Review, selected: int, sources: list[Source], typical: dict) -> dict:
-        """Everything that shows a review, from its first moment."""
-        return self.shown(review, selected, sources, typical) | {
+    def opened(self, review: Review, sources: list[Source], typical: dict) -> dict:
+        """Everything that shows a review, from its first moment, with the first cell of the gallery selected."""
+        selected = next(iter(review.groups().values()))[0]
+        shown = self.shown(review, selected, sources, typical)
+        return shown | {
             self.results: gr.Column(visible=True),
             self.sources: sources,
             self.styles: views.thumbnails(review),
-            self.table: gr.Dataframe(views.rows(review, self.language), headers=self.headers(review)),
+            self.table: gr.Dataframe(shown[self.table], headers=self.headers(review)),
             self.give: self.radio(review, selected),
         }
 
@@ -197,7 +197,7 @@ class Page:
         """Keep a comment in the browser."""
         return {self.work: work_of(review, comment)}
 
-    def evidence(self, review: Review, selected: int, sources: list[Source], model: str) -> dict:
+    def evidence(self, review: Review, selected: int, sources: list[Source]) -> dict:
         """The selected cell with a heatmap over it."""
         from cells import explain
 
@@ -413,7 +413,7 @@ class Page:
         where = [self.review, self.selected, self.sources]
         self.give.input(self.decide, [*where, self.give, self.comment, self.ranges], steps, **step)
         self.back.click(self.undo, [*where, self.comment, self.ranges], steps | {self.give}, **step)
-        self.show.click(self.evidence, [*where, self.model], {self.detail}, **private)
+        self.show.click(self.evidence, where, {self.detail}, **private)
         self.comment.blur(self.note, [self.review, self.comment], {self.work}, **step)
         self.ranges.input(self.recount, [self.review, self.ranges], {self.counts, self.kept_ranges}, **step)
         for kind, button in self.exports.items():

@@ -7,7 +7,7 @@ loaded again needs nothing else.
 import base64
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -40,7 +40,7 @@ class Review:
     model: str = ""  # with its version
     second_model: str = ""
     review_below: float = 0.0  # the probability below which the model asks for a person
-    steps: tuple[tuple[int, str], ...] = field(default=())  # (a cell, the class that a person gave it)
+    steps: tuple[tuple[int, str], ...] = ()  # (a cell, the class that a person gave it)
 
     @cached_property
     def decisions(self) -> dict[int, str]:
@@ -48,10 +48,14 @@ class Review:
         return dict(self.steps)
 
     @property
+    def labels(self) -> tuple[str, ...]:
+        """The model's labels; an unreadable picture does not tell them."""
+        return next((cell.prediction.labels for cell in self.cells if cell.prediction.ranking), LABELS)
+
+    @property
     def choices(self) -> tuple[str, ...]:
         """What a person may say of a cell: a label of the model, or that it is not one cell."""
-        labels = next((cell.prediction.labels for cell in self.cells if cell.prediction.ranking), LABELS)
-        return (*labels, *REJECTED)
+        return (*self.labels, *REJECTED)
 
     def decide(self, index: int, choice: str) -> "Review":
         """A person gives a cell a class, or confirms the model's. Raises ValueError for what is no choice."""

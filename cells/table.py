@@ -29,8 +29,7 @@ FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 def to_frame(review: Review) -> pd.DataFrame:
     """A row per cell, in their order, with columns() of the model's labels; `person` is what a person said of it."""
-    labels = next((cell.prediction.labels for cell in review.cells if cell.prediction.ranking), LABELS)
-    decisions = review.decisions
+    labels, decisions = review.labels, review.decisions
     rows = []
     for index, cell in enumerate(review.cells):
         one = cell.prediction
