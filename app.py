@@ -15,21 +15,20 @@ import gradio as gr
 from cells import archive, differential, table, workbook
 from cells.archive import ArchiveError
 from cells.classes import LABELS
-from cells.classifier import Classifier, ModelError
+from cells.classifier import Classifier, ModelError, classify_all
 from cells.differential import RangeError
 from cells.drawn import draw_cell
-from cells.images import ImageError, Source, read_image, thumbnail
+from cells.images import ImageError, Source, fitted, read_image
 from cells.review import Cell, Review
-from cells.trust import ERROR
 from hub import catalog, examples
 from hub.publish import HubError
 from page import views
 from page.texts import LANGUAGES, name, texts, translate
 
-MAX_FILES = 200
+MAX_FILES = 500
 MAX_FILE_SIZE = "64 MB"
 SESSIONS = 100  # whose last results are in memory; the oldest goes first
-THUMBNAIL = 128  # pixels; kept in the browser, 200 of them in about a megabyte
+THUMBNAIL = 128  # pixels; kept in the browser, 500 of them in about 3 megabytes, of the 5 that it gives
 LARGE = 480  # pixels of the selected cell
 KEPT_SECONDS = 3000  # an uploaded file and what was made of it; a check runs every CHECK_SECONDS
 CHECK_SECONDS = 300
@@ -209,7 +208,7 @@ class Page:
         grid = explain.heatmap(catalog.load(review.model.rpartition("@")[0]), picture, label)
         note = self.t["evidence_note"].format(name=name(label, self.language))
         note += f" {self.t['evidence_gone']}" if is_small else ""
-        seen = explain.overlay(fitted(picture), grid)
+        seen = explain.overlay(fitted(picture, LARGE), grid)
         return {self.detail: views.detail(review, selected, seen, self.language, note)}
 
     def recount(self, review: Review, rows: list) -> dict:
@@ -259,7 +258,7 @@ class Page:
 
     def large(self, review: Review, index: int, sources: list[Source]) -> str:
         picture, _ = self.picture(review, index, sources)
-        return views.detail(review, index, picture and fitted(picture), self.language)
+        return views.detail(review, index, picture and fitted(picture, LARGE), self.language)
 
     def radio(self, review: Review, index: int) -> gr.Radio:
         """What a person may say of a cell, and said; the model's word is no choice yet, so that it can be confirmed."""
@@ -438,17 +437,8 @@ def unpacked(files: list[str]) -> list[tuple[str, Source]]:
 def classified(sources: list[tuple[str, Source]], classifiers: list[Classifier]) -> Iterator[Cell]:
     """A cell for each source, in order, as they are done."""
     names, pictures = zip(*sources, strict=True)
-    predictions = [classifier.predict(pictures, names) for classifier in classifiers]
-    for source, prediction, *others in zip(pictures, *predictions, strict=True):
-        small = b"" if prediction.status == ERROR else thumbnail(read_image(source), THUMBNAIL)
+    for small, prediction, *others in classify_all(classifiers, pictures, names, thumbnail_side=THUMBNAIL):
         yield Cell(prediction, small, *others)
-
-
-def fitted(picture):
-    """A copy of at most LARGE pixels each way."""
-    copy = picture.copy()
-    copy.thumbnail((LARGE, LARGE))
-    return copy
 
 
 def work_of(review: Review, comment: str) -> dict:

@@ -19,7 +19,7 @@ CELLS = 200
 
 
 def main(repeats: int) -> None:
-    with sync_playwright() as playwright, tempfile.TemporaryDirectory() as folder, started("ours") as url:
+    with sync_playwright() as playwright, tempfile.TemporaryDirectory() as folder, started("ours") as (url, _):
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         page = browser.new_page()
         page.set_default_timeout(120_000)

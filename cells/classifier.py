@@ -7,27 +7,33 @@ for prediction in classifier.predict(["a.jpg", "b.jpg"]):
 
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from PIL import Image
-from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageClassification, PretrainedConfig
-from transformers.utils.hub import cached_file
-from transformers.utils.logging import disable_progress_bar
 
-from cells import trust
+from cells import runtime, trust
 from cells.classes import LABELS, SUBTYPE_LABELS
-from cells.images import ImageError, Source, read_image
+from cells.cores import POOL
+from cells.images import ImageError, Source, read_image, thumbnail
 from cells.trust import Trust
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from cells.network import TorchNetwork
 
 EMBEDDED = Path(__file__).resolve().parent.parent / "models"
 DEFAULT = "resnet18"
-BATCH_SIZE = 32
+BATCH_SIZE = 8
 
-disable_progress_bar()  # of 122 tensors read from a disk; a download still shows its own
+# Of a model folder; the exported network is made from the others and counts for nothing.
+FILES = (*runtime.SOURCES, runtime.MEASURED, trust.FILE, trust.ARRAYS)
 
 
 class ModelError(Exception):
@@ -71,16 +77,17 @@ class Prediction:
 class Classifier:
     """A network with its own preprocessing and its rule of trust."""
 
-    def __init__(self, network, processor, trust_rule: Trust, name: str, version: str) -> None:
-        self.device = "cuda" if torch.cuda.is_available() else "cpu"
-        self.network = network.to(self.device).eval()
-        self.processor = processor
-        self.trust = trust_rule
+    def __init__(
+        self, folder: Path, served: "runtime.OnnxNetwork | TorchNetwork", rule: Trust, name: str, version: str
+    ) -> None:
+        self.folder = folder
+        self.served = served
+        self.trust = rule
         self.name = name
         self.version = version  # the first digits of the SHA-256 of its files: it cannot name another model
-        self.labels = LABELS if set(network.config.label2id) == set(LABELS) else SUBTYPE_LABELS
+        self.labels = LABELS if set(served.labels) == set(LABELS) else SUBTYPE_LABELS
         # A folder may list the labels in an order of its own; its outputs are brought into ours.
-        self._outputs = [network.config.label2id[label] for label in self.labels]
+        self._outputs = [served.labels.index(label) for label in self.labels]
 
     def __str__(self) -> str:
         return f"{self.name}@{self.version}"
@@ -90,30 +97,35 @@ class Classifier:
         """From the name of an embedded model, a model folder or a Hub id (with `@REVISION`, a branch, tag or commit of it).
 
         `name` is what the results call it; without one it is the folder's or the id. Weights in pickle form are never read.
-        Raises ModelError.
+        On a CPU the exported network serves where there is one (an embedded model's is made when it is first loaded),
+        otherwise PyTorch. Raises ModelError.
         """
         place, revision = locate(source)
-        there = {} if revision is None else {"revision": revision}
         try:
-            files = [cached_file(place, file, **there) for file in ("config.json", "model.safetensors")]
-            # A ViT's preprocessing; a network of timm's has its own in config.json.
-            for optional in ("preprocessor_config.json", trust.FILE, trust.ARRAYS):
-                files += filter(None, [cached_file(place, optional, **there, _raise_exceptions_for_missing_entries=False)])
-            network, report = AutoModelForImageClassification.from_pretrained(
-                place, use_safetensors=True, dtype=torch.float32, output_loading_info=True, **there
-            )
-            processor = AutoImageProcessor.from_pretrained(place, backend="pil", **there)
-            thresholds = [Path(file) for file in files if Path(file).name == trust.FILE]
-            rule = Trust.load(thresholds[0]) if thresholds else Trust()
+            folder = Path(place) if Path(place).is_dir() else _fetch(place, revision)
+            version = _version(folder)
+            rule = Trust.load(folder / trust.FILE) if (folder / trust.FILE).is_file() else Trust()
+            served = runtime.load(folder, may_export=folder.parent == EMBEDDED) or _torch_network(folder)
         except Exception as error:  # from JSON, safetensors, timm, the Hub: whatever a broken folder makes them raise
-            raise _unusable(source, error) from error
-        if report["missing_keys"]:
-            raise ModelError(f"The model {source} lacks weights, {sorted(report['missing_keys'])[0]} among them.")
-        _check_labels(network.config, source)
-        own_name = Path(place).resolve().name if Path(place).is_dir() else os.fspath(source)
-        classifier = cls(network, processor, rule, name or own_name, _version(files))
+            raise unusable(source, error) from error
+        check_labels(served.labels, source)
+        own_name = folder.resolve().name if Path(place).is_dir() else os.fspath(source)
+        classifier = cls(folder, served, rule, name or own_name, version)
         classifier._check_trust(source)
         return classifier
+
+    @cached_property
+    def network(self) -> "PreTrainedModel":
+        """The network in PyTorch, for what needs gradients or layers. Loaded when it is first asked for."""
+        return self._torch.network
+
+    @cached_property
+    def _torch(self) -> "TorchNetwork":
+        return _torch_network(self.folder) if isinstance(self.served, runtime.OnnxNetwork) else self.served
+
+    def preprocess(self, image: Image.Image) -> np.ndarray:
+        """(3, s, s): what the network takes of one picture, by the folder's own preprocessing."""
+        return self._torch.preprocess(image)
 
     def predict(
         self, sources: Sequence[Source], files: Sequence[str] | None = None, batch_size: int = BATCH_SIZE
@@ -122,59 +134,37 @@ class Classifier:
 
         `files` are the names to report; without them a source's own path is.
         """
-        files = [str(source) for source in sources] if files is None else files
-        for start in range(0, len(sources), batch_size):
-            stop = start + batch_size
-            yield from self._predict_batch(sources[start:stop], files[start:stop])
+        for _, prediction in classify_all([self], sources, files, batch_size):
+            yield prediction
 
-    def _predict_batch(self, sources: Sequence[Source], files: Sequence[str]) -> Iterator[Prediction]:
-        inputs = [self._read(source) for source in sources]
-        readable = [one for one in inputs if isinstance(one, torch.Tensor)]
-        answers = self._answers(readable) if readable else iter(())
-        for file, one in zip(files, inputs, strict=True):
-            if isinstance(one, ImageError):
-                yield Prediction(file, None, trust.ERROR, str(one), self.labels)
-            else:
-                row, candidates, distance = next(answers)
-                yield Prediction(file, row, *self.trust.status(row, distance), self.labels, candidates, distance)
+    def probabilities(self, images: Sequence[Image.Image]) -> np.ndarray:
+        """(n, classes) in the order of `labels`, of RGB pictures of any size."""
+        return self.measure(images)[0]
 
-    def _answers(self, pixels: list[torch.Tensor]) -> Iterator[tuple[np.ndarray, tuple[str, ...], float | None]]:
+    def measure(self, sources: Sequence[Source], batch_size: int = BATCH_SIZE) -> tuple[np.ndarray, np.ndarray]:
+        """(probabilities (n, classes), pooled features (n, width)): what a rule of trust is fitted on. Raises ImageError."""
+        batches = [self._finish(batch) for batch in _ahead(lambda one: self.served.begin(read_image(one)), sources, batch_size)]
+        probabilities, features = zip(*batches, strict=True)
+        return np.concatenate(probabilities), np.concatenate(features)
+
+    def _finish(self, begun: Sequence) -> tuple[np.ndarray, np.ndarray]:
+        """(probabilities (n, classes), features (n, width)) of pictures that the network has begun."""
+        logits, features = self.served.finish(begun)
+        powers = np.exp(logits[:, self._outputs] - logits.max(1, keepdims=True))
+        return powers / powers.sum(1, keepdims=True), features
+
+    def _answers(self, begun: Sequence) -> Iterator[tuple[np.ndarray, tuple[str, ...], float | None]]:
         """(probabilities, candidates, distance) of each picture."""
-        probabilities, features = self._compute(pixels)
+        if not begun:
+            return iter(())
+        probabilities, features = self._finish(begun)
         order = np.argsort(-probabilities, axis=1, kind="stable")
         kept = self.trust.candidates(probabilities)
         candidates = (tuple(self.labels[i] for i in ranks if row[i]) for ranks, row in zip(order, kept, strict=True))
         return zip(probabilities, candidates, self.trust.distances(features), strict=True)
 
-    def _read(self, source: Source) -> torch.Tensor | ImageError:
-        """Of a picture only what the network takes is kept: 32 large ones at a time would fill the memory."""
-        try:
-            return self.preprocess(read_image(source))
-        except ImageError as error:
-            return error
-
-    def probabilities(self, images: Sequence[Image.Image]) -> np.ndarray:
-        """(n, classes) in the order of `labels`, of RGB pictures of any size."""
-        return self._compute([self.preprocess(image) for image in images])[0]
-
-    def measure(self, sources: Sequence[Source], batch_size: int = BATCH_SIZE) -> tuple[np.ndarray, np.ndarray]:
-        """(probabilities (n, classes), pooled features (n, width)): what a rule of trust is fitted on. Raises ImageError."""
-        batches = [
-            self._compute([self.preprocess(read_image(source)) for source in sources[start : start + batch_size]])
-            for start in range(0, len(sources), batch_size)
-        ]
-        probabilities, features = zip(*batches, strict=True)
-        return np.concatenate(probabilities), np.concatenate(features)
-
-    def preprocess(self, image: Image.Image) -> torch.Tensor:
-        """(3, s, s): what the network takes of one picture."""
-        return self.processor(image, return_tensors="pt")["pixel_values"][0]
-
-    @torch.inference_mode()
-    def _compute(self, pixels: list[torch.Tensor]) -> tuple[np.ndarray, np.ndarray]:
-        """(probabilities (n, classes), pooled features (n, width)) in one pass."""
-        output = self.network(pixel_values=torch.stack(pixels).to(self.device), output_hidden_states=True)
-        return output.logits[:, self._outputs].softmax(1).cpu().numpy(), trust.pooled(output.hidden_states)
+    def _prediction(self, file: str, row: np.ndarray, candidates: tuple[str, ...], distance: float | None) -> Prediction:
+        return Prediction(file, row, *self.trust.status(row, distance), self.labels, candidates, distance)
 
     def _check_trust(self, source: str | os.PathLike) -> None:
         """That the measure of familiarity is one of this network's features. Raises ModelError."""
@@ -185,17 +175,69 @@ class Classifier:
             raise ModelError(f"The model {source} cannot be loaded: its {trust.ARRAYS} belongs to another network.")
 
 
-def check_config(folder: Path, source: str) -> None:
-    """Whether a folder's config.json is that of a model for these cells; `source` is its name. Raises ModelError."""
+def classify_all(
+    classifiers: Sequence[Classifier],
+    sources: Sequence[Source],
+    files: Sequence[str] | None = None,
+    batch_size: int = BATCH_SIZE,
+    thumbnail_side: int = 0,
+) -> Iterator[tuple[bytes, *tuple[Prediction, ...]]]:
+    """Yield (a thumbnail, a prediction of each classifier) per source, in order; see Classifier.predict.
+
+    Each picture is read once, beside what is computed. Of it only what the networks take is kept, and a thumbnail of at most
+    `thumbnail_side` pixels (empty for 0): many large ones at a time would fill the memory.
+    """
+    files = [str(source) for source in sources] if files is None else files
+
+    def begin(source: Source) -> tuple[bytes, list] | ImageError:
+        try:
+            image = read_image(source)
+        except ImageError as error:
+            return error
+        begun = [classifier.served.begin(image) for classifier in classifiers]
+        return (thumbnail(image, thumbnail_side) if thumbnail_side else b""), begun
+
+    names = iter(files)
+    for batch in _ahead(begin, sources, batch_size):
+        readable = [one for one in batch if not isinstance(one, ImageError)]
+        answers = [classifier._answers([begun[which] for _, begun in readable]) for which, classifier in enumerate(classifiers)]
+        for one, file in zip(batch, names, strict=False):
+            if isinstance(one, ImageError):
+                yield b"", *(Prediction(file, None, trust.ERROR, str(one), each.labels) for each in classifiers)
+            else:
+                found = zip(classifiers, answers, strict=True)
+                yield one[0], *(classifier._prediction(file, *next(answer)) for classifier, answer in found)
+
+
+def _ahead(begin: Callable[[Source], object], sources: Sequence[Source], batch_size: int) -> Iterator[list]:
+    """begin(source) of each, in batches; while one is used, the next is under way. Whoever stops asking stops the work."""
+    coming: list[Future] = []
     try:
-        config = AutoConfig.from_pretrained(folder)
-    except Exception as error:  # whatever a foreign file makes it raise
-        raise _unusable(source, error) from error
-    _check_labels(config, source)
+        for start in range(0, len(sources), batch_size):
+            now, coming = coming, [POOL.submit(begin, source) for source in sources[start : start + batch_size]]
+            if now:
+                yield [future.result() for future in now]
+        yield [future.result() for future in coming]
+    finally:
+        for future in coming:
+            future.cancel()
 
 
-def _check_labels(config: PretrainedConfig, source: str | os.PathLike) -> None:
-    labels = set(config.label2id)
+def _torch_network(folder: Path) -> "TorchNetwork":
+    from cells.network import TorchNetwork  # seconds, which the exported network saves
+
+    return TorchNetwork(folder)
+
+
+def _fetch(repo_id: str, revision: str | None) -> Path:
+    from cells import network  # transformers, which comes with it, finds files in the Hub's cache
+
+    return network.fetch(repo_id, revision)
+
+
+def check_labels(found: Iterable[str], source: str | os.PathLike) -> None:
+    """Whether a model's labels are the 8 types or the 13 subtypes; `source` is its name. Raises ModelError."""
+    labels = set(found)
     if labels not in (set(LABELS), set(SUBTYPE_LABELS)):
         raise ModelError(
             f"The model {source} knows other labels ({', '.join(sorted(map(str, labels))[:8])}); needed are "
@@ -203,7 +245,8 @@ def _check_labels(config: PretrainedConfig, source: str | os.PathLike) -> None:
         )
 
 
-def _unusable(source: str | os.PathLike, error: Exception) -> ModelError:
+def unusable(source: str | os.PathLike, error: Exception) -> ModelError:
+    """One line on a model that something could not be made of."""
     reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     return ModelError(f"The model {source} cannot be loaded: {reason}")
 
@@ -233,9 +276,10 @@ def embedded() -> list[str]:
     return sorted(config.parent.name for config in EMBEDDED.glob("*/config.json"))
 
 
-def _version(files: Sequence[str]) -> str:
-    """As `cat FILES | sha256sum | head -c 8` has it."""
-    digest = hashlib.sha256()
-    for file in files:
-        digest.update(Path(file).read_bytes())
-    return digest.hexdigest()[:8]
+def _version(folder: Path) -> str:
+    """As `cat FILES | sha256sum | head -c 8` has it, of those that are there. Raises ModelError."""
+    missing = [file for file in runtime.NEEDED if not (folder / file).is_file()]
+    if missing:
+        raise ModelError(f"it has no {missing[0]}; weights in pickle form are never read.")
+    there = (folder / file for file in FILES if (folder / file).is_file())
+    return hashlib.sha256(b"".join(file.read_bytes() for file in there)).hexdigest()[:8]

@@ -6,6 +6,7 @@ ResNet, whose head is a linear layer on a mean, that is the class activation map
 """
 
 import numpy as np
+import torch
 from PIL import Image
 from torch import nn
 
@@ -22,7 +23,7 @@ def heatmap(classifier: Classifier, image: Image.Image, label: str) -> np.ndarra
 
     network = classifier.network
     output = network.config.label2id[label]
-    pixels = classifier.preprocess(image)[None].to(classifier.device)
+    pixels = torch.from_numpy(classifier.preprocess(image))[None].to(network.device)
     method = LayerGradientXActivation(lambda batch: network(pixel_values=batch).logits, _layer(network))
     evidence = method.attribute(pixels, target=output)[0].detach().cpu()
     if evidence.ndim == 2:  # (1 + patches, channels) of a ViT

@@ -94,11 +94,17 @@ _BROKEN = "The picture is damaged or cut off; save or copy it again."
 
 def thumbnail(image: Image.Image, side: int) -> bytes:
     """A JPEG of at most `side` pixels each way."""
-    small = image.copy()
-    small.thumbnail((side, side))
     buffer = io.BytesIO()
-    small.save(buffer, "JPEG", quality=85)
+    fitted(image, side).save(buffer, "JPEG", quality=85)
     return buffer.getvalue()
+
+
+def fitted(image: Image.Image, side: int) -> Image.Image:
+    """A smaller copy of at most `side` pixels each way; a picture that is no larger as it is."""
+    if max(image.size) <= side:
+        return image
+    size = [max(1, round(length * side / max(image.size))) for length in image.size]
+    return image.resize(size, Image.Resampling.BICUBIC, reducing_gap=2.0)
 
 
 def _read_bytes(path: Path | zipfile.Path) -> bytes:
@@ -134,13 +140,14 @@ def _too_many(amount: str) -> str:
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
-    image = ImageOps.exif_transpose(image)
+    ImageOps.exif_transpose(image, in_place=True)  # a large picture is copied no more often than needed
     if image.mode.startswith("I") or image.mode == "F":  # Pillow's own conversion would clip these to 255
         image = _scale_to_8_bit(image)
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return image.convert("RGB")
+    image.load()
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def _scale_to_8_bit(image: Image.Image) -> Image.Image:

@@ -1,4 +1,4 @@
-"""The measures of a model, by their keys in metrics.json: their words, and how one is written with its interval."""
+"""What a metrics.json says, in words: the measures by their keys, one with its interval, the command of the run."""
 
 MEASURES = {
     "accuracy": "accuracy",
@@ -14,3 +14,10 @@ MEASURES = {
 def interval(measured: dict, key: str) -> str:
     """A measure with the limits of its interval, of the `test` or `validation` of a metrics.json."""
     return f"{measured[key]:.4f} ({measured[f'{key}_low']:.4f} to {measured[f'{key}_high']:.4f})"
+
+
+def command(metrics: dict) -> str:
+    """The line that makes the run again on a machine of its kind, but for its data."""
+    precision = metrics.get("mixed_precision", "no")
+    asked_for = precision != "no" and metrics["device"].startswith("CPU")  # a GPU takes it by itself
+    return f"ACCELERATE_MIXED_PRECISION={precision} {metrics['command']}" if asked_for else metrics["command"]

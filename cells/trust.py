@@ -12,33 +12,15 @@ What the distance needs beside its threshold lies in trust.safetensors.
 
 import json
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch.nn.functional as F
 from safetensors.numpy import load_file, save_file
-from torch import Tensor
 
 OK, REVIEW, UNFAMILIAR, ERROR = STATUSES = "ok", "review", "unfamiliar", "error"
 
 FILE, ARRAYS = "trust.json", "trust.safetensors"
-CHANNELS = 128  # of a hidden state that are looked at; more would want more training pictures, and a larger file
-
-
-def pooled(states: Sequence[Tensor]) -> np.ndarray:
-    """(n, width) features from a network's hidden states: (n, channels, h, w), or a ViT's (n, 1 + positions, channels).
-
-    They are the means and the standard deviations of the channels over the picture, each at unit length, at a quarter and at
-    half of the depth. There a network still sees colour, stain and sharpness; at its end it has learned to overlook them.
-    """
-    parts = []
-    for state in (states[len(states) // 4], states[len(states) // 2]):
-        channels = state.flatten(2) if state.ndim == 4 else state[:, 1:].transpose(1, 2)
-        channels = channels[:, :: math.ceil(channels.shape[1] / CHANNELS)]
-        parts += [F.normalize(channels.mean(2)), F.normalize(channels.std(2))]  # of zeros, as a blank picture may give, zeros
-    return np.concatenate([part.float().cpu().numpy() for part in parts], axis=1)
 
 
 @dataclass(frozen=True, eq=False)

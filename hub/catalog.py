@@ -14,14 +14,15 @@ from huggingface_hub import HfApi, hf_hub_download, snapshot_download
 from huggingface_hub.errors import LocalEntryNotFoundError
 from tqdm import tqdm
 
-from cells.classifier import DEFAULT, EMBEDDED, Classifier, check_config, embedded, split_revision
+from cells import classifier
+from cells.classifier import DEFAULT, EMBEDDED, Classifier, embedded, split_revision
+from cells.runtime import FILE, QUANTIZED, WEIGHTS
 from hub.publish import HubError, explained
 
-FILE = Path(__file__).with_name("models.toml")
+LIST = Path(__file__).with_name("models.toml")
 VARIABLE = "PBC_MODELS"  # ids, separated by spaces
-WEIGHTS = "model.safetensors"  # weights in pickle form are never loaded
-# In the order in which they are fetched.
-FILES = ("config.json", "preprocessor_config.json", "trust.json", "trust.safetensors", WEIGHTS)
+# In the order in which they are fetched: those that tell whether the others are wanted first.
+FILES = (*(file for file in classifier.FILES if file != WEIGHTS), FILE, QUANTIZED, WEIGHTS)
 MODELS_IN_MEMORY = 2  # the least recently used goes first
 
 
@@ -33,12 +34,12 @@ def names() -> list[str]:
 def hub_models() -> dict[str, str]:
     """name -> USER/NAME or USER/NAME@REVISION. Raises HubError."""
     try:
-        named = tomllib.loads(FILE.read_text())
+        named = tomllib.loads(LIST.read_text())
     except (OSError, tomllib.TOMLDecodeError) as error:
-        raise HubError(f"{FILE} cannot be read: {error}.") from None
+        raise HubError(f"{LIST} cannot be read: {error}.") from None
     wrong = [name for name, place in named.items() if not isinstance(place, str)]
     if wrong:
-        raise HubError(f'{FILE}: {wrong[0]} is to be a text, "USER/NAME" or "".')
+        raise HubError(f'{LIST}: {wrong[0]} is to be a text, "USER/NAME" or "".')
     return {name: place for name, place in named.items() if place} | {place: place for place in _variable()}
 
 
@@ -62,15 +63,22 @@ def fetch(name: str, report: Callable[[int, int], None] = lambda done, total: No
 
 
 def _fetch(repo_id: str, revision: str | None, report: Callable[[int, int], None]) -> None:
+    from cells import network  # seconds, for which the page does not wait
+
     commit, there = look_up(repo_id, revision)
     with explained(repo_id):
-        for file in FILES:
-            if file in there:
-                path = hf_hub_download(repo_id, file, revision=commit, tqdm_class=_bar(report))
-                if file == "config.json":
-                    check_config(Path(path).parent, repo_id)  # before the weights, which may be large
+        for file in wanted(there):
+            path = hf_hub_download(repo_id, file, revision=commit, tqdm_class=_bar(report))
+            if file == "config.json":
+                network.check_config(Path(path).parent, repo_id)  # before the weights, which may be large
         # The same by the name of its branch, so that it is found again without the Hub.
-        snapshot_download(repo_id, revision=revision, allow_patterns=list(FILES))
+        snapshot_download(repo_id, revision=revision, allow_patterns=wanted(there))
+
+
+def wanted(there: list[str]) -> list[str]:
+    """Of the files of a repo those that are used, in the order in which they are fetched."""
+    needless = {FILE} if QUANTIZED in there else set()  # which is there only where it serves
+    return [file for file in FILES if file in there and file not in needless]
 
 
 def look_up(repo_id: str, revision: str | None) -> tuple[str, list[str]]:

@@ -24,13 +24,14 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
+from cells import classifier, runtime
 from hub import card
 
 logging.set_verbosity_error()  # what it would warn of ends in a HubError here, or well
 
-FILES = ("config.json", "model.safetensors", "preprocessor_config.json", "trust.json", "trust.safetensors", "metrics.json")
+FILES = (*classifier.FILES, "metrics.json", runtime.FILE, runtime.QUANTIZED)
 FIGURES = "figures/*.png"
-NEEDED = ("config.json", "model.safetensors", "trust.json", "metrics.json")
+NEEDED = (*runtime.NEEDED, "trust.json", "metrics.json")
 
 
 class HubError(Exception):
@@ -47,8 +48,16 @@ def contents(folder: Path) -> dict[str, Path]:
     return {name: folder / name for name in (*names, *figures)}
 
 
+def export(folder: Path, say: Callable[[str], None]) -> None:
+    """Add the exported network to a model folder, if it is not there yet. Raises HubError."""
+    contents(folder)  # says what is missing
+    if runtime.load(folder, may_export=True) is None and not (folder / runtime.FILE).is_file():
+        say(f"{folder} goes up without {runtime.FILE}: it cannot be exported here.")
+
+
 def push(folder: Path, repo_id: str, private: bool = False, revision: str = "main", say: Callable[[str], None] = print) -> str:
     """A model folder -> a model repo; the address of the repo. Raises HubError."""
+    export(folder, say)
     message = f"{folder.resolve().name}: weights, preprocessing, card and metrics"
     return publish(repo_id, "model", contents(folder), card.text_of(folder), message, private, revision, say)
 

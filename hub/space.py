@@ -10,7 +10,7 @@ from huggingface_hub import SpaceCard
 from cells.classifier import embedded, split_revision
 from hub import card, catalog
 from hub.publish import contents as model_contents
-from hub.publish import publish
+from hub.publish import export, publish
 
 ROOT = Path(__file__).resolve().parent.parent
 TEMPLATE = Path(__file__).with_name("space.md")
@@ -27,8 +27,10 @@ def push(
     say: Callable[[str], None] = print,
 ) -> str:
     """The Space with the embedded models, these of the Hub, and a dataset's examples; its address. Raises HubError."""
-    pinned = {place: catalog.look_up(*split_revision(place))[0] for place in models}
-    files, text = contents(models, dataset), text_of(pinned, dataset)
+    found = {place: catalog.look_up(*split_revision(place)) for place in models}
+    for name in embedded():
+        export(ROOT / "models" / name, say)
+    files, text = contents(models, dataset), text_of(found, dataset)
     return publish(repo_id, "space", files, text, "The page and its models", private, say=say)
 
 
@@ -44,23 +46,25 @@ def contents(models: Sequence[str] = (), dataset: str = "") -> dict[str, Path | 
         files[f"models/{name}/README.md"] = folder / "README.md"
     if models:
         named = "".join(f"{json.dumps(place)} = {json.dumps(place)}\n" for place in models)
-        files["hub/models.toml"] = f"{catalog.FILE.read_text()}\n# Chosen for this Space:\n{named}".encode()
+        files["hub/models.toml"] = f"{catalog.LIST.read_text()}\n# Chosen for this Space:\n{named}".encode()
     if dataset:
         files["hub/examples.toml"] = f"dataset = {json.dumps(dataset)}\n".encode()
     return files
 
 
-def text_of(models: dict[str, str], dataset: str = "") -> str:
+def text_of(models: dict[str, tuple[str, list[str]]], dataset: str = "") -> str:
     """The Space's README: this repository's front matter, with the Hub models, and words for its visitors.
 
-    `models`: Hub models, and the commit of each, which the Space fetches while it is built.
+    `models`: Hub models, and the commit and the files of each, which the Space fetches while it is built.
     """
     metadata = SpaceCard((ROOT / "README.md").read_text()).data
     if models:
         ids = [split_revision(place)[0] for place in models]
         metadata.models = ids
-        files = ",".join(catalog.FILES)
-        metadata.preload_from_hub = [f"{repo_id} {files} {sha}" for repo_id, sha in zip(ids, models.values(), strict=True)]
+        metadata.preload_from_hub = [
+            f"{repo_id} {','.join(catalog.wanted(there))} {sha}"
+            for repo_id, (sha, there) in zip(ids, models.values(), strict=True)
+        ]
     if dataset:
         metadata.datasets = [*metadata.datasets, dataset]
     body = Template(TEMPLATE.read_text()).substitute(models=", ".join(f"`{name}`" for name in [*embedded(), *models]))

@@ -58,7 +58,7 @@ def test_decoding_is_the_model_folders_preprocessing(parquet, pbc_rows, model_fo
     dataset = data.load([parquet])
     ours = normalise(data.decode(dataset.select([0]), 32).float() / 255)
     image = datasets.Image().decode_example(dataset[0]["image"])
-    theirs = Classifier.load(model_folder).processor([image.convert("RGB")], return_tensors="pt")["pixel_values"]
+    theirs = torch.from_numpy(Classifier.load(model_folder).preprocess(image.convert("RGB")))[None]
     torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=0, check_stride=False)
 
 

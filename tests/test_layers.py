@@ -48,6 +48,12 @@ def test_cells_brings_neither_gradio_nor_training_along():
     assert done.stdout.strip() == "[]"
 
 
+def test_the_page_opens_before_anything_heavy_is_imported():
+    code = "import sys, app; print(sorted({'torch', 'transformers', 'timm', 'onnxruntime', 'captum'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
 def test_no_module_shadows_a_library():
     names = {file.stem for file in ROOT.rglob("*.py") if ".venv" not in file.parts}
     assert not names & {"evaluate", "datasets", "torch", "timm", "accelerate", "transformers", "utils"}

@@ -5,14 +5,21 @@ from pathlib import Path
 import pytest
 from hub_server import Fault
 
+from cells.classifier import Classifier
 from hub import card, publish
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "models" / "resnet18"
 NAMES = {
     *("config.json", "model.safetensors", "trust.json", "trust.safetensors", "metrics.json"),
-    *("figures/confusion.png", "figures/training.png"),
+    *("figures/confusion.png", "figures/training.png", "onnx/model.onnx"),
 }
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _exported():
+    """As `push` does where it was not done before."""
+    Classifier.load("resnet18")
 
 
 def test_push_pull_and_check(hub, run, tmp_path):

@@ -14,7 +14,8 @@ from cells import trust
 from cells.classes import LABELS
 from cells.classifier import Classifier, ModelError
 from cells.drawn import draw_cell
-from cells.trust import Trust, pooled
+from cells.network import pooled
+from cells.trust import Trust
 from train import metrics
 from train.trust import fit_familiar, fit_thresholds
 

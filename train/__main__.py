@@ -9,7 +9,7 @@ import torch
 
 from cells.classifier import ModelError
 from cells.pbc import DataError
-from train import challenge, compare, data, rates, recipe, report, speed, trust
+from train import challenge, compare, data, exported, rates, recipe, report, speed, trust
 from train.checkpoint import CheckpointError
 from train.recipe import RecipeError
 from train.run import TRACKERS, RunError, prepare, start, train
@@ -119,16 +119,41 @@ def _challenge(arguments: list[str]) -> int:
         description="Measure how many pictures of each kind models call unfamiliar: cells of the test part as they are and "
         "altered, and pictures of other things.",
     )
+
+    def line(row: dict) -> str:
+        return f"{row['model']:20s} {row['kind']:20s} {row['pictures']:6d} pictures {row['unfamiliar']:8.1%}"
+
+    return _measure_models(parser, arguments, challenge.measure, line, "results/challenge.csv")
+
+
+def _exported(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(
+        "python -m train exported",
+        description="Compare models as ONNX, in 32 and in 8 bits, with themselves in PyTorch, on the test part; a ViT is "
+        "served in 8 bits from then on if its accuracy falls by no more than 0.2 points.",
+    )
+
+    def line(row: dict) -> str:
+        return (
+            f"{row['model']:10s} {row['form']:14s} accuracy {row['accuracy']:.4f}  same answer {row['same_answer']:.2%}  "
+            f"largest difference {row['largest_difference']:.1e}  review {row['review']:.2%}  "
+            f"unfamiliar {row['unfamiliar']:.2%}"
+        )
+
+    return _measure_models(parser, arguments, exported.measure, line, "results/exported.csv")
+
+
+def _measure_models(parser: argparse.ArgumentParser, arguments: list[str], measure, line, out: str) -> int:
+    """Print and write what `measure` finds of models on the test part."""
     parser.add_argument("models", nargs="+", metavar="MODEL", help="an embedded model's name, a model folder or a Hub id")
     _add_data(parser)
     parser.add_argument("--split", type=Path, required=True, metavar="FILE", help="a CSV of image_id and split")
-    parser.add_argument("--out", type=Path, default=Path("results/challenge.csv"), metavar="FILE", help="default %(default)s")
+    parser.add_argument("--out", type=Path, default=Path(out), metavar="FILE", help="default %(default)s")
     options = parser.parse_args(arguments)
-    dataset = data.load(options.data)
     rows = []
-    for row in challenge.measure(options.models, dataset, options.split):
+    for row in measure(options.models, data.load(options.data), options.split):
         rows.append(row)
-        print(f"{row['model']:20s} {row['kind']:20s} {row['pictures']:6d} pictures {row['unfamiliar']:8.1%}", flush=True)
+        print(line(row), flush=True)
     pd.DataFrame(rows).to_csv(options.out, index=False, float_format="%.5g")
     return 0
 
@@ -225,6 +250,7 @@ COMMANDS = {
     "audit": _audit,
     "challenge": _challenge,
     "compare": _compare,
+    "exported": _exported,
     "rates": _rates,
     "report": _report,
     "speed": _speed,

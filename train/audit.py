@@ -95,7 +95,7 @@ def pooled_features(classifier: Classifier, pixels: Tensor) -> np.ndarray:
     seen = []
     hook = model.head(classifier.network).register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].cpu()))
     for batch in pixels.split(loop.EVALUATION_BATCH):
-        classifier.network(pixel_values=loop.normalise(batch.to(classifier.device).float() / 255))
+        classifier.network(pixel_values=loop.normalise(batch.to(classifier.network.device).float() / 255))
     hook.remove()
     return torch.cat(seen).numpy()
 

@@ -19,6 +19,7 @@ from cells import pbc
 from cells.classifier import BATCH_SIZE, Classifier
 from cells.images import read_image
 from cells.trust import UNFAMILIAR
+from train import data
 
 SEED = 42
 DRAWN = 1000  # pictures of noise, and as many blank ones
@@ -33,11 +34,7 @@ RED_CELLS_SIDE = 1 / 3  # of a picture's, in one of its corners: as large as lea
 
 def measure(models: Sequence[str], dataset: datasets.Dataset, split_file: Path) -> Iterator[dict]:
     """A row per model and kind: how many pictures, and the share of them called unfamiliar. Raises DataError, ModelError."""
-    parts = pbc.read_split(split_file)
-    rows = [row for row, image_id in enumerate(dataset["image_id"][:]) if parts.get(image_id) == "test"]
-    if not rows:
-        raise pbc.DataError(f"--split {split_file}: none of its test pictures is among the data.")
-    sources = [pbc.source_of(one) for one in dataset.select(rows)["image"][:]]
+    sources = [pbc.source_of(one) for one in data.test_part(dataset, split_file)["image"][:]]
     for name in models:
         classifier = Classifier.load(name)
         for kind, images in kinds(sources).items():

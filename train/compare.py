@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib import pyplot as plt
 
 from cells.classes import NAMES, TYPE_OF_SUBTYPE
-from cells.measures import MEASURES, interval
+from cells.measures import MEASURES, command, interval
 from train import figures
 
 TEMPLATE, SECTION = Path(__file__).with_name("compare.md"), Path(__file__).with_name("compare_run.md")
@@ -150,7 +150,7 @@ def _section(folder: Path, summary: dict) -> str:
     )
     return Template(SECTION.read_text()).substitute(
         name=folder.name,
-        command=summary["command"],
+        command=command(summary),
         split=split,
         pictures=", ".join(f"{count:,} {part}" for part, count in summary["pictures"].items()),
         kept=f"epoch {summary['kept_epoch']} of {summary['time']['epochs']}",

@@ -84,6 +84,15 @@ def split(dataset: datasets.Dataset, groups: np.ndarray, seed: int = SPLIT_SEED)
     return parts.tolist()
 
 
+def test_part(dataset: datasets.Dataset, split_file: Path) -> datasets.Dataset:
+    """The rows that a split file gives to test. Raises DataError where there is none."""
+    parts = pbc.read_split(split_file)
+    rows = [row for row, image_id in enumerate(dataset["image_id"][:]) if parts.get(image_id) == "test"]
+    if not rows:
+        raise DataError(f"--split {split_file}: none of its test pictures is among the data.")
+    return dataset.select(rows)
+
+
 def _first_fold(rows: np.ndarray, folds: int, strata: np.ndarray, groups: np.ndarray, seed: int):
     """(the other rows, the rows of the first of `folds` folds)."""
     splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)

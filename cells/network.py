@@ -1,0 +1,104 @@
+"""A model folder's network in PyTorch, through transformers, which loads timm's as well.
+
+Importing this takes seconds; where the network was exported (cells/runtime.py), predictions do without it.
+"""
+
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageClassification
+from transformers.utils.hub import cached_file
+from transformers.utils.logging import disable_progress_bar
+
+from cells.classifier import FILES, ModelError, check_labels, unusable
+from cells.runtime import FILE, NEEDED, QUANTIZED
+
+CHANNELS = 128  # of a hidden state that are looked at; more would want more training pictures, and a larger file
+
+disable_progress_bar()  # of 122 tensors read from a disk; a download still shows its own
+
+
+class Answers(nn.Module):
+    """Pixel values (n, 3, s, s) -> logits (n, classes) in the order of the network's labels, and features (n, width)."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, pixel_values: Tensor) -> tuple[Tensor, Tensor]:
+        output = self.network(pixel_values=pixel_values, output_hidden_states=True)
+        return output.logits, pooled(output.hidden_states)
+
+
+def pooled(states: Sequence[Tensor]) -> Tensor:
+    """(n, width) features from a network's hidden states: (n, channels, h, w), or a ViT's (n, 1 + positions, channels).
+
+    They are the means and the standard deviations of the channels over the picture, each at unit length, at a quarter and at
+    half of the depth. There a network still sees colour, stain and sharpness; at its end it has learned to overlook them.
+    """
+    parts = []
+    for state in (states[len(states) // 4], states[len(states) // 2]):
+        channels = state.flatten(2) if state.ndim == 4 else state[:, 1:].transpose(1, 2)
+        channels = channels[:, :: math.ceil(channels.shape[1] / CHANNELS)]
+        parts += [F.normalize(channels.mean(2)), F.normalize(channels.std(2))]  # of zeros, as a blank picture may give, zeros
+    return torch.cat(parts, 1)
+
+
+class TorchNetwork:
+    """The network with its own preprocessing, on a GPU where there is one."""
+
+    def __init__(self, folder: Path) -> None:
+        """Raises ModelError, and whatever a broken folder makes transformers, timm or safetensors raise."""
+        self.network, report = AutoModelForImageClassification.from_pretrained(
+            folder, use_safetensors=True, dtype=torch.float32, output_loading_info=True
+        )
+        if report["missing_keys"]:
+            raise ModelError(f"it lacks weights, {sorted(report['missing_keys'])[0]} among them.")
+        self.processor = AutoImageProcessor.from_pretrained(folder, backend="pil")
+        self.network.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+        self.answers = Answers(self.network).eval()
+        self.labels = [self.network.config.id2label[index] for index in range(self.network.config.num_labels)]
+
+    def preprocess(self, image: Image.Image) -> np.ndarray:
+        """(3, s, s): what the network takes of one picture."""
+        return self.processor(image, return_tensors="pt")["pixel_values"][0].numpy()
+
+    def begin(self, image: Image.Image) -> np.ndarray:
+        """What can be done of one picture in a thread of its own."""
+        return self.preprocess(image)
+
+    @torch.inference_mode()
+    def finish(self, begun: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """(logits (n, classes), features (n, width)) of pictures that were begun."""
+        pixel_values = torch.from_numpy(np.stack(begun)).to(self.network.device)
+        logits, features = self.answers(pixel_values)
+        return logits.float().cpu().numpy(), features.float().cpu().numpy()
+
+
+def fetch(repo_id: str, revision: str | None) -> Path:
+    """The folder of a model of the Hub on this disk, which is there afterwards. Raises whatever the Hub's client does."""
+    there = {} if revision is None else {"revision": revision}
+    for file in FILES:
+        path = cached_file(repo_id, file, **there, _raise_exceptions_for_missing_entries=file in NEEDED)
+        if file == NEEDED[0]:
+            folder = Path(path).parent
+    for file in (QUANTIZED, FILE):  # the first is there only where it serves
+        if cached_file(repo_id, file, **there, _raise_exceptions_for_missing_entries=False):
+            break
+    return folder
+
+
+def check_config(folder: Path, source: str | os.PathLike) -> None:
+    """Whether a folder's config.json is that of a model for these cells; `source` is its name. Raises ModelError."""
+    try:
+        config = AutoConfig.from_pretrained(folder)
+    except Exception as error:  # whatever a foreign file makes it raise
+        raise unusable(source, error) from error
+    check_labels(config.label2id, source)

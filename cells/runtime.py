@@ -1,0 +1,164 @@
+"""A model folder's network as ONNX: how it is exported, and how ONNX Runtime serves it, without PyTorch and faster.
+
+The files lie where the Hub's other libraries look for them, and carry what those do not need: the digest of the weights that
+they were made from, the labels and the preprocessing. A file of other weights is never used.
+"""
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Callable, Sequence
+from ctypes.util import find_library
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+# What a network is made from: the last is a ViT's preprocessing; a network of timm's has its own in config.json.
+WEIGHTS = "model.safetensors"
+NEEDED = ("config.json", WEIGHTS)
+SOURCES = (*NEEDED, "preprocessor_config.json")
+
+FILE, QUANTIZED = "onnx/model.onnx", "onnx/model_quantized.onnx"
+KEY = "blood-cells"  # of the metadata in a file
+
+MEASURED = "quantized.json"  # of a model folder: what `python -m train exported` measured of the quantised network
+LARGEST_FALL = 0.002  # of the accuracy on test pictures, up to which the quantised network serves
+
+
+class ExportError(Exception):
+    """A network that cannot be exported here. Its text is one line for the user."""
+
+
+class OnnxNetwork:
+    """An exported network: one thread a picture, so that as many pictures as there are cores are under way at once."""
+
+    def __init__(self, file: Path, source: str) -> None:
+        """Raises ValueError for a file of other weights, and whatever ONNX Runtime does for a broken one."""
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        options.log_severity_level = 3  # errors; they are raised as well
+        self.session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+        facts = json.loads(self.session.get_modelmeta().custom_metadata_map.get(KEY, "{}"))
+        if facts.get("source") != source:
+            raise ValueError(f"{file} was made from other weights")
+        self.labels: list[str] = facts["labels"]
+        self.size: int = facts["size"]
+        self.mean, self.std = (np.float32(facts[name]) for name in ("mean", "std"))
+
+    def begin(self, image: Image.Image) -> list[np.ndarray]:
+        """All that is to be done of one picture, in a thread of its own: (1, classes) logits and (1, width) features."""
+        pixels = preprocess(image, self.size, self.mean, self.std)
+        return self.session.run(("logits", "features"), {"pixel_values": pixels[None]})
+
+    def finish(self, begun: Sequence[list[np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+        """(logits (n, classes), features (n, width)) of pictures that were begun."""
+        logits, features = zip(*begun, strict=True)
+        return np.concatenate(logits), np.concatenate(features)
+
+
+def preprocess(image: Image.Image, size: int, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
+    """(3, size, size): a picture resized to a square and normalised, the only preprocessing that is exported."""
+    pixels = np.asarray(image.resize((size, size), Image.Resampling.BILINEAR), np.float32) / 255
+    return np.ascontiguousarray(((pixels - mean) / std).transpose(2, 0, 1))
+
+
+def load(folder: Path, may_export: bool) -> OnnxNetwork | None:
+    """The exported network of a model folder; None where PyTorch is to serve.
+
+    That is where there is no such file, no ONNX Runtime, or a GPU. With `may_export` a missing file is made, once.
+    """
+    if find_library("cuda") or find_library("nvcuda"):  # a GPU's driver; to ask PyTorch would take seconds
+        return None
+    file = QUANTIZED if may_quantize(folder) else FILE
+    try:
+        return OnnxNetwork(folder / file, digest(folder))
+    except Exception:  # not there, broken, or of other weights: all mended by making it again
+        if not may_export:
+            return None
+    try:
+        export(folder)
+        return OnnxNetwork(folder / file, digest(folder))
+    except (ExportError, ImportError, OSError):
+        return None
+
+
+def digest(folder: Path) -> str:
+    """SHA-256 of what the network is made from."""
+    there = (folder / file for file in SOURCES if (folder / file).is_file())
+    return hashlib.sha256(b"".join(file.read_bytes() for file in there)).hexdigest()
+
+
+def may_quantize(folder: Path) -> bool:
+    """Whether the quantised network was found to be as good as the other. Raises ValueError, KeyError for a broken record."""
+    file = folder / MEASURED
+    return file.is_file() and json.loads(file.read_text())["fall"] <= LARGEST_FALL
+
+
+def export(folder: Path) -> None:
+    """Write FILE into a model folder, and QUANTIZED where it may serve. Raises ExportError, ImportError, OSError."""
+    import torch
+
+    from cells.network import TorchNetwork
+
+    network = TorchNetwork(folder)
+    network.network.to("cpu")
+    facts = {"source": digest(folder), "labels": network.labels} | preprocessing_of(network)
+    try:
+        program = torch.onnx.export(
+            network.answers,
+            (torch.zeros(2, 3, facts["size"], facts["size"]),),
+            dynamo=True,
+            verbose=False,
+            input_names=["pixel_values"],
+            output_names=["logits", "features"],
+            dynamic_shapes={"pixel_values": {0: torch.export.Dim("batch", min=1, max=4096)}},
+        )
+    except Exception as error:  # whatever of a network the exporter does not know
+        raise ExportError(f"{folder} cannot be exported: {str(error).strip().splitlines()[0]}") from error
+    program.model.metadata_props[KEY] = json.dumps(facts)
+    _write(folder / FILE, lambda file: program.save(file, external_data=False))
+    if may_quantize(folder):
+        quantize(folder)
+
+
+def quantize(folder: Path) -> None:
+    """Write QUANTIZED from FILE: the matrices of a ViT in 8 bits, each of their columns with a scale of its own.
+
+    Seven bits are used, since processors without VNNI instructions overflow with eight. Raises ImportError, OSError.
+    """
+    from onnxruntime.quantization import quantize_dynamic
+
+    kinds = ["MatMul", "Gemm"]  # convolutions get slower
+    _write(
+        folder / QUANTIZED,
+        lambda file: quantize_dynamic(folder / FILE, file, op_types_to_quantize=kinds, per_channel=True, reduce_range=True),
+    )
+
+
+def _write(path: Path, write: Callable[[Path], object]) -> None:
+    """So that no one ever reads half of it."""
+    path.parent.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent) as temporary:
+        whole = Path(temporary, path.name)
+        write(whole)
+        os.replace(whole, path)
+
+
+def preprocessing_of(network: object) -> dict:
+    """The size, mean and std with which preprocess() does what the network's own preprocessing does.
+
+    Found by looking at what becomes of black and of white, and checked on noise. Raises ExportError where it does more.
+    """
+    black, white = (network.preprocess(Image.new("RGB", (8, 8), colour)) for colour in ("black", "white"))
+    std = 1 / (white - black)[:, 0, 0]
+    facts = {"size": black.shape[-1], "mean": (-black[:, 0, 0] * std).tolist(), "std": std.tolist()}
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (363, 360, 3), np.uint8))
+    theirs = network.preprocess(noise)
+    ours = preprocess(noise, facts["size"], np.float32(facts["mean"]), np.float32(facts["std"]))
+    if ours.shape != theirs.shape or not np.allclose(ours, theirs, atol=1e-4):
+        raise ExportError("its preprocessing is more than a resize to a square and a normalisation, so it is not exported.")
+    return facts

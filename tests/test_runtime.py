@@ -1,0 +1,187 @@
+"""The exported network: it answers as PyTorch does, and PyTorch serves wherever it cannot."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+
+from cells import classifier as core
+from cells import cores, runtime
+from cells.classes import LABELS
+from cells.classifier import Classifier, classify_all
+from cells.drawn import draw_cell
+from cells.network import TorchNetwork
+from cells.runtime import OnnxNetwork
+from train import model, recipe
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="module", params=["resnet", "vit"])
+def exported(request, tmp_path_factory) -> Path:
+    """A model folder with random weights and the exported network."""
+    chosen = recipe.load("resnet18_scratch" if request.param == "resnet" else "vit_tiny_scratch")
+    folder = tmp_path_factory.mktemp("exported") / request.param
+    torch.manual_seed(0)
+    chosen = chosen.override(["image_size=32", "growth=()", "teacher=None"])
+    model.export(model.build(chosen), chosen, folder)
+    runtime.export(folder)
+    return folder
+
+
+@pytest.fixture
+def copy(exported, tmp_path) -> Path:
+    return shutil.copytree(exported, tmp_path / "copy")
+
+
+@pytest.fixture(scope="module")
+def images() -> list:
+    return [draw_cell(label, seed).convert("RGB") for label in LABELS for seed in range(2)]
+
+
+def test_it_serves_and_answers_as_pytorch_does(exported, images):
+    served = Classifier.load(exported)
+    assert isinstance(served.served, OnnxNetwork)
+    reference = Classifier(exported, TorchNetwork(exported), served.trust, served.name, served.version)
+    for ours, theirs in zip(served.measure(images), reference.measure(images), strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-5)
+    assert served.network.config.num_labels == len(LABELS)  # PyTorch's is there for who asks
+
+
+def test_it_lies_where_other_libraries_look_and_has_what_they_ask_for(exported):
+    session = onnxruntime.InferenceSession(exported / "onnx" / "model.onnx")
+    assert [one.name for one in session.get_inputs()] == ["pixel_values"]
+    assert session.get_outputs()[0].name == "logits"
+    for n in (1, 3):
+        assert session.run(["logits"], {"pixel_values": np.zeros((n, 3, 32, 32), np.float32)})[0].shape == (n, len(LABELS))
+
+
+def test_neither_pytorch_nor_transformers_is_imported_to_classify(exported, cell_files):
+    code = (
+        "import sys; from cells.classifier import Classifier\n"
+        f"print(*[one.label for one in Classifier.load({str(exported)!r}).predict({cell_files!r})])\n"
+        "print(sorted({'torch', 'transformers', 'timm'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    answers, imported = done.stdout.splitlines()
+    assert set(answers.split()) <= set(LABELS)
+    assert imported == "[]"
+
+
+def test_one_of_other_weights_does_not_serve(copy):
+    weights = bytearray((copy / "model.safetensors").read_bytes())
+    weights[-1] ^= 1
+    (copy / "model.safetensors").write_bytes(weights)
+    assert isinstance(Classifier.load(copy).served, TorchNetwork)
+
+
+def test_a_broken_one_does_not_serve(copy):
+    file = copy / runtime.FILE
+    file.write_bytes(file.read_bytes()[:5000])
+    assert isinstance(Classifier.load(copy).served, TorchNetwork)
+
+
+def test_without_onnx_runtime_pytorch_serves_the_same(copy, images, monkeypatch):
+    with_it = Classifier.load(copy)
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    without = Classifier.load(copy)
+    assert isinstance(without.served, TorchNetwork)
+    assert str(without) == str(with_it)
+    np.testing.assert_allclose(without.probabilities(images), with_it.probabilities(images), atol=1e-5)
+
+
+def test_beside_a_gpu_pytorch_serves(copy, monkeypatch):
+    monkeypatch.setattr(runtime, "find_library", lambda name: "libcuda.so.1" if name == "cuda" else None)
+    assert runtime.load(copy, may_export=False) is None
+
+
+def test_an_embedded_models_is_made_on_first_use_and_kept(exported, tmp_path, monkeypatch):
+    folder = shutil.copytree(exported, tmp_path / "models" / "own", ignore=shutil.ignore_patterns("onnx"))
+    monkeypatch.setattr(core, "EMBEDDED", tmp_path / "models")
+    assert isinstance(Classifier.load("own").served, OnnxNetwork)
+    written = (folder / runtime.FILE).stat().st_mtime_ns
+    assert isinstance(Classifier.load("own").served, OnnxNetwork)
+    assert (folder / runtime.FILE).stat().st_mtime_ns == written
+    assert [path.name for path in (folder / "onnx").iterdir()] == ["model.onnx"]
+
+
+def test_where_it_cannot_be_written_pytorch_serves(exported, tmp_path, monkeypatch):
+    folder = shutil.copytree(exported, tmp_path / "models" / "own", ignore=shutil.ignore_patterns("onnx"))
+    (folder / "onnx").write_text("in the way")
+    monkeypatch.setattr(core, "EMBEDDED", tmp_path / "models")
+    assert isinstance(Classifier.load("own").served, TorchNetwork)
+
+
+@pytest.mark.parametrize(("fall", "file"), [(0.001, runtime.QUANTIZED), (0.003, runtime.FILE)])
+def test_the_quantised_network_serves_where_its_accuracy_was_found_to_stand_that(exported, tmp_path, monkeypatch, fall, file):
+    folder = shutil.copytree(exported, tmp_path / "copy")
+    if not (folder / "preprocessor_config.json").exists():
+        pytest.skip("of a ResNet it is never measured")
+    runtime.quantize(folder)
+    (folder / runtime.MEASURED).write_text(json.dumps({"fall": fall}))
+    opened = []
+    monkeypatch.setattr(runtime, "OnnxNetwork", lambda path, source: opened.append(path))
+    runtime.load(folder, may_export=False)
+    assert opened == [folder / file]
+
+
+def test_the_quantised_network_is_close_and_another_version(exported, copy, images):
+    if not (copy / "preprocessor_config.json").exists():
+        pytest.skip("of a ResNet it is never measured")
+    runtime.quantize(copy)
+    (copy / runtime.MEASURED).write_text(json.dumps({"fall": 0.0}))
+    ours, plain = Classifier.load(copy), Classifier.load(exported)
+    np.testing.assert_allclose(ours.probabilities(images), plain.probabilities(images), atol=0.05)
+    assert not np.array_equal(ours.probabilities(images), plain.probabilities(images))
+    assert ours.version != plain.version
+
+
+def test_preprocessing_of_another_kind_is_not_exported(tiny_recipe, tmp_path):
+    model.export(model.build(tiny_recipe), tiny_recipe, tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    config["pretrained_cfg"] |= {"crop_pct": 0.875, "crop_mode": "center"}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(runtime.ExportError, match="preprocessing"):
+        runtime.export(tmp_path)
+    assert isinstance(Classifier.load(tmp_path).served, TorchNetwork)
+
+
+def test_each_picture_is_read_once_for_all_models_and_its_thumbnail(exported, cell_files, monkeypatch):
+    read = []
+    monkeypatch.setattr(core, "read_image", lambda source: read.append(source) or core.Image.open(source).convert("RGB"))
+    classifier = Classifier.load(exported)
+    rows = list(classify_all([classifier, classifier], cell_files, thumbnail_side=20))
+    assert sorted(read) == sorted(cell_files)
+    for file, (small, first, second) in zip(cell_files, rows, strict=True):
+        assert first.file == second.file == file
+        assert first.label == second.label
+        assert small.startswith(b"\xff\xd8")  # a JPEG
+
+
+def test_who_stops_asking_stops_the_work(exported, cell_files, monkeypatch):
+    read = []
+    monkeypatch.setattr(core, "read_image", lambda source: read.append(source) or core.Image.open(source).convert("RGB"))
+    predictions = Classifier.load(exported).predict(cell_files * 100, batch_size=2)
+    next(predictions)
+    predictions.close()
+    cores.POOL.submit(lambda: None).result()  # what was queued before is done
+    assert len(read) <= 2 * 2 + cores.count()
+
+
+@pytest.mark.parametrize(
+    ("quota", "threads", "expected"),
+    [("200000 100000", "", 2), ("max 100000", "", 8), ("50000 100000", "", 1), ("", "3", 3), ("400000 100000", "16", 4)],
+)
+def test_the_cores_are_those_that_the_process_may_use(tmp_path, monkeypatch, quota, threads, expected):
+    monkeypatch.setattr(cores, "QUOTA", tmp_path / "cpu.max")
+    monkeypatch.setattr(cores.os, "sched_getaffinity", lambda process: set(range(8)))
+    monkeypatch.setenv("OMP_NUM_THREADS", threads)
+    if quota:
+        cores.QUOTA.write_text(quota)
+    assert cores.count() == expected
