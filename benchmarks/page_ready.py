@@ -6,16 +6,18 @@ the ratio ours / demo of each pair, with the spread.
 
 import os
 import socket
-import statistics
 import subprocess
 import sys
 import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from playwright.sync_api import Browser, sync_playwright
+
+from benchmarks import timing
 
 ROOT = Path(__file__).resolve().parent.parent
 DEMO = """
@@ -31,12 +33,7 @@ BUTTONS = {"ours": "#classify", "demo": "button.primary"}
 def main(repeats: int) -> None:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        ratios = []
-        for _ in range(repeats):
-            seconds = {name: ready(browser, name) for name in BUTTONS}
-            ratios.append(seconds["ours"] / seconds["demo"])
-            print(f"ours {seconds['ours']:.1f} s  demo {seconds['demo']:.1f} s  ratio {ratios[-1]:.2f}", flush=True)
-    print(f"median ratio {statistics.median(ratios):.2f}, from {min(ratios):.2f} to {max(ratios):.2f}, {repeats} pairs")
+        timing.compare({name: partial(ready, browser, name) for name in BUTTONS}, repeats, "s")
 
 
 def ready(browser: Browser, name: str) -> float:
