@@ -2,6 +2,11 @@
 
 import statistics
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 def compare(measures: Mapping[str, Callable[[], float]], repeats: int, unit: str) -> dict[str, list[float]]:
@@ -32,3 +37,9 @@ def report(values: Mapping[str, Sequence[float]], unit: str) -> list[str]:
 def spread(values: Sequence[float], unit: str) -> str:
     """The median, and from where to where they lie."""
     return f"median {statistics.median(values):.3g} {unit}, from {min(values):.3g} to {max(values):.3g}, {len(values)} repeats"
+
+
+def alone(function: Callable[..., T], *arguments: object) -> T:
+    """What the function returns, called in a process of its own: nothing is warm, and its peak of memory is its own."""
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        return pool.submit(function, *arguments).result()
