@@ -14,7 +14,6 @@ kernels, compile, and use up what workers had ready; no validation, no logging. 
 import argparse
 import os
 import tempfile
-import time
 from functools import partial
 from pathlib import Path
 
@@ -29,14 +28,12 @@ from torch.utils.flop_counter import FlopCounterMode
 from torchvision.transforms import Compose, Normalize, RandomHorizontalFlip, RandomResizedCrop, ToTensor
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainingArguments
 
+from benchmarks.steps import Window, as_measured, decode_pictures, read_pictures, write_pictures
 from benchmarks.timing import alone, compare, spread
-from cells.classes import LABELS
-from cells.drawn import draw_cell
-from train import data, loop, model, recipe, run
+from train import loop, model, recipe, run
 from train.model import MEAN, STD
 from train.recipe import VITS, Recipe
 
-DRAWN = 256  # different pictures; more files than that are links to these
 WARM_UP = 10  # steps: timm's workers have 8 batches ready when the first step begins
 TIMM_WORKERS = 4  # the default of its train.py
 # Matrix products of dense bfloat16, TFLOP/s, as NVIDIA's data sheets have them.
@@ -56,12 +53,6 @@ def main() -> None:
     batch = [f"batch_size={options.batch}"] * (options.batch is not None)
     for name in options.recipes:
         side_by_side(as_measured(recipe.load(name).override(batch), options.size), options.steps, options.repeats)
-
-
-def as_measured(chosen: Recipe, size: int) -> Recipe:
-    """The recipe from nothing, everything trained, at one size, on whatever machine."""
-    values = ["pretrained=None", "teacher=None", "gpu=False", "freeze_epochs=0", "growth=()", f"image_size={size}"]
-    return chosen.override(values)
 
 
 def side_by_side(chosen: Recipe, steps: int, repeats: int) -> None:
@@ -97,54 +88,17 @@ def flops(chosen: Recipe) -> float:
     return counter.get_total_flops() / len(images)
 
 
-def write_pictures(folder: Path, n: int) -> None:
-    """n JPEG files in folder/TYPE/, as an image folder has them."""
-    for number in range(n):
-        label = LABELS[number % len(LABELS)]
-        file = folder / label / f"{number}.jpg"
-        if number < DRAWN:
-            file.parent.mkdir(exist_ok=True)
-            draw_cell(label, number).save(file, quality=95)
-        else:
-            os.link(folder / label / f"{number % DRAWN}.jpg", file)
-
-
-def read_pictures(folder: Path) -> datasets.Dataset:
-    """Their paths and labels, decoded when asked for."""
-    files = sorted(map(str, folder.glob("*/*.jpg")))
-    rows = {"image_id": files, "image": files, "label": [LABELS.index(Path(file).parent.name) for file in files]}
-    return datasets.Dataset.from_dict(rows).cast_column("image", datasets.Image())
-
-
-class Window:
-    """Called after each step: notes when those that count begin and end, and says whether they are done."""
-
-    def __init__(self, steps: int) -> None:
-        self.first, self.last = WARM_UP, WARM_UP + steps
-        self.done, self.times = 0, []
-
-    def __call__(self, step: int = 0) -> bool:
-        self.done += 1
-        if self.done in (self.first, self.last):
-            if torch.cuda.is_available():
-                torch.cuda.synchronize()
-            self.times.append(time.perf_counter())
-        return self.done >= self.last
-
-
 def measure(name: str, chosen: Recipe, folder: Path, bf16: bool, steps: int) -> float:
     """Images/s of one of the loops."""
-    window = Window(steps)
+    window = Window(WARM_UP, steps)
     with tempfile.TemporaryDirectory() as out:
         LOOPS[name](chosen, folder, bf16, window, Path(out))
-    begin, end = window.times
-    return steps * chosen.batch_size / (end - begin)
+    return window.rate * chosen.batch_size
 
 
 def train_ours(chosen: Recipe, folder: Path, bf16: bool, window: Window, out: Path) -> None:
-    accelerator, pictures = run.start(chosen, out), read_pictures(folder)
-    images = data.decode(pictures.cast_column("image", datasets.Image(decode=False)), chosen.image_size)
-    pixels = loop.Pixels(images.to(accelerator.device), torch.tensor(pictures["label"][:]).to(accelerator.device))
+    accelerator = run.start(chosen, out)
+    pixels = decode_pictures(folder, chosen.image_size, accelerator.device)
     loop.fit(chosen, model.build(chosen), pixels, pixels, out, accelerator, should_stop=window)
 
 
@@ -170,7 +124,7 @@ def train_with_trainer(chosen: Recipe, folder: Path, bf16: bool, window: Window,
         bf16=bf16,
         use_cpu=not torch.cuda.is_available(),
     )
-    pictures = read_pictures(folder).with_transform(transform_all)
+    pictures = read_pictures(folder).cast_column("image", datasets.Image()).with_transform(transform_all)
     Trainer(model.build(chosen), arguments, collate, pictures, callbacks=[Steps()]).train()
 
 
