@@ -86,7 +86,7 @@ def draw(table: pd.DataFrame) -> plt.Figure:
             axes.plot(rows["pictures"], rows[column], "o-", label=f"{size} px")
         axes.set(title=title, xlabel="pictures", xlim=(0, None), ylim=(0, None), xticks=sorted(table["pictures"].unique()))
         axes.xaxis.set_major_formatter("{x:,.0f}")
-        axes.yaxis.set_major_formatter("{x:,.0f}")
+        axes.yaxis.set_major_formatter("{x:,g}")
         axes.grid(alpha=0.3)
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right upper", frameon=False)
     return figure

@@ -35,6 +35,7 @@ from train.model import MEAN, STD
 from train.recipe import VITS, Recipe
 
 WARM_UP = 10  # steps: timm's workers have 8 batches ready when the first step begins
+COMPILER = "ACCELERATE_DYNAMO_BACKEND"  # compiles ours; the others have options of their own for it, which are off
 TIMM_WORKERS = 4  # the default of its train.py
 # Matrix products of dense bfloat16, TFLOP/s, as NVIDIA's data sheets have them.
 PEAKS = {"NVIDIA H100 80GB HBM3": 989, "NVIDIA H100 PCIe": 756, "NVIDIA H200": 989, "NVIDIA A100": 312}
@@ -58,7 +59,8 @@ def main() -> None:
 def side_by_side(chosen: Recipe, steps: int, repeats: int) -> None:
     precision = run.start(chosen, Path()).mixed_precision.replace("no", "float32")
     print(f"{chosen.name}: {chosen.architecture} at {chosen.image_size} px in batches of {chosen.batch_size}, {precision}")
-    print(f"{run.describe_device()}; {os.cpu_count()} cores; {steps} steps after {WARM_UP} that do not count", flush=True)
+    print(f"{run.describe_device()}; {os.cpu_count()} cores; {steps} steps after {WARM_UP} that do not count")
+    print(f"ours compiled by {os.environ[COMPILER]}" if COMPILER in os.environ else "nothing compiled", flush=True)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         # The loaders that work ahead are not to reach the end of the pictures.
@@ -103,6 +105,7 @@ def train_ours(chosen: Recipe, folder: Path, bf16: bool, window: Window, out: Pa
 
 
 def train_with_trainer(chosen: Recipe, folder: Path, bf16: bool, window: Window, out: Path) -> None:
+    os.environ.pop(COMPILER, None)
     size = chosen.image_size
     transform = Compose([RandomResizedCrop(size), RandomHorizontalFlip(), ToTensor(), Normalize(MEAN, STD)])
 
