@@ -3,7 +3,6 @@
 Measured in a browser, from the key that gives a cell its class until the counts say so; prints milliseconds.
 """
 
-import statistics
 import sys
 import tempfile
 import time
@@ -12,6 +11,7 @@ from pathlib import Path
 from playwright.sync_api import sync_playwright
 
 from benchmarks.page_ready import CHROMIUM, started
+from benchmarks.timing import spread
 from cells.classes import LABELS
 from cells.drawn import draw_cell
 
@@ -42,9 +42,7 @@ def main(repeats: int) -> None:
             times.append(1000 * (time.perf_counter() - start))
             page.locator(f"#gallery [data-cell='{number}'].decided").wait_for()  # the gallery is drawn again
         browser.close()
-    print(
-        f"{CELLS} cells: median {statistics.median(times):.0f} ms, from {min(times):.0f} to {max(times):.0f}, {repeats} changes"
-    )
+    print(f"{CELLS} cells: {spread(times, 'ms')}")
 
 
 if __name__ == "__main__":

@@ -46,10 +46,15 @@ def draw_all(predictions: pd.DataFrame, history: pd.DataFrame, counts: pd.DataFr
         "recall_by_subtype": recall_by_subtype(predictions),
     }.items():
         path = folder / f"{name}.png"
-        figure.savefig(path, dpi=120, bbox_inches="tight")
-        plt.close(figure)
-        if name not in PICTURED:  # a chart has few colours; with a palette it takes a third of the space in every clone
-            Image.open(path).convert("RGB").quantize(128).save(path, optimize=True)
+        save(figure, path, colours=None if name in PICTURED else 128)
+
+
+def save(figure: plt.Figure, path: Path, colours: int | None = 128) -> None:
+    """Write a figure and close it. A chart has few colours: with a palette it takes a third of the space in every clone."""
+    figure.savefig(path, dpi=120, bbox_inches="tight")
+    plt.close(figure)
+    if colours:
+        Image.open(path).convert("RGB").quantize(colours).save(path, optimize=True)
 
 
 def class_counts(counts: pd.DataFrame) -> plt.Figure:
