@@ -3,13 +3,17 @@
 import argparse
 import os
 import sys
+from collections.abc import Iterator, Sequence
+from itertools import chain, islice
 from pathlib import Path
 
+import pandas as pd
 from tqdm import tqdm
 
 from cells import table, workbook
 from cells.classifier import BATCH_SIZE, DEFAULT, Classifier, ModelError
 from cells.images import SUFFIXES
+from cells.partfile import PartFile, PartFileError
 from cells.review import Cell, Review
 from cells.trust import ERROR
 
@@ -22,11 +26,11 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         return classify(options.paths, options.model, options.out, options.batch_size)
-    except (CallError, ModelError) as error:
+    except (CallError, ModelError, PartFileError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("stopped; nothing was written.", file=sys.stderr)
+    except KeyboardInterrupt as stop:
+        print(f"stopped; {str(stop) or 'nothing was written'}.", file=sys.stderr)
         return 130
 
 
@@ -40,24 +44,58 @@ def classify(paths: list[str], model: str, out: Path | None, batch_size: int) ->
         _check_writable(out)
     files = [file for path in paths for file in walk(path)]
     classifier = Classifier.load(model)
-    predictions = classifier.predict(files, batch_size=batch_size)
-    progress = tqdm(predictions, total=len(files), unit="picture", disable=not sys.stderr.isatty())
-    review = Review(tuple(map(Cell, progress)), str(classifier), review_below=classifier.trust.review_below)
-    frame = table.to_frame(review)
+    if out is not None and out.suffix.lower() == ".csv":
+        unread = _write_rows(files, classifier, out, batch_size)
+    else:
+        unread = _write_at_once(files, classifier, out, batch_size)
+    if unread:
+        print(f"{unread} of {len(files)} files could not be read; their rows say why.", file=sys.stderr)
+    return 1 if unread else 0
+
+
+def _write_rows(files: list[str], classifier: Classifier, out: Path, batch_size: int) -> int:
+    """A CSV, batch by batch as they come, after those that an interrupted call left; how many files could not be read."""
+    batches = [files[start : start + batch_size] for start in range(0, len(files), batch_size)]
+    with PartFile(out, batches, str(classifier), classifier.labels) as part, _progress(len(files), part.rows) as progress:
+        try:
+            for frame in _frames(classifier, batches[part.done :], batch_size):
+                part.append(frame)
+                progress.update(len(frame))
+        except KeyboardInterrupt:
+            there = f"{part.rows} of {len(files)} rows are in {part.path}"
+            raise KeyboardInterrupt(f"{there}, and the same line carries on") from None
+        part.finish()
+        return part.unread
+
+
+def _frames(classifier: Classifier, batches: Sequence[Sequence[str]], batch_size: int) -> Iterator[pd.DataFrame]:
+    """The rows of one batch after the other."""
+    predictions = classifier.predict(list(chain(*batches)), batch_size=batch_size)
+    for batch in batches:
+        cells = tuple(map(Cell, islice(predictions, len(batch))))
+        yield table.to_frame(Review(cells, str(classifier)), classifier.labels)
+
+
+def _write_at_once(files: list[str], classifier: Classifier, out: Path | None, batch_size: int) -> int:
+    """A workbook, or a table on standard output; how many files could not be read."""
+    with _progress(len(files)) as progress:
+        cells = []
+        for prediction in classifier.predict(files, batch_size=batch_size):
+            cells.append(Cell(prediction))
+            progress.update()
+    review = Review(tuple(cells), str(classifier), review_below=classifier.trust.review_below)
     if out is None:
-        print(f"{table.to_text(frame)}\n\nmodel: {classifier}")
+        print(f"{table.to_text(table.to_frame(review))}\n\nmodel: {classifier}")
     else:
         try:
-            if out.suffix.lower() == ".csv":
-                table.write_csv(frame, out)
-            else:
-                workbook.write(review, out)
+            workbook.write(review, out)
         except OSError as error:
             raise CallError(f"--out {out} cannot be written: {error.strerror or error}.") from None
-    unread = int((frame["status"] == ERROR).sum())
-    if unread:
-        print(f"{unread} of {len(frame)} files could not be read; their rows say why.", file=sys.stderr)
-    return 1 if unread else 0
+    return sum(cell.prediction.status == ERROR for cell in review.cells)
+
+
+def _progress(total: int, done: int = 0) -> tqdm:
+    return tqdm(total=total, initial=done, unit="picture", disable=not sys.stderr.isatty())
 
 
 def walk(path: str) -> list[str]:
@@ -102,7 +140,13 @@ def _parser() -> argparse.ArgumentParser:
         metavar="NAME|FOLDER|HUB_ID",
         help=f"an embedded model's name, a model folder or a Hub id (default {DEFAULT})",
     )
-    command.add_argument("--out", type=Path, metavar="FILE", help="a .csv or .xlsx file; without it, a table is printed")
+    command.add_argument(
+        "--out",
+        type=Path,
+        metavar="FILE",
+        help="a .csv file, written as the rows come: after an interruption the same line carries on; or .xlsx, which like the "
+        "table that is printed without --out is made at the end",
+    )
     command.add_argument("--batch-size", type=_positive, default=BATCH_SIZE, metavar="N", help="pictures at a time")
     return parser
 
