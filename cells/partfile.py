@@ -1,4 +1,4 @@
-"""A CSV that is written batch by batch: FILE.part until the last row is there, then FILE.
+"""A table that is written batch by batch: FILE.part, a CSV, until the last row is there, then FILE, as CSV or parquet.
 
 Killed at any moment, the same call carries on. Nothing is kept beside the rows: they say themselves of which model and which
 pictures they are. A batch that was not written whole is cut off and made again, so that each picture is classified beside the
@@ -16,6 +16,9 @@ import pandas as pd
 
 from cells import table
 from cells.trust import ERROR
+
+AS_IS = {"keep_default_na": False, "lineterminator": "\n"}  # a picture may be called NA, or have a carriage return in its name
+ROW_GROUP = 10_000  # rows of a parquet file that are in memory together
 
 
 class PartFileError(Exception):
@@ -36,7 +39,8 @@ class PartFile:
         self.batches = batches
         self.model = model
         self.done = self.rows = self.unread = 0
-        self._header = table.to_csv(pd.DataFrame(columns=table.columns(labels)))
+        self._empty = pd.DataFrame(columns=table.columns(labels))
+        self._header = table.to_csv(self._empty)
 
     def __enter__(self) -> "PartFile":
         with self._writing():
@@ -62,7 +66,29 @@ class PartFile:
         """Give the file its name: every row is there. What had this name before is replaced."""
         with self._writing():
             self._file.close()
-            os.replace(self.path, self.whole)
+            if self.whole.suffix.lower() == ".parquet":
+                self._to_parquet()
+            else:
+                os.replace(self.path, self.whole)
+
+    def _to_parquet(self) -> None:
+        """The texts and numbers of the CSV, in row groups of ROW_GROUP."""
+        import pyarrow  # comes with Ray, and is needed only with it
+        from pyarrow.parquet import ParquetWriter
+
+        numbers = table.numbers(self._empty)
+        kinds = {name: pyarrow.float64() if name in numbers else pyarrow.string() for name in self._empty.columns}
+        texts = dict.fromkeys(self._empty.columns.difference(numbers), str)
+        schema = pyarrow.schema(kinds)
+        unfinished = self.path.with_suffix(".unfinished")
+        with ParquetWriter(unfinished, schema) as writer:
+            chunks = pd.read_csv(
+                self.path, dtype=texts, chunksize=ROW_GROUP, na_values=[""], float_precision="round_trip", **AS_IS
+            )
+            for chunk in chunks:
+                writer.write_table(pyarrow.Table.from_pandas(chunk, schema, preserve_index=False))
+        os.replace(unfinished, self.whole)
+        self.path.unlink()
 
     def _write(self, text: str) -> None:
         self._file.write(text.encode())
@@ -118,8 +144,7 @@ class PartFile:
             nrows=rows,
             usecols=["file", "model", "status"],
             dtype=str,
-            keep_default_na=False,  # a file may be called NA
-            lineterminator="\n",
+            **AS_IS,
         )
 
     def _foreign(self, what: str) -> str:

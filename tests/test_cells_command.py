@@ -9,11 +9,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from cells.__main__ import main, walk
+from cells.__main__ import main
 from cells.classifier import Classifier
 from cells.drawn import draw_cell
 from cells.review import Cell, Review
 from cells.table import columns, to_frame, write_csv
+from cells.walk import walk
 
 
 @pytest.fixture
