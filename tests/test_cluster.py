@@ -2,6 +2,7 @@
 
 import os
 import re
+import select
 import signal
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from pyarrow import parquet
 
 from cells import cluster
 from cells.__main__ import main
-from cells.classifier import Classifier
+from cells.classifier import Classifier, ModelError
 from cells.drawn import draw_cell
 from cells.review import Cell, Review
 from cells.table import columns, to_frame, write_csv
@@ -58,11 +59,28 @@ def reader(pipe: Path) -> int:
     return next(int(place.name) for place in others if str(pipe) in opened(place))
 
 
+def kill(process: int) -> None:
+    """And wait until it is gone, with all that it had open."""
+    handle = os.pidfd_open(process)
+    signal.pidfd_send_signal(handle, signal.SIGKILL)
+    select.select([handle], [], [])
+    os.close(handle)
+
+
 def opened(process: Path) -> list[str]:
     try:
         return [os.readlink(file) for file in (process / "fd").iterdir()]
     except OSError:  # it has ended, or is another user's
         return []
+
+
+def plain(folder: Path, classifier: Classifier) -> pd.DataFrame:
+    """What the classifier says of the dataset, of the folder as storage and of the folder, without Ray."""
+    files = walk(str(folder))
+    names = ["d", "2", "broken", "a", *(f"file://{file}" for file in files), *files]
+    sources = [*(str(folder / name) for name in ("d.png", "b/2.png", "c/broken.png", "a.jpg")), *files, *files]
+    cells = tuple(map(Cell, classifier.predict(sources, names, batch_size=2)))
+    return to_frame(Review(cells, str(classifier)))
 
 
 @needs_ray
@@ -76,7 +94,7 @@ def test_the_result_is_the_plain_runs_also_when_an_actor_is_killed(folder, model
     os.mkfifo(gate)
     process = started(*line, tmp_path / "ray.csv", "--ray")
     with open(gate, "wb"):
-        os.kill(reader(gate), signal.SIGKILL)
+        kill(reader(gate))
     with open(gate, "wb") as again:  # another actor has taken it up
         again.write(picture)
     error = process.communicate(timeout=900)[1]
@@ -110,12 +128,7 @@ def test_a_cluster_reads_parquet_and_storage_and_writes_parquet(head, folder, da
     process = started(dataset, uri, folder, "--model", model_folder, "--batch-size", 2, "--out", out, "--ray", head)
     error = process.communicate(timeout=900)[1]
     assert process.returncode == 1, error
-    classifier = Classifier.load(model_folder)
-    files = walk(str(folder))
-    names = ["d", "2", "broken", "a", *(f"file://{file}" for file in files), *files]
-    sources = [folder / "d.png", folder / "b" / "2.png", folder / "c" / "broken.png", folder / "a.jpg", *files, *files]
-    cells = tuple(map(Cell, classifier.predict(sources, names, batch_size=2)))
-    write_csv(to_frame(Review(cells, str(classifier))), tmp_path / "plain.csv")
+    write_csv(plain(folder, Classifier.load(model_folder)), tmp_path / "plain.csv")
     frame = pd.read_parquet(out)
     pd.testing.assert_frame_equal(frame, pd.read_csv(tmp_path / "plain.csv"), check_dtype=False, rtol=0, atol=2e-6)
     assert list(frame.columns) == columns()
@@ -158,6 +171,32 @@ def test_what_cannot_be_read_is_one_sentence(tmp_path):
         with pytest.raises(CallError, match=words) as caught:
             cluster.batches([str(path)], 2)
         assert "\n" not in str(caught.value)
+
+
+@needs_ray
+def test_an_actor_says_what_the_plain_run_says(folder, dataset, model_folder):
+    classifier = Classifier.load(model_folder)
+    actor = cluster.Actor(str(model_folder), str(classifier), 2)
+    batches = cluster.batches([str(dataset), folder.as_uri(), str(folder)], 2)
+    frames = [actor(pyarrow.Table.from_pylist([batch._asdict()])) for batch in batches]
+    assert [len(frame) for frame in frames] == [len(batch.files) for batch in batches]
+    expected = plain(folder, classifier)
+    pd.testing.assert_frame_equal(pd.concat(frames, ignore_index=True), expected, check_dtype=False, rtol=0, atol=1e-6)
+
+
+@needs_ray
+def test_an_object_that_is_gone_is_a_row(folder, model_folder):
+    (batch,) = cluster.batches([(folder / "b").as_uri()], 2)
+    (folder / "b" / "2.png").unlink()
+    actor = cluster.Actor(str(model_folder), str(Classifier.load(model_folder)), 2)
+    frame = actor(pyarrow.Table.from_pylist([batch._asdict()]))
+    assert frame["status"].eq("error").tolist() == [True, False]
+    assert frame["message"][0] == "There is no such file."
+
+
+def test_an_actor_refuses_another_version_of_the_model(model_folder):
+    with pytest.raises(ModelError, match="where the call is of tiny@00000000"):
+        cluster.Actor(str(model_folder), "tiny@00000000", 2)
 
 
 def test_wrong_calls_are_one_line_and_status_2(folder, tmp_path, capsys, monkeypatch):
