@@ -212,7 +212,6 @@ def _file_system(root: str) -> "pyarrow.fs.FileSystem":
 
 def _ray() -> ModuleType:
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # pictures may be a patient's: nothing is told to anyone
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # it warns of what Ray Data does itself
     try:
         import ray
         import ray.data
