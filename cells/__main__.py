@@ -1,17 +1,21 @@
-"""python -m cells classify PATH... [--model NAME|FOLDER|HUB_ID] [--out FILE.csv|.xlsx] [--batch-size N]"""
+"""python -m cells classify PATH... [--model NAME|FOLDER|HUB_ID] [--out FILE] [--batch-size N] [--ray [ADDRESS]]"""
 
 import argparse
 import os
 import sys
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain, islice
 from pathlib import Path
 
+import pandas as pd
 from tqdm import tqdm
 
-from cells import table, workbook
+from cells import cluster, table, workbook
 from cells.classifier import BATCH_SIZE, DEFAULT, Classifier, ModelError
-from cells.images import SUFFIXES
+from cells.partfile import PartFile, PartFileError
 from cells.review import Cell, Review
 from cells.trust import ERROR
+from cells.walk import CallError, walk
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -21,67 +25,109 @@ def main(arguments: list[str] | None = None) -> int:
     """
     options = _parser().parse_args(arguments)
     try:
-        return classify(options.paths, options.model, options.out, options.batch_size)
-    except (CallError, ModelError) as error:
+        return classify(options.paths, options.model, options.out, options.batch_size, options.ray)
+    except (CallError, ModelError, PartFileError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("stopped; nothing was written.", file=sys.stderr)
+    except KeyboardInterrupt as stop:
+        print(f"stopped; {str(stop) or 'nothing was written'}.", file=sys.stderr)
         return 130
 
 
-class CallError(Exception):
-    """A call that cannot be carried out. Its text is one line for the user."""
+def classify(paths: list[str], model: str, out: Path | None, batch_size: int, address: str | None = None) -> int:
+    """Classify files and folders into a file, or into a table on standard output; the exit status.
 
-
-def classify(paths: list[str], model: str, out: Path | None, batch_size: int) -> int:
-    """Classify files and folders into a file, or into a table on standard output; the exit status."""
-    if out is not None:
-        _check_writable(out)
-    files = [file for path in paths for file in walk(path)]
-    classifier = Classifier.load(model)
-    predictions = classifier.predict(files, batch_size=batch_size)
-    progress = tqdm(predictions, total=len(files), unit="picture", disable=not sys.stderr.isatty())
-    review = Review(tuple(map(Cell, progress)), str(classifier), review_below=classifier.trust.review_below)
-    frame = table.to_frame(review)
-    if out is None:
-        print(f"{table.to_text(frame)}\n\nmodel: {classifier}")
+    With the address of a Ray cluster the pictures may be in parquet files or object storage too.
+    """
+    _check_out(out, address)
+    if address is not None:
+        unread, total = _on_ray(paths, model, out, batch_size, address)
     else:
-        try:
-            if out.suffix.lower() == ".csv":
-                table.write_csv(frame, out)
-            else:
-                workbook.write(review, out)
-        except OSError as error:
-            raise CallError(f"--out {out} cannot be written: {error.strerror or error}.") from None
-    unread = int((frame["status"] == ERROR).sum())
+        files = [file for path in paths for file in walk(path)]
+        into = _row_by_row if out is not None and out.suffix.lower() == ".csv" else _at_once
+        unread, total = into(files, Classifier.load(model), out, batch_size), len(files)
     if unread:
-        print(f"{unread} of {len(frame)} files could not be read; their rows say why.", file=sys.stderr)
+        print(f"{unread} of {total} files could not be read; their rows say why.", file=sys.stderr)
     return 1 if unread else 0
 
 
-def walk(path: str) -> list[str]:
-    """The file itself, or the pictures below a folder by their endings, in the order of their names. Raises CallError."""
-    if not os.path.isdir(path):
-        return [path]  # also a missing one: it becomes a row that says so
-    found = []
-    # A folder that may not be opened becomes a row that says so.
-    for folder, subfolders, names in os.walk(path, onerror=lambda error: found.append(error.filename)):
-        subfolders.sort()
-        found.extend(os.path.join(folder, name) for name in sorted(names) if _is_picture(name))
-    if not found:
-        raise CallError(f"the folder {path} holds no picture; the endings looked for are {', '.join(SUFFIXES)}.")
-    return found
+def _on_ray(paths: list[str], model: str, out: Path, batch_size: int, address: str) -> tuple[int, int]:
+    """A CSV or a parquet file, by the actors of a cluster; how many pictures could not be read, of how many."""
+    batches = cluster.batches(paths, batch_size)
+    classifier = Classifier.load(model)
+
+    def frames(done: int) -> Iterator[pd.DataFrame]:
+        return cluster.frames(batches[done:], model, str(classifier), batch_size, address)
+
+    unread = _write([batch.files for batch in batches], classifier, out, frames)
+    return unread, sum(len(batch.files) for batch in batches)
 
 
-def _is_picture(name: str) -> bool:
-    return name.lower().endswith(SUFFIXES) and not name.startswith(".")  # hidden ones are other programs' leavings
+def _row_by_row(files: list[str], classifier: Classifier, out: Path, batch_size: int) -> int:
+    """A CSV; how many files could not be read."""
+    batches = [files[start : start + batch_size] for start in range(0, len(files), batch_size)]
+    return _write(batches, classifier, out, lambda done: _frames(classifier, batches[done:], batch_size))
 
 
-def _check_writable(out: Path) -> None:
+def _write(
+    batches: Sequence[Sequence[str]], classifier: Classifier, out: Path, frames: Callable[[int], Iterator[pd.DataFrame]]
+) -> int:
+    """Rows as they come, after those that an interrupted call left; how many are of unreadable pictures.
+
+    `frames(done)` are the rows of each batch but the first `done`.
+    """
+    total = sum(map(len, batches))
+    with PartFile(out, batches, str(classifier), classifier.labels) as part, _progress(total, part.rows) as progress:
+        try:
+            for frame in frames(part.done):
+                part.append(frame)
+                progress.update(len(frame))
+        except KeyboardInterrupt:
+            there = f"{part.rows} of {total} rows are in {part.path}"
+            raise KeyboardInterrupt(f"{there}, and the same line carries on") from None
+        part.finish()
+        return part.unread
+
+
+def _frames(classifier: Classifier, batches: Sequence[Sequence[str]], batch_size: int) -> Iterator[pd.DataFrame]:
+    """The rows of one batch after the other."""
+    predictions = classifier.predict(list(chain(*batches)), batch_size=batch_size)
+    for batch in batches:
+        cells = tuple(map(Cell, islice(predictions, len(batch))))
+        yield table.to_frame(Review(cells, str(classifier)), classifier.labels)
+
+
+def _at_once(files: list[str], classifier: Classifier, out: Path | None, batch_size: int) -> int:
+    """A workbook, or a table on standard output; how many files could not be read."""
+    with _progress(len(files)) as progress:
+        cells = []
+        for prediction in classifier.predict(files, batch_size=batch_size):
+            cells.append(Cell(prediction))
+            progress.update()
+    review = Review(tuple(cells), str(classifier), review_below=classifier.trust.review_below)
+    if out is None:
+        print(f"{table.to_text(table.to_frame(review))}\n\nmodel: {classifier}")
+    else:
+        try:
+            workbook.write(review, out)
+        except OSError as error:
+            raise CallError(f"--out {out} cannot be written: {error.strerror or error}.") from None
+    return sum(cell.prediction.status == ERROR for cell in review.cells)
+
+
+def _progress(total: int, done: int = 0) -> tqdm:
+    return tqdm(total=total, initial=done, unit="picture", disable=not sys.stderr.isatty())
+
+
+def _check_out(out: Path | None, address: str | None) -> None:
     """Before the work, not after it."""
-    if out.suffix.lower() not in (".csv", ".xlsx"):
-        raise CallError(f"--out {out}: the ending is to be .csv or .xlsx.")
+    endings = (".csv", ".xlsx") if address is None else (".csv", cluster.PARQUET)
+    if out is None:
+        if address is not None:
+            raise CallError(f"--ray writes a file: give --out, with the ending {' or '.join(endings)}.")
+        return
+    if out.suffix.lower() not in endings:
+        raise CallError(f"--out {out}: the ending is to be {' or '.join(endings)}.")
     if not out.parent.is_dir():
         raise CallError(f"--out {out}: there is no folder {out.parent}.")
     if out.is_dir() or not os.access(out if out.exists() else out.parent, os.W_OK):
@@ -102,8 +148,22 @@ def _parser() -> argparse.ArgumentParser:
         metavar="NAME|FOLDER|HUB_ID",
         help=f"an embedded model's name, a model folder or a Hub id (default {DEFAULT})",
     )
-    command.add_argument("--out", type=Path, metavar="FILE", help="a .csv or .xlsx file; without it, a table is printed")
+    command.add_argument(
+        "--out",
+        type=Path,
+        metavar="FILE",
+        help="a .csv file, written as the rows come: after an interruption the same line carries on; or .xlsx, which like the "
+        "table that is printed without --out is made at the end",
+    )
     command.add_argument("--batch-size", type=_positive, default=BATCH_SIZE, metavar="N", help="pictures at a time")
+    command.add_argument(
+        "--ray",
+        nargs="?",
+        const=cluster.LOCAL,
+        metavar="ADDRESS",
+        help="classify with all processors of the Ray cluster at this address, or of this machine; after the paths. They may "
+        "then be parquet files and object storage (s3://...) too, and --out takes .csv or .parquet",
+    )
     return parser
 
 

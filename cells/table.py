@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from pathlib import Path
 
 import pandas as pd
 
@@ -27,9 +28,12 @@ def numbers(frame: pd.DataFrame) -> list[str]:
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
-def to_frame(review: Review) -> pd.DataFrame:
-    """A row per cell, in their order, with columns() of the model's labels; `person` is what a person said of it."""
-    labels, decisions = review.labels, review.decisions
+def to_frame(review: Review, labels: Sequence[str] = ()) -> pd.DataFrame:
+    """A row per cell, in their order, with columns() of the model's labels; `person` is what a person said of it.
+
+    `labels` are needed only where no picture of the review may be readable, and so tell them.
+    """
+    labels, decisions = labels or review.labels, review.decisions
     rows = []
     for index, cell in enumerate(review.cells):
         one = cell.prediction
@@ -51,14 +55,20 @@ def printable(name: str) -> str:
 
 
 def write_csv(frame: pd.DataFrame, path: str | os.PathLike) -> None:
-    """UTF-8, comma-separated. A text that a spreadsheet would take for a formula gets an apostrophe before it."""
+    """A CSV in UTF-8."""
+    Path(path).write_bytes(to_csv(frame).encode())
+
+
+def to_csv(frame: pd.DataFrame, header: bool = True) -> str:
+    """Comma-separated. A text that a spreadsheet would take for a formula gets an apostrophe before it."""
     safe = frame.copy()
     for column in safe.columns.difference(numbers(frame)):
-        safe[column] = safe[column].map(_not_a_formula)
-    safe.to_csv(path, index=False, float_format="%.6f", lineterminator="\n")
+        safe[column] = safe[column].map(not_a_formula)
+    return safe.to_csv(index=False, header=header, float_format="%.6f", lineterminator="\n")
 
 
-def _not_a_formula(value: object) -> object:
+def not_a_formula(value: object) -> object:
+    """What stands in a CSV for a value."""
     return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA_STARTS) else value
 
 

@@ -1,15 +1,20 @@
 """python -m cells classify: what it reads, writes, prints, and its exit status."""
 
 import os
+import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from cells.__main__ import main
+from cells.classifier import Classifier
 from cells.drawn import draw_cell
-from cells.table import columns
+from cells.review import Cell, Review
+from cells.table import columns, to_frame, write_csv
+from cells.walk import walk
 
 
 @pytest.fixture
@@ -27,6 +32,27 @@ def folder(tmp_path):
 
 def run(*arguments: object) -> int:
     return main(["classify", *map(str, arguments)])
+
+
+@pytest.fixture
+def stopped(folder, model_folder, tmp_path):
+    """stopped(signal) -> a run, ended by that signal in the middle of its second batch, and the arguments of its line."""
+    gate = folder / "b" / "2.png"  # the reading process waits at a pipe until somebody writes to it
+    picture = gate.read_bytes()
+    arguments = ["classify", str(folder), "--model", str(model_folder), "--out", str(tmp_path / "out.csv"), "--batch-size", "2"]
+
+    def run_until(how: signal.Signals) -> tuple[subprocess.CompletedProcess, list[str]]:
+        gate.unlink()
+        os.mkfifo(gate)
+        process = subprocess.Popen([sys.executable, "-m", "cells", *arguments], stderr=subprocess.PIPE, text=True)
+        with open(gate, "wb"):  # it waits there
+            process.send_signal(how)
+            error = process.communicate(timeout=120)[1]
+        gate.unlink()
+        gate.write_bytes(picture)
+        return subprocess.CompletedProcess(process.args, process.returncode, stderr=error), arguments
+
+    return run_until
 
 
 def test_folders_are_walked_in_order_with_their_names(folder, model_folder, tmp_path, monkeypatch):
@@ -93,3 +119,56 @@ def test_as_a_program_from_the_embedded_model(folder):
     assert done.returncode == 0, done.stderr
     assert "model: resnet18@" in done.stdout
     assert "Traceback" not in done.stderr
+
+
+def test_killed_in_the_middle_the_same_line_carries_on_to_the_same_file(stopped, folder, model_folder, tmp_path, monkeypatch):
+    done, line = stopped(signal.SIGKILL)
+    assert done.returncode == -signal.SIGKILL
+    out, part = tmp_path / "out.csv", tmp_path / "out.csv.part"
+    assert not out.exists()
+    assert len(pd.read_csv(part)) == 2
+    asked = []
+    predict = Classifier.predict
+    monkeypatch.setattr(
+        Classifier, "predict", lambda self, sources, **named: asked.extend(sources) or predict(self, sources, **named)
+    )
+    assert main(line) == 1
+    assert [Path(file).name for file in asked] == ["2.png", "broken.png", "3.png"]
+    carried_on = out.read_bytes()
+    assert not part.exists()
+    assert main(line) == 1
+    assert len(asked) == 3 + 5
+    assert out.read_bytes() == carried_on
+
+
+def test_what_ctrl_c_says_is_true(stopped, tmp_path):
+    done, line = stopped(signal.SIGINT)
+    assert done.returncode == 130
+    assert done.stderr == f"stopped; 2 of 5 rows are in {tmp_path / 'out.csv.part'}, and the same line carries on.\n"
+    assert main(line) == 1
+    assert len(pd.read_csv(tmp_path / "out.csv")) == 5
+
+
+def test_ctrl_c_before_a_workbook_says_that_nothing_was_written(folder, model_folder, tmp_path, capsys, monkeypatch):
+    def stop(*arguments, **named):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Classifier, "predict", stop)
+    assert run(folder, "--model", model_folder, "--out", tmp_path / "out.xlsx") == 130
+    assert capsys.readouterr().err == "stopped; nothing was written.\n"
+    assert not (tmp_path / "out.xlsx").exists()
+
+
+def test_rows_of_another_model_are_not_carried_on(folder, model_folder, tmp_path, capsys):
+    assert run(folder / "b", "--model", model_folder, "--out", tmp_path / "out.csv") == 0
+    (tmp_path / "out.csv").rename(tmp_path / "out.csv.part")
+    assert run(folder / "b", "--model", "vit_tiny", "--out", tmp_path / "out.csv") == 2
+    assert "holds the unfinished rows of another model" in capsys.readouterr().err
+
+
+def test_a_csv_is_what_the_table_makes_of_all_predictions_at_once(folder, model_folder, tmp_path):
+    assert run(folder, "--model", model_folder, "--out", tmp_path / "out.csv", "--batch-size", 2) == 1
+    classifier = Classifier.load(model_folder)
+    cells = tuple(map(Cell, classifier.predict(walk(str(folder)), batch_size=2)))
+    write_csv(to_frame(Review(cells, str(classifier))), tmp_path / "at_once.csv")
+    assert (tmp_path / "out.csv").read_bytes() == (tmp_path / "at_once.csv").read_bytes()

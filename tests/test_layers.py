@@ -38,12 +38,17 @@ def test_a_room_imports_only_what_it_may(room):
         assert not imports(file) & FORBIDDEN[room], file
 
 
+def test_ray_is_imported_in_one_file_of_cells_only():
+    files = (file for room in (*FORBIDDEN, ".") for file in (ROOT / room).glob("**/*.py" if room != "." else "*.py"))
+    assert [file.name for file in files if "ray" in imports(file)] == ["cluster.py"]
+
+
 def test_the_app_does_not_import_training():
     assert "train" not in imports(ROOT / "app.py")
 
 
-def test_cells_brings_neither_gradio_nor_training_along():
-    code = "import sys, cells.__main__; print(sorted({'gradio', 'datasets', 'train', 'hub', 'app'} & set(sys.modules)))"
+def test_cells_brings_neither_gradio_nor_training_nor_ray_along():
+    code = "import sys, cells.__main__; print(sorted({'gradio', 'datasets', 'train', 'hub', 'app', 'ray'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

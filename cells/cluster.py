@@ -1,0 +1,237 @@
+"""Classify past one machine: batches of pictures -> a pool of Ray actors, each with the model -> rows, in the batches' order.
+
+A picture is read by the actor that classifies it: from a disk that all machines see, from object storage or from parquet
+files. What travels is names and rows. An actor that dies is started again, and its batch is done again.
+
+Ray is optional, and imported only when it is asked for.
+"""
+
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from functools import cache
+from itertools import groupby, islice
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, NamedTuple
+
+import pandas as pd
+import torch
+
+from cells import table
+from cells.classifier import Classifier, ModelError, Prediction, embedded
+from cells.images import SUFFIXES, ImageError, MissingFileError, Source
+from cells.review import Cell, Review
+from cells.trust import ERROR
+from cells.walk import CallError, is_meant, no_picture, walk
+
+if TYPE_CHECKING:
+    import pyarrow
+
+REQUIREMENT = "ray[data]==2.60.0"
+LOCAL = "local"  # Ray's word for a cluster of this machine alone
+PARQUET = ".parquet"
+CPUS = 1  # of an actor: threads that share a picture's work wait for each other
+ROOT = Path(__file__).resolve().parent.parent
+
+
+class Batch(NamedTuple):
+    """Pictures that one actor classifies, and classifies again if need be."""
+
+    files: list[str]  # what their rows call them
+    places: list[bytes]  # their paths in a file system; for a row group, that of its parquet file
+    root: str = ""  # the address of which the file system is; empty for this machine's
+    group: int | None = None  # which row group
+
+
+class Place(NamedTuple):
+    """A picture, or a parquet file of pictures."""
+
+    file: str
+    place: bytes
+    root: str
+
+
+def batches(paths: Sequence[str], batch_size: int) -> list[Batch]:
+    """Files, folders and addresses of object storage, of pictures or parquet -> batches, in order. Raises CallError.
+
+    A batch is of `batch_size` pictures, or a parquet file's row group.
+    """
+    _ray()
+    places = [place for path in paths for place in (_listed(path) if "://" in path else _walked(path))]
+    found = []
+    for (root, suffix), alike in groupby(places, lambda place: (place.root, place.file.lower().endswith(PARQUET))):
+        if suffix:
+            found += (batch for place in alike for batch in _row_groups(place))
+        else:
+            while some := list(islice(alike, batch_size)):
+                found.append(Batch([one.file for one in some], [one.place for one in some], root))
+    return found
+
+
+def frames(todo: Sequence[Batch], model: str, version: str, batch_size: int, address: str) -> Iterator[pd.DataFrame]:
+    """The rows of each batch, as table.to_frame has them, in the order of the batches.
+
+    `version` is str() of the classifier that the actors are to have loaded. Raises CallError.
+    """
+    if not todo:
+        return
+    ray = _ray()
+    _start(ray, address)
+    try:
+        ray.data.DataContext.get_current().execution_options.preserve_order = True
+        dataset = ray.data.from_items([batch._asdict() for batch in todo], override_num_blocks=len(todo))
+        rows = dataset.map_batches(
+            Actor,
+            fn_constructor_args=(_anywhere(model), version, batch_size),
+            batch_size=1,
+            batch_format="pyarrow",
+            compute=ray.data.ActorPoolStrategy(size=max(1, int(ray.cluster_resources().get("CPU", 0)) // CPUS)),
+            num_cpus=CPUS,  # by default an actor that died is started again, and its batch done again, as often as it takes
+        )
+        yield from rows.iter_batches(batch_size=None, batch_format="pandas")
+    except ray.exceptions.RayError as error:
+        raise CallError(f"Ray gave up ({_last_line(error)}); the same line carries on.") from error
+    finally:
+        ray.shutdown()
+
+
+def _anywhere(model: str) -> str:
+    """The model as a process in another folder names it."""
+    return os.path.abspath(model) if model not in embedded() and os.path.isdir(model) else model
+
+
+class Actor:
+    """A process with the model."""
+
+    def __init__(self, model: str, version: str, batch_size: int) -> None:
+        torch.set_num_threads(CPUS)
+        self.classifier = Classifier.load(model)
+        self.batch_size = batch_size
+        if str(self.classifier) != version:
+            raise ModelError(f"{model} is {self.classifier} on this machine, where the call is of {version}.")
+
+    def __call__(self, rows: "pyarrow.Table") -> pd.DataFrame:
+        """A batch, which is one row -> a row per picture."""
+        batch = Batch(**rows.to_pylist()[0])
+        cells = tuple(map(Cell, self._predict(batch)))
+        return table.to_frame(Review(cells, str(self.classifier)), self.classifier.labels)
+
+    def _predict(self, batch: Batch) -> Iterator[Prediction]:
+        files = iter(batch.files)
+        for sources in _sources(batch, self.batch_size):
+            names = list(islice(files, len(sources)))
+            readable = [(name, one) for name, one in zip(names, sources, strict=True) if not isinstance(one, ImageError)]
+            answers = self.classifier.predict([one for _, one in readable], [name for name, _ in readable], self.batch_size)
+            for name, one in zip(names, sources, strict=True):
+                unread = isinstance(one, ImageError)
+                yield Prediction(name, None, ERROR, str(one), self.classifier.labels) if unread else next(answers)
+
+
+def _sources(batch: Batch, batch_size: int) -> Iterator[list[Source | ImageError]]:
+    """What the classifier takes, at most `batch_size` at a time."""
+    if batch.group is not None:
+        for part in _parquet(batch.places[0], batch.root).iter_batches(batch_size, [batch.group], ["image"]):
+            yield [(image and (image["bytes"] or image["path"])) or b"" for image in part["image"].to_pylist()]
+    elif batch.root:
+        yield [_fetched(place, batch.root) for place in batch.places]
+    else:
+        yield list(map(os.fsdecode, batch.places))
+
+
+def _fetched(place: bytes, root: str) -> bytes | ImageError:
+    try:
+        with _file_system(root).open_input_stream(os.fsdecode(place)) as file:
+            return file.read()
+    except FileNotFoundError:
+        return MissingFileError("There is no such file.")
+    except OSError as error:
+        return ImageError(f"The file cannot be read: {_last_line(error)}.")
+
+
+def _walked(path: str) -> Iterator[Place]:
+    for file in walk(path, (*SUFFIXES, PARQUET)):
+        yield Place(table.printable(file), os.fsencode(os.path.abspath(file)), "")
+
+
+def _listed(address: str) -> list[Place]:
+    """As walk has a folder: its files by their names, then its folders."""
+    from pyarrow.fs import FileSelector, FileSystem, FileType
+
+    try:
+        system, path = FileSystem.from_uri(address)
+        paths = [path]
+        if system.get_file_info(path).type == FileType.Directory:
+            files = (info for info in system.get_file_info(FileSelector(path, recursive=True)) if info.is_file)
+            paths = [info.path for info in files if is_meant(info.base_name, (*SUFFIXES, PARQUET))]
+    except (OSError, ValueError) as error:
+        raise CallError(f"{address} cannot be read: {_last_line(error)}.") from None
+    if not paths:
+        raise no_picture(address, (*SUFFIXES, PARQUET))
+    scheme = address.partition("://")[0]
+    return [Place(f"{scheme}://{path}", os.fsencode(path), address) for path in sorted(paths, key=_order)]
+
+
+def _order(path: str) -> list[tuple[bool, str]]:
+    *folders, name = path.split("/")
+    return [*((True, folder) for folder in folders), (False, name)]
+
+
+def _row_groups(place: Place) -> Iterator[Batch]:
+    """The pictures of a parquet file, called by their `image_id` or by the path that `datasets` keeps, else by their number."""
+    try:
+        file = _parquet(place.place, place.root)
+        columns = file.schema_arrow
+        parts = columns.field("image").flatten() if "image" in columns.names else []
+        if not {"image.bytes", "image.path"} <= {part.name for part in parts}:
+            raise CallError(f"{place.file} has no column of pictures: `image`, with `bytes` and `path`, as `datasets` has it.")
+        number = 0
+        for group in range(file.num_row_groups):
+            rows = file.read_row_group(group, ["image_id" if "image_id" in columns.names else "image.path"]).to_pylist()
+            names = [row.get("image_id") or (row.get("image") or {}).get("path") for row in rows]
+            files = [name or f"{place.file} row {index}" for index, name in enumerate(names, number)]
+            number += len(rows)
+            if rows:
+                yield Batch(files, [place.place], place.root, group)
+    except (OSError, ValueError) as error:
+        raise CallError(f"{place.file} cannot be read: {_last_line(error)}.") from None
+
+
+def _parquet(place: bytes, root: str) -> "pyarrow.parquet.ParquetFile":
+    from pyarrow.parquet import ParquetFile
+
+    return ParquetFile(os.fsdecode(place), filesystem=_file_system(root))
+
+
+@cache
+def _file_system(root: str) -> "pyarrow.fs.FileSystem":
+    from pyarrow.fs import FileSystem, LocalFileSystem
+
+    return FileSystem.from_uri(root)[0] if root else LocalFileSystem()
+
+
+def _ray() -> ModuleType:
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # pictures may be a patient's: nothing is told to anyone
+    try:
+        import ray
+        import ray.data
+    except ImportError:
+        raise CallError(f"--ray needs Ray, which is not installed: pip install '{REQUIREMENT}'.") from None
+    return ray
+
+
+def _start(ray: ModuleType, address: str) -> None:
+    """A cluster of this machine alone, or a place in one that runs; there, this code and the embedded models travel along."""
+    settings = {"include_dashboard": False}
+    if address != LOCAL:
+        settings = {"runtime_env": {"working_dir": str(ROOT), "excludes": ["/*", "!/cells", "!/models"]}}
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **settings)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise CallError(f"--ray {address}: {_last_line(error)}.") from None
+    for name in ("ray", "ray.data"):
+        logging.getLogger(name).setLevel(logging.ERROR)  # the command has its own progress and its own words
+
+
+def _last_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[-1].rstrip(".")
