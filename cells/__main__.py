@@ -11,11 +11,13 @@ import pandas as pd
 from tqdm import tqdm
 
 from cells import cluster, table, workbook
-from cells.classifier import BATCH_SIZE, DEFAULT, Classifier, ModelError
+from cells.classifier import DEFAULT, Classifier, ModelError
 from cells.partfile import PartFile, PartFileError
 from cells.review import Cell, Review
 from cells.trust import ERROR
 from cells.walk import CallError, walk
+
+BATCH_SIZE = 32  # pictures whose rows are made, and written, together
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -155,7 +157,8 @@ def _parser() -> argparse.ArgumentParser:
         help="a .csv file, written as the rows come: after an interruption the same line carries on; or .xlsx, which like the "
         "table that is printed without --out is made at the end",
     )
-    command.add_argument("--batch-size", type=_positive, default=BATCH_SIZE, metavar="N", help="pictures at a time")
+    words = "pictures whose rows are written together (default %(default)s)"
+    command.add_argument("--batch-size", type=_positive, default=BATCH_SIZE, metavar="N", help=words)
     command.add_argument(
         "--ray",
         nargs="?",

@@ -16,7 +16,6 @@ from types import ModuleType
 from typing import TYPE_CHECKING, NamedTuple
 
 import pandas as pd
-import torch
 
 from cells import table
 from cells.classifier import Classifier, ModelError, Prediction, embedded
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
 REQUIREMENT = "ray[data]==2.60.0"
 LOCAL = "local"  # Ray's word for a cluster of this machine alone
 PARQUET = ".parquet"
-CPUS = 1  # of an actor: threads that share a picture's work wait for each other
+CPUS = 1  # of an actor; Ray tells its process so by OMP_NUM_THREADS, to which cells.cores listens
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -105,7 +104,6 @@ class Actor:
     """A process with the model."""
 
     def __init__(self, model: str, version: str, batch_size: int) -> None:
-        torch.set_num_threads(CPUS)
         self.classifier = Classifier.load(model)
         self.batch_size = batch_size
         if str(self.classifier) != version:
