@@ -3,7 +3,7 @@
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
+from multiprocessing import get_context, set_start_method
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -41,5 +41,10 @@ def spread(values: Sequence[float], unit: str) -> str:
 
 def alone(function: Callable[..., T], *arguments: object) -> T:
     """What the function returns, called in a process of its own: nothing is warm, and its peak of memory is its own."""
-    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+    with ProcessPoolExecutor(1, get_context("spawn"), _forget_spawn) as pool:
         return pool.submit(function, *arguments).result()
+
+
+def _forget_spawn() -> None:
+    """A spawned process would spawn its own workers too, each of which imports everything again."""
+    set_start_method(None, force=True)
