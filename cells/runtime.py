@@ -20,6 +20,9 @@ WEIGHTS = "model.safetensors"
 NEEDED = ("config.json", WEIGHTS)
 SOURCES = (*NEEDED, "preprocessor_config.json")
 
+# From 1.29 on, ONNX Runtime tells its maker of every model that it loads, unless this is set before it is imported.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+
 FILE, QUANTIZED = "onnx/model.onnx", "onnx/model_quantized.onnx"
 KEY = "blood-cells"  # of the metadata in a file
 

@@ -1,6 +1,7 @@
 """The exported network: it answers as PyTorch does, and PyTorch serves wherever it cannot."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -72,6 +73,19 @@ def test_neither_pytorch_nor_transformers_is_imported_to_classify(exported, cell
     answers, imported = done.stdout.splitlines()
     assert set(answers.split()) <= set(LABELS)
     assert imported == "[]"
+
+
+def test_onnx_runtime_tells_nobody(exported, cell_files, tmp_path):
+    """Its telemetry begins by leaving an identifier in the temporary folder, before anything is sent."""
+    code = (
+        "import os; from cells.classifier import Classifier\n"
+        f"list(Classifier.load({str(exported)!r}).predict({cell_files!r}))\n"
+        "assert os.environ['ORT_DISABLE_TELEMETRY'] == '1'"
+    )
+    places = dict.fromkeys(("TMPDIR", "HOME", "XDG_CACHE_HOME", "XDG_STATE_HOME"), str(tmp_path))
+    environment = {key: value for key, value in os.environ.items() if key not in ("CI", "ORT_DISABLE_TELEMETRY")}
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment | places, check=True)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_one_of_other_weights_does_not_serve(copy):
