@@ -110,10 +110,7 @@ class Page:
     def begin(self, sources: list[tuple[str, Source]], model: str, second: str, ranges: list, progress: gr.Progress) -> dict:
         """A new review of pictures with their names."""
         progress((0, len(sources)), desc=self.t["progress_loading"])
-        try:
-            classifiers = [catalog.load(one) for one in filter(None, (model, second))]
-        except (HubError, ModelError) as error:
-            raise self.error(translate(str(error), self.language)) from None
+        classifiers = [self.load(one) for one in filter(None, (model, second))]
         cells = []
         for cell in classified(sources, classifiers):
             cells.append(cell)
@@ -205,7 +202,7 @@ class Page:
         picture, is_small = self.picture(review, selected, sources)
         if label is None or picture is None:
             raise self.error(self.t["errors"]["no_evidence"])
-        grid = explain.heatmap(catalog.load(review.model.rpartition("@")[0]), picture, label)
+        grid = explain.heatmap(self.load(review.model.rpartition("@")[0]), picture, label)
         note = self.t["evidence_note"].format(name=name(label, self.language))
         note += f" {self.t['evidence_gone']}" if is_small else ""
         seen = explain.overlay(fitted(picture, LARGE), grid)
@@ -241,6 +238,13 @@ class Page:
 
     def error(self, message: str) -> gr.Error:
         return gr.Error(message, print_exception=False)
+
+    def load(self, model: str) -> Classifier:
+        """A model that is on this disk."""
+        try:
+            return catalog.load(model)
+        except (HubError, ModelError) as error:
+            raise self.error(translate(str(error), self.language)) from None
 
     def check(self, review: Review, index: int = 0) -> None:
         if index >= len(review.cells):

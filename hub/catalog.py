@@ -121,7 +121,9 @@ def load(name: str) -> Classifier:
     """A model that is on this disk, from memory if it is there. Raises HubError, ModelError."""
     if name in embedded():
         return _load(str(EMBEDDED / name), name)
-    place = hub_models()[name]
+    place = hub_models().get(name)
+    if place is None:
+        raise HubError(f"{name} is not offered any more; choose another model.")
     folder = _folder(*split_revision(place))
     if folder is None:
         raise HubError(f"{place} is not on this disk any more; choose it again.")

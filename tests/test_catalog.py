@@ -120,6 +120,11 @@ def test_a_hub_that_fails_halfway_leaves_nothing_and_a_second_try_works(hub, ask
     assert ask("load", "user/cells").startswith("user/cells@")
 
 
+def test_a_model_that_is_not_offered_any_more_is_a_sentence():
+    with pytest.raises(HubError, match="user/gone is not offered any more; choose another model"):
+        catalog.load("user/gone")
+
+
 def test_names_come_from_the_folder_the_file_and_the_variable(monkeypatch, tmp_path):
     assert catalog.names() == ["resnet18", *[name for name in catalog.embedded() if name != "resnet18"]]
     (tmp_path / "models.toml").write_text('ours = "user/ours@v1"\nlater = ""\n')
