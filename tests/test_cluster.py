@@ -25,7 +25,8 @@ from cells.walk import CallError, walk
 
 ROOT = Path(__file__).resolve().parent.parent
 PATIENT = {"RAY_raylet_start_wait_time_s": "600", "RAY_worker_niceness": "0"}  # a busy machine is a slow one
-ENVIRONMENT = os.environ | PATIENT | {"RAY_USAGE_STATS_ENABLED": "0", "PYTHONUNBUFFERED": "1"}
+QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "of-the-tests", "PYTHONUNBUFFERED": "1"}
+ENVIRONMENT = os.environ | PATIENT | QUIET
 needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed: pip install -r requirements-dev.txt")
 
 
