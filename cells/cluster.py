@@ -230,7 +230,7 @@ def _start(ray: ModuleType, address: str) -> None:
     except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         raise CallError(f"--ray {address}: {_last_line(error)}.") from None
     for name in ("ray", "ray.data"):
-        logging.getLogger(name).setLevel(logging.ERROR)  # the command has its own progress and its own words
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # the command has its own words; Ray's logs keep the rest
 
 
 def _last_line(error: Exception) -> str:
