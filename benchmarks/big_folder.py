@@ -61,13 +61,15 @@ def started(out: Path) -> subprocess.Popen:
 
 
 def measure(out: Path) -> tuple[float, float]:
-    """MB of the process in memory when 1,000 rows were written, and when it was last seen."""
+    """MB of the process in memory when 1,000 rows were written, and when the last were being written."""
     process = started(out)
     early = last = 0.0
     while process.poll() is None:
-        last = resident(process.pid) or last
+        now = resident(process.pid)
+        if part(out).exists():
+            last = now
         if not early and rows(part(out)) >= 1000:
-            early = last
+            early = now
         time.sleep(0.1)
     assert process.returncode == 0
     return early, last

@@ -222,13 +222,13 @@ def _start(ray: ModuleType, address: str) -> None:
     """A cluster of this machine alone, or a place in one that runs; there, this code and the embedded models travel along."""
     settings = {"include_dashboard": False}
     if address != LOCAL:
-        settings = {"runtime_env": {"working_dir": str(ROOT), "excludes": ["/*", "!/cells", "!/models"]}}
+        settings = {"runtime_env": {"working_dir": str(ROOT), "excludes": ["/*", "!/.", "!/cells", "!/models"]}}
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **settings)
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         raise CallError(f"--ray {address}: {_last_line(error)}.") from None
     for name in ("ray", "ray.data"):
-        logging.getLogger(name).setLevel(logging.ERROR)  # the command has its own progress and its own words
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # the command has its own words; Ray's logs keep the rest
 
 
 def _last_line(error: Exception) -> str:

@@ -24,6 +24,9 @@ from cells.table import columns, to_frame, write_csv
 from cells.walk import CallError, walk
 
 ROOT = Path(__file__).resolve().parent.parent
+PATIENT = {"RAY_raylet_start_wait_time_s": "600", "RAY_worker_niceness": "0"}  # a busy machine is a slow one
+QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "of-the-tests", "PYTHONUNBUFFERED": "1"}
+ENVIRONMENT = os.environ | PATIENT | QUIET
 needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed: pip install -r requirements-dev.txt")
 
 
@@ -50,7 +53,7 @@ def dataset(folder, tmp_path):
 
 def started(*arguments: object) -> subprocess.Popen:
     command = [sys.executable, "-m", "cells", "classify", *map(str, arguments)]
-    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(command, cwd=ROOT, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True)
 
 
 def reader(pipe: Path) -> int:
@@ -108,9 +111,8 @@ def test_the_result_is_the_plain_runs_also_when_an_actor_is_killed(folder, model
 def head():
     """The address of a cluster of two processors on this machine."""
     ray = [sys.executable, "-m", "ray.scripts.scripts"]
-    quiet = os.environ | {"RAY_USAGE_STATS_ENABLED": "0"}
     settings = ["--head", "--port=0", "--num-cpus=2", "--include-dashboard=false", "--block"]
-    process = subprocess.Popen([*ray, "start", *settings], env=quiet, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen([*ray, "start", *settings], env=ENVIRONMENT, stdout=subprocess.PIPE, text=True)
     said = ""
     while (address := re.search(r"--address='([^']+)'", said)) is None:
         line = process.stdout.readline()
