@@ -128,7 +128,7 @@ def test_a_model_that_is_not_offered_any_more_is_a_sentence():
 def test_names_come_from_the_folder_the_file_and_the_variable(monkeypatch, tmp_path):
     assert catalog.names() == ["resnet18", *[name for name in catalog.embedded() if name != "resnet18"]]
     (tmp_path / "models.toml").write_text('ours = "user/ours@v1"\nlater = ""\n')
-    monkeypatch.setattr(catalog, "FILE", tmp_path / "models.toml")
+    monkeypatch.setattr(catalog, "LIST", tmp_path / "models.toml")
     monkeypatch.setenv("PBC_MODELS", "user/one  user/two@v2")
     assert catalog.hub_models() == {"ours": "user/ours@v1", "user/one": "user/one", "user/two@v2": "user/two@v2"}
     assert catalog.names()[0] == "resnet18"
