@@ -131,15 +131,22 @@ def export(folder: Path) -> None:
 def quantize(folder: Path) -> None:
     """Write QUANTIZED from FILE: the matrices of a ViT in 8 bits, each of their columns with a scale of its own.
 
-    Seven bits are used, since processors without VNNI instructions overflow with eight. Raises ImportError, OSError.
+    Seven bits are used, since processors without VNNI instructions overflow with eight. Raises ExportError, ImportError,
+    OSError.
     """
     from onnxruntime.quantization import quantize_dynamic
 
-    kinds = ["MatMul", "Gemm"]  # convolutions get slower
-    _write(
-        folder / QUANTIZED,
-        lambda file: quantize_dynamic(folder / FILE, file, op_types_to_quantize=kinds, per_channel=True, reduce_range=True),
-    )
+    kinds = ["MatMul", "Gemm"]
+
+    def write(file: Path) -> None:
+        try:
+            quantize_dynamic(folder / FILE, file, op_types_to_quantize=kinds, per_channel=True, reduce_range=True)
+        except (ImportError, OSError):
+            raise
+        except Exception as error:  # whatever of a network the quantisation does not know
+            raise ExportError(f"{folder} cannot be quantised: {str(error).strip().splitlines()[0]}") from error
+
+    _write(folder / QUANTIZED, write)
 
 
 def _write(path: Path, write: Callable[[Path], object]) -> None:
