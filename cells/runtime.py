@@ -134,13 +134,16 @@ def quantize(folder: Path) -> None:
     Seven bits are used, since processors without VNNI instructions overflow with eight. Raises ExportError, ImportError,
     OSError.
     """
+    import onnx
     from onnxruntime.quantization import quantize_dynamic
 
     kinds = ["MatMul", "Gemm"]
 
     def write(file: Path) -> None:
         try:
-            quantize_dynamic(folder / FILE, file, op_types_to_quantize=kinds, per_channel=True, reduce_range=True)
+            network = onnx.load(folder / FILE)
+            del network.graph.value_info[:]  # shapes that the exporter noted before it turned some matrices around
+            quantize_dynamic(network, file, op_types_to_quantize=kinds, per_channel=True, reduce_range=True)
         except (ImportError, OSError):
             raise
         except Exception as error:  # whatever of a network the quantisation does not know
