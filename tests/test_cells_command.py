@@ -48,7 +48,14 @@ def stopped(folder, model_folder, tmp_path):
     def run_until(how: signal.Signals) -> tuple[subprocess.CompletedProcess, list[str]]:
         gate.unlink()
         os.mkfifo(gate)
-        process = subprocess.Popen([sys.executable, "-m", "cells", *arguments], stderr=subprocess.PIPE, text=True)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "cells", *arguments],
+            stderr=subprocess.PIPE,
+            text=True,
+            preexec_fn=lambda: signal.signal(
+                signal.SIGINT, signal.SIG_DFL
+            ),  # a background job would inherit that it is ignored
+        )
         with open(gate, "wb"):  # it waits there
             process.send_signal(how)
         error = process.communicate(timeout=120)[1]
