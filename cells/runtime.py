@@ -76,15 +76,15 @@ def load(folder: Path, may_export: bool) -> OnnxNetwork | None:
     """
     if find_library("cuda") or find_library("nvcuda"):  # a GPU's driver; to ask PyTorch would take seconds
         return None
-    file = QUANTIZED if may_quantize(folder) else FILE
+    file, source = folder / (QUANTIZED if may_quantize(folder) else FILE), digest(folder)
     try:
-        return OnnxNetwork(folder / file, digest(folder))
+        return OnnxNetwork(file, source)
     except Exception:  # not there, broken, or of other weights: all mended by making it again
         if not may_export:
             return None
     try:
         export(folder)
-        return OnnxNetwork(folder / file, digest(folder))
+        return OnnxNetwork(file, source)
     except (ExportError, ImportError, OSError):
         return None
 
