@@ -33,7 +33,7 @@ DEFAULT = "resnet18"
 BATCH_SIZE = 8
 
 # Of a model folder; the exported network is made from the others and counts for nothing.
-FILES = (*runtime.SOURCES, runtime.MEASURED, trust.FILE, trust.ARRAYS)
+FILES = (*runtime.SOURCES, runtime.CALIBRATION, runtime.MEASURED, trust.FILE, trust.ARRAYS)
 
 
 class ModelError(Exception):

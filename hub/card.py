@@ -35,7 +35,7 @@ The types with a probability of at least $threshold are the candidates, so many 
 validation pictures; for the test pictures it is in $coverage, and they are $mean_size types on average.
 """
 QUANTIZED = """
-The project's page and command line serve it by ONNX Runtime with its matrices in 8 bits (`onnx/model_quantized.onnx`): on the
+The project's page and command line serve it by ONNX Runtime in 8 bits (`onnx/model_quantized.onnx`): on the
 $pictures test pictures its accuracy is then $accuracy, $fall than in PyTorch, and $same of the answers are the same.
 """
 BEGIN = (

@@ -18,7 +18,8 @@ from hub.publish import HubError
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "models" / "resnet18"
-FILES = {name: (FOLDER / name).read_bytes() for name in ("config.json", "model.safetensors", "trust.json", "trust.safetensors")}
+COPIED = ("config.json", "model.safetensors", "calibration.json", "quantized.json", "trust.json", "trust.safetensors")
+FILES = {name: (FOLDER / name).read_bytes() for name in COPIED}
 WORKER = """
 import json, os, sys
 from cells.classifier import ModelError

@@ -12,7 +12,8 @@ ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "models" / "resnet18"
 NAMES = {
     *("config.json", "model.safetensors", "trust.json", "trust.safetensors", "metrics.json"),
-    *("figures/confusion.png", "figures/training.png", "onnx/model.onnx"),
+    *("figures/confusion.png", "figures/training.png", "calibration.json", "quantized.json"),
+    *("onnx/model.onnx", "onnx/model_quantized.onnx"),
 }
 
 

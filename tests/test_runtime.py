@@ -46,6 +46,14 @@ def images() -> list:
     return [draw_cell(label, seed).convert("RGB") for label in LABELS for seed in range(2)]
 
 
+def quantize(folder: Path, images: list) -> None:
+    """As `python -m train exported` does."""
+    if (folder / "preprocessor_config.json").is_file():  # a ViT
+        runtime.quantize(folder)
+    else:
+        runtime.calibrate(folder, images)
+
+
 def test_it_serves_and_answers_as_pytorch_does(exported, images):
     served = Classifier.load(exported)
     assert isinstance(served.served, OnnxNetwork)
@@ -125,6 +133,15 @@ def test_an_embedded_models_is_made_on_first_use_and_kept(exported, tmp_path, mo
     assert [path.name for path in (folder / "onnx").iterdir()] == ["model.onnx"]
 
 
+def test_an_embedded_models_in_8_bits_is_that_which_was_measured(copy, images, tmp_path, monkeypatch):
+    quantize(copy, images)
+    (copy / runtime.MEASURED).write_text(json.dumps({"fall": 0.0}))
+    folder = shutil.copytree(copy, tmp_path / "models" / "own", ignore=shutil.ignore_patterns("onnx"))
+    monkeypatch.setattr(core, "EMBEDDED", tmp_path / "models")
+    assert isinstance(Classifier.load("own").served, OnnxNetwork)
+    assert (folder / runtime.QUANTIZED).read_bytes() == (copy / runtime.QUANTIZED).read_bytes()
+
+
 def test_where_it_cannot_be_written_pytorch_serves(exported, tmp_path, monkeypatch):
     folder = shutil.copytree(exported, tmp_path / "models" / "own", ignore=shutil.ignore_patterns("onnx"))
     (folder / "onnx").write_text("in the way")
@@ -133,11 +150,11 @@ def test_where_it_cannot_be_written_pytorch_serves(exported, tmp_path, monkeypat
 
 
 @pytest.mark.parametrize(("fall", "file"), [(0.001, runtime.QUANTIZED), (0.003, runtime.FILE)])
-def test_the_quantised_network_serves_where_its_accuracy_was_found_to_stand_that(exported, tmp_path, monkeypatch, fall, file):
+def test_the_quantised_network_serves_where_its_accuracy_was_found_to_stand_that(
+    exported, images, tmp_path, monkeypatch, fall, file
+):
     folder = shutil.copytree(exported, tmp_path / "copy")
-    if not (folder / "preprocessor_config.json").exists():
-        pytest.skip("of a ResNet it is never measured")
-    runtime.quantize(folder)
+    quantize(folder, images)
     (folder / runtime.MEASURED).write_text(json.dumps({"fall": fall}))
     opened = []
     monkeypatch.setattr(runtime, "OnnxNetwork", lambda path, source: opened.append(path))
@@ -146,9 +163,7 @@ def test_the_quantised_network_serves_where_its_accuracy_was_found_to_stand_that
 
 
 def test_the_quantised_network_is_close_and_another_version(exported, copy, images):
-    if not (copy / "preprocessor_config.json").exists():
-        pytest.skip("of a ResNet it is never measured")
-    runtime.quantize(copy)
+    quantize(copy, images)
     (copy / runtime.MEASURED).write_text(json.dumps({"fall": 0.0}))
     ours, plain = Classifier.load(copy), Classifier.load(exported)
     np.testing.assert_allclose(ours.probabilities(images), plain.probabilities(images), atol=0.05)

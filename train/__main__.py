@@ -129,7 +129,7 @@ def _challenge(arguments: list[str]) -> int:
 def _exported(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(
         "python -m train exported",
-        description="Compare models as ONNX, in 32 and in 8 bits, with themselves in PyTorch, on the test part; a ViT is "
+        description="Compare models as ONNX, in 32 and in 8 bits, with themselves in PyTorch, on the test part; one is "
         "served in 8 bits from then on if its accuracy falls by no more than 0.2 points.",
     )
 

@@ -34,7 +34,7 @@ RED_CELLS_SIDE = 1 / 3  # of a picture's, in one of its corners: as large as lea
 
 def measure(models: Sequence[str], dataset: datasets.Dataset, split_file: Path) -> Iterator[dict]:
     """A row per model and kind: how many pictures, and the share of them called unfamiliar. Raises DataError, ModelError."""
-    sources = [pbc.source_of(one) for one in data.test_part(dataset, split_file)["image"][:]]
+    sources = [pbc.source_of(one) for one in data.part(dataset, split_file, "test")["image"][:]]
     for name in models:
         classifier = Classifier.load(name)
         for kind, images in kinds(sources).items():

@@ -84,12 +84,12 @@ def split(dataset: datasets.Dataset, groups: np.ndarray, seed: int = SPLIT_SEED)
     return parts.tolist()
 
 
-def test_part(dataset: datasets.Dataset, split_file: Path) -> datasets.Dataset:
-    """The rows that a split file gives to test. Raises DataError where there is none."""
+def part(dataset: datasets.Dataset, split_file: Path, name: str) -> datasets.Dataset:
+    """The rows that a split file gives to train, validation or test. Raises DataError where there is none."""
     parts = pbc.read_split(split_file)
-    rows = [row for row, image_id in enumerate(dataset["image_id"][:]) if parts.get(image_id) == "test"]
+    rows = [row for row, image_id in enumerate(dataset["image_id"][:]) if parts.get(image_id) == name]
     if not rows:
-        raise DataError(f"--split {split_file}: none of its test pictures is among the data.")
+        raise DataError(f"--split {split_file}: none of its {name} pictures is among the data.")
     return dataset.select(rows)
 
 
