@@ -12,7 +12,7 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # nothing is sent an
 
 import gradio as gr
 
-from cells import archive, differential, table, workbook
+from cells import archive, differential, limits, table, workbook
 from cells.archive import ArchiveError
 from cells.classes import LABELS
 from cells.classifier import Classifier, ModelError, classify_all
@@ -25,8 +25,6 @@ from hub.publish import HubError
 from page import views
 from page.texts import LANGUAGES, name, texts, translate
 
-MAX_FILES = 500
-MAX_FILE_SIZE = "64 MB"
 SESSIONS = 100  # whose last results are in memory; the oldest goes first
 THUMBNAIL = 128  # pixels; kept in the browser, 500 of them in about 3 megabytes, of the 5 that it gives
 LARGE = 480  # pixels of the selected cell
@@ -78,8 +76,8 @@ class Page:
             sources = unpacked(files)
         except ArchiveError as error:
             raise self.error(translate(str(error), self.language)) from None
-        if len(sources) > MAX_FILES:
-            raise self.error(self.t["errors"]["too_many"].format(count=len(sources), most=MAX_FILES))
+        if len(sources) > limits.FILES:
+            raise self.error(self.t["errors"]["too_many"].format(count=len(sources), most=limits.FILES))
         return self.begin(sources, model, second, ranges, progress)
 
     def classify_drawn(
@@ -324,7 +322,7 @@ class Page:
         t = self.t
         with gr.Row():
             self.files = gr.File(
-                label=t["files"].format(most=MAX_FILES, size=MAX_FILE_SIZE),
+                label=t["files"].format(most=limits.FILES, size=f"{limits.FILE_BYTES // 1_000_000} MB"),
                 file_count="multiple",
                 height=220,
                 scale=2,
@@ -432,7 +430,7 @@ def unpacked(files: list[str]) -> list[tuple[str, Source]]:
     found: list[tuple[str, Source]] = []
     for file in files:
         if archive.is_archive(file):
-            found += [(one.at, one) for one in archive.pictures(file, MAX_FILES)]
+            found += [(one.at, one) for one in archive.pictures(file, limits.FILES)]
         else:
             found.append((Path(file).name, file))
     return found
@@ -454,8 +452,8 @@ def classify(files: list[str] | None, model: str) -> list[dict]:
     """Classify pictures of single blood cells, or ZIPs of them; a row for each, with the columns of the CSV."""
     try:
         sources = unpacked(files or [])
-        if not 1 <= len(sources) <= MAX_FILES:
-            raise gr.Error(f"{len(sources)} pictures were given; give 1 to {MAX_FILES}.", print_exception=False)
+        if not 1 <= len(sources) <= limits.FILES:
+            raise gr.Error(f"{len(sources)} pictures were given; give 1 to {limits.FILES}.", print_exception=False)
         catalog.fetch(model)
         classifier = catalog.load(model)
     except (ArchiveError, HubError, ModelError) as error:
@@ -519,7 +517,7 @@ def main() -> None:
             css=views.CSS,
             js=views.SCRIPT,
             theme=theme(),
-            max_file_size=MAX_FILE_SIZE,
+            max_file_size=limits.FILE_BYTES,
             run_history=False,
             footer_links=["api", "gradio", "settings"],
             state_session_capacity=SESSIONS,

@@ -3,10 +3,8 @@
 import zipfile
 from pathlib import Path
 
+from cells import limits
 from cells.images import SUFFIXES, ImageError
-
-MAX_BYTES = 1_000_000_000  # of all pictures in it, unpacked
-MAX_PICTURE_BYTES = 64_000_000  # of one, since it is read whole
 
 
 class ArchiveError(ImageError):
@@ -34,10 +32,12 @@ def pictures(file: str, most: int) -> list[zipfile.Path]:
         raise ArchiveError(f"The ZIP holds {len(found)} pictures, and {most} are allowed; split it.")
     if any(one.flag_bits & 1 for one in found):
         raise ArchiveError("The ZIP is locked with a password; make it without one.")
-    if sum(one.file_size for one in found) > MAX_BYTES:  # more than it says is not read: the size is the reader's limit
-        raise ArchiveError(f"The ZIP holds more than {MAX_BYTES // 1_000_000} MB of pictures; split it.")
-    if any(one.file_size > MAX_PICTURE_BYTES for one in found):
-        raise ArchiveError(f"The ZIP holds a picture of more than {MAX_PICTURE_BYTES // 1_000_000} MB; leave it out.")
+    if (
+        sum(one.file_size for one in found) > limits.UNPACKED_BYTES
+    ):  # no more than it says is read
+        raise ArchiveError(f"The ZIP holds more than {limits.UNPACKED_BYTES // 1_000_000} MB of pictures; split it.")
+    if any(one.file_size > limits.FILE_BYTES for one in found):
+        raise ArchiveError(f"The ZIP holds a picture of more than {limits.FILE_BYTES // 1_000_000} MB; leave it out.")
     return [zipfile.Path(archive, one.filename) for one in found]
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-MAX_PIXELS = 50_000_000
+from cells import limits
 
 # Read by content, never by name. Formats that draw (EPS, PDF, WMF) or call other programs are left out on purpose.
 FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "WEBP", "GIF", "JPEG2000", "PPM", "AVIF")
@@ -60,7 +60,7 @@ class AnimationError(ImageError):
 
 
 class TooManyPixelsError(ImageError):
-    """The picture is larger than MAX_PIXELS."""
+    """The picture has more than limits.PIXELS."""
 
 
 class BrokenImageError(ImageError):
@@ -125,7 +125,7 @@ def _read_bytes(path: Path | zipfile.Path) -> bytes:
 
 def _check(image: Image.Image) -> None:
     """Refuse what is not one picture of a sane size, from the header alone."""
-    if image.width * image.height > MAX_PIXELS:
+    if image.width * image.height > limits.PIXELS:
         raise TooManyPixelsError(_too_many(f"{image.width * image.height / 1e6:.0f} million pixels"))
     try:
         frames = getattr(image, "n_frames", 1)
@@ -136,7 +136,7 @@ def _check(image: Image.Image) -> None:
 
 
 def _too_many(amount: str) -> str:
-    return f"The picture has {amount}, and {MAX_PIXELS // 1_000_000} million are allowed; crop it to the cell."
+    return f"The picture has {amount}, and {limits.PIXELS // 1_000_000} million are allowed; crop it to the cell."
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

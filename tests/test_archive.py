@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cells import archive
+from cells import limits
 from cells.archive import ArchiveError, is_archive, pictures
 from cells.drawn import draw_cell
 from cells.images import BrokenImageError, EmptyFileError, ImageError, UnknownFormatError, read_image
@@ -127,9 +127,9 @@ def test_a_zip_that_is_not_there_and_a_folder_are_said(tmp_path):
 
 def test_more_bytes_than_are_allowed_are_refused_before_one_is_read(pack, monkeypatch):
     path = pack({"a.png": bytes(3_000_000), "b.png": bytes(2_000_000), "notes.txt": bytes(9_000_000)})
-    monkeypatch.setattr(archive, "MAX_BYTES", 5_000_000)
+    monkeypatch.setattr(limits, "UNPACKED_BYTES", 5_000_000)
     assert names(path) == ["a.png", "b.png"]
-    monkeypatch.setattr(archive, "MAX_BYTES", 4_999_999)
+    monkeypatch.setattr(limits, "UNPACKED_BYTES", 4_999_999)
     monkeypatch.setattr(zipfile.ZipFile, "open", None)
     with pytest.raises(ArchiveError, match="more than 4 MB"):
         pictures(path, 200)

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from test_review import predict, unreadable
 
-from cells import archive, images
+from cells import archive, images, limits
 from cells.classes import LABELS, SUBTYPE_LABELS
 from cells.classifier import Classifier, embedded
 from cells.differential import TYPICAL, RangeError, check_ranges
@@ -136,7 +136,7 @@ def of_archives(folder: Path, monkeypatch) -> list[str]:
     found = [raised(ImageError, archive.pictures, pack(names), 1) for names in ([], ["a.png", "b.png"])]
     found.append(raised(ImageError, archive.pictures, pack(["a.png"], flag_bits=1), 1))
     with monkeypatch.context() as patched:
-        patched.setattr(archive, "MAX_BYTES", 1)
+        patched.setattr(limits, "UNPACKED_BYTES", 1)
         found.append(raised(ImageError, archive.pictures, pack(["a.png"]), 1))
     Path(path).write_bytes(b"no archive")
     return [*found, raised(ImageError, archive.pictures, path, 1)]
