@@ -32,9 +32,7 @@ def pictures(file: str, most: int) -> list[zipfile.Path]:
         raise ArchiveError(f"The ZIP holds {len(found)} pictures, and {most} are allowed; split it.")
     if any(one.flag_bits & 1 for one in found):
         raise ArchiveError("The ZIP is locked with a password; make it without one.")
-    if (
-        sum(one.file_size for one in found) > limits.UNPACKED_BYTES
-    ):  # no more than it says is read
+    if sum(one.file_size for one in found) > limits.UNPACKED_BYTES:  # no more than it says is read
         raise ArchiveError(f"The ZIP holds more than {limits.UNPACKED_BYTES // 1_000_000} MB of pictures; split it.")
     if any(one.file_size > limits.FILE_BYTES for one in found):
         raise ArchiveError(f"The ZIP holds a picture of more than {limits.FILE_BYTES // 1_000_000} MB; leave it out.")

@@ -36,7 +36,8 @@ validation pictures; for the test pictures it is in $coverage, and they are $mea
 """
 QUANTIZED = """
 The project's page and command line serve it by ONNX Runtime in 8 bits (`onnx/model_quantized.onnx`): on the
-$pictures test pictures its accuracy is then $accuracy, $fall than in PyTorch, and $same of the answers are the same.
+$pictures test pictures its accuracy is then $accuracy, $fall than in PyTorch, $same of the answers are the same,
+and $unfamiliar are called unfamiliar.
 """
 BEGIN = (
     "<!-- generated {digest}: words outside these marks are yours and stay; if you change those between them, they stay too -->"
@@ -204,4 +205,5 @@ def _quantized(measured: dict | None) -> str:
         return ""
     fall = 100 * measured["fall"]
     words = {"accuracy": f"{measured['accuracy']:.4f}", "fall": f"{abs(fall):.2f} points {'less' if fall >= 0 else 'more'}"}
-    return Template(QUANTIZED).substitute(words, pictures=f"{measured['pictures']:,}", same=f"{measured['same_answer']:.2%}")
+    words |= {"same": f"{measured['same_answer']:.2%}", "unfamiliar": f"{measured['unfamiliar']:.1%}"}
+    return Template(QUANTIZED).substitute(words, pictures=f"{measured['pictures']:,}")
