@@ -74,7 +74,9 @@ def write_pictures(file: Path) -> None:
 
 def started(out: Path) -> subprocess.Popen:
     line = [sys.executable, "-c", PROGRAM, *RECIPE, *CHANCE, "--data", str(out.parent / "cells.parquet"), "--out", str(out)]
-    return subprocess.Popen(line, cwd=ROOT, env=os.environ | {"CUDA_VISIBLE_DEVICES": ""}, stdout=subprocess.DEVNULL)
+    return subprocess.Popen(
+        line, cwd=ROOT, env=os.environ | {"CUDA_VISIBLE_DEVICES": ""}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
 
 
 def partial(out: Path) -> Path:
