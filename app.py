@@ -1,16 +1,25 @@
 """The Gradio page: drop pictures of single blood cells, choose a model, review the cells, take the differential away."""
 
+import contextlib
+import errno
 import functools
 import importlib.util
 import os
 import signal
+import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # nothing is sent anywhere, not even that the app runs
 
 import gradio as gr
+from fastapi import Request
+from fastapi.responses import PlainTextResponse
+from gradio import queueing
+from gradio.context import LocalContext
+from gradio.data_classes import PredictBodyInternal
 
 from cells import archive, differential, limits, table, workbook
 from cells.archive import ArchiveError
@@ -31,9 +40,29 @@ LARGE = 480  # pixels of the selected cell
 KEPT_SECONDS = 3000  # an uploaded file and what was made of it; a check runs every CHECK_SECONDS
 CHECK_SECONDS = 300
 FETCHES = 4  # models that are fetched at once; classifying goes on meanwhile
+# The line of all that classify; the steps of a review have another, and do not wait for it.
+LINE = {"concurrency_id": "classify", "concurrency_limit": limits.CLASSIFYING}
+NO_DISK = "The server's disk is full, so no file can be kept there; try again later."
+NO_FOLDER = "The server cannot keep files at the moment; try again later."
 
 # What a browser keeps, by these names. Gradio encrypts it with the secret; a constant one lets a restarted server read it.
 KEPT, STEPS, RANGES, SECRET = "blood-cells-review", "blood-cells-steps", "blood-cells-ranges", "blood-cells"
+
+T = TypeVar("T")
+
+
+class Queue(queueing.Queue):
+    """Gradio's, where those alone are refused who come to a full LINE; its own limit would refuse a review's steps as well."""
+
+    async def push(self, body: PredictBodyInternal, request: Request, username: str | None) -> tuple[bool, object, str]:
+        line = self.event_queue_per_concurrency_id.get(LINE["concurrency_id"])
+        event = self.blocks.fns.get(body.fn_index)
+        if line and event and event.concurrency_id == line.concurrency_id and len(line.queue) >= limits.WAITING:
+            return False, views.busy(LANGUAGES[0]), "queue_full"
+        return await super().push(body, request, username)
+
+
+queueing.Queue = Queue
 
 
 class Page:
@@ -200,7 +229,10 @@ class Page:
         picture, is_small = self.picture(review, selected, sources)
         if label is None or picture is None:
             raise self.error(self.t["errors"]["no_evidence"])
-        grid = explain.heatmap(self.load(review.model.rpartition("@")[0]), picture, label)
+        try:
+            grid = explain.heatmap(self.load(review.model.rpartition("@")[0]), picture, label)
+        except ModelError as error:  # its files were cut off since it was loaded
+            raise self.error(translate(str(error), self.language)) from None
         note = self.t["evidence_note"].format(name=name(label, self.language))
         note += f" {self.t['evidence_gone']}" if is_small else ""
         seen = explain.overlay(fitted(picture, LARGE), grid)
@@ -211,19 +243,22 @@ class Page:
         limits = [row[1:] for row in rows]
         return {self.counts: views.counts(review, self.typical(rows), self.language), self.kept_ranges: limits}
 
-    def export(self, kind: str, review: Review, comment: str, ranges: list) -> Iterator[str]:
-        """Write a file to download. Gradio copies it when it takes what is yielded; ours is gone right after."""
+    def export(self, kind: str, review: Review, comment: str, ranges: list) -> str:
+        """Write a file to download. The copy is Gradio's, which deletes it; ours is gone right after."""
         self.check(review)
         typical = self.typical(ranges)
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder, {"csv": "cells.csv", "excel": "cells.xlsx", "report": "report.html"}[kind])
-            if kind == "csv":
-                table.write_csv(table.to_frame(review), path)
-            elif kind == "excel":
-                workbook.write(review, path, comment, typical)
-            else:
-                path.write_text(views.report(review, comment, typical, self.language), encoding="utf-8")
-            yield str(path)
+        try:
+            with tempfile.TemporaryDirectory() as folder:
+                path = Path(folder, {"csv": "cells.csv", "excel": "cells.xlsx", "report": "report.html"}[kind])
+                if kind == "csv":
+                    table.write_csv(table.to_frame(review), path)
+                elif kind == "excel":
+                    workbook.write(review, path, comment, typical)
+                else:
+                    path.write_text(views.report(review, comment, typical, self.language), encoding="utf-8")
+                return self.downloads[kind].move_resource_to_block_cache(path)
+        except OSError as error:
+            raise self.error(translate(unkept(error), self.language)) from None
 
     def clear(self) -> dict:
         """Forget everything, here and in the browser."""
@@ -328,6 +363,8 @@ class Page:
                 scale=2,
                 elem_id="files",
             )
+            # Gradio's own makes an empty file for each, which nobody deletes.
+            self.files.preprocess = lambda payload: [file.path for file in payload.root] if payload else None
             with gr.Column(min_width=240):
                 models = catalog.names()
                 self.model = gr.Dropdown(models, label=t["model"], filterable=False, elem_id="model")
@@ -406,7 +443,7 @@ class Page:
             (self.real, self.classify_real, chosen),
         ):
             button.click(self.fetch, **fetching, show_progress="hidden").success(
-                handler, inputs, opening, show_progress_on=self.files, **private
+                handler, inputs, opening, show_progress_on=self.files, **private, **LINE
             )
         choosing = {"outputs": {self.selected, self.detail, self.give}} | step
         self.gallery.select(self.select, [self.review, self.sources], **choosing)
@@ -425,6 +462,28 @@ class Page:
         self.clearing.click(self.clear, None, opening | {self.files, self.work}, **private)
 
 
+def awaited(found: Iterable[T]) -> Iterator[T]:
+    """Each, as long as someone waits for it: whoever closed the page or hung up frees what is not begun yet."""
+    blocks, event_id = LocalContext.blocks.get(None), LocalContext.event_id.get(None)
+    event = blocks and blocks._queue.event_ids_to_events.get(event_id)
+    for one in found:
+        if event and not event.alive:
+            raise gr.Error("Nobody waits for this any more.", print_exception=False)
+        yield one
+
+
+def unkept(error: OSError) -> str:
+    """What a user is told of a file that could not be written; where, and which, is no one's business."""
+    return NO_DISK if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) else NO_FOLDER
+
+
+def refuse_upload(request: Request, error: OSError) -> PlainTextResponse:
+    """In place of "Internal Server Error", which the page would show."""
+    with contextlib.suppress(OSError):  # the log may lie on the same disk
+        print(f"{request.url.path}: {error.strerror}", file=sys.stderr)
+    return PlainTextResponse(unkept(error), 507)
+
+
 def unpacked(files: list[str]) -> list[tuple[str, Source]]:
     """(name, source) of every picture; a ZIP stands for those in it. Raises ArchiveError."""
     found: list[tuple[str, Source]] = []
@@ -439,7 +498,7 @@ def unpacked(files: list[str]) -> list[tuple[str, Source]]:
 def classified(sources: list[tuple[str, Source]], classifiers: list[Classifier]) -> Iterator[Cell]:
     """A cell for each source, in order, as they are done."""
     names, pictures = zip(*sources, strict=True)
-    for small, prediction, *others in classify_all(classifiers, pictures, names, thumbnail_side=THUMBNAIL):
+    for small, prediction, *others in awaited(classify_all(classifiers, pictures, names, thumbnail_side=THUMBNAIL)):
         yield Cell(prediction, small, *others)
 
 
@@ -459,7 +518,7 @@ def classify(files: list[str] | None, model: str) -> list[dict]:
     except (ArchiveError, HubError, ModelError) as error:
         raise gr.Error(str(error), print_exception=False) from None
     names, pictures = zip(*sources, strict=True)
-    review = Review(tuple(map(Cell, classifier.predict(pictures, names))), str(classifier))
+    review = Review(tuple(map(Cell, awaited(classifier.predict(pictures, names)))), str(classifier))
     frame = table.to_frame(review).astype(object)
     return frame.where(frame.notna(), None).to_dict("records")
 
@@ -471,7 +530,7 @@ def build_demo() -> gr.Blocks:
         build(first, demo)
         # For programs. Through the page's components, since those check that a file was uploaded.
         called, answer = gr.Button(visible=False), gr.JSON(visible=False)
-        called.click(classify, [first.files, first.model], answer, api_name="classify")
+        called.click(classify, [first.files, first.model], answer, api_name="classify", **LINE)
     for page in others:
         with demo.route(page.t["language"], page.language):
             build(page, demo)
@@ -504,8 +563,17 @@ def theme() -> gr.themes.Base:
     )
 
 
+def check_folder() -> None:
+    """That there is a folder for uploads, before anything else is begun."""
+    try:
+        tempfile.TemporaryFile(dir=os.environ.get("GRADIO_TEMP_DIR")).close()
+    except OSError as error:
+        raise SystemExit(f"error: no folder for uploads ({error}); set TMPDIR to one that can be written.") from None
+
+
 def main() -> None:
     """Serve the page until Ctrl-C or SIGTERM; what was uploaded goes with it."""
+    check_folder()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with tempfile.TemporaryDirectory(prefix="blood-cells-", dir=os.environ.get("GRADIO_TEMP_DIR")) as folder:
         os.environ["GRADIO_TEMP_DIR"] = folder
@@ -515,10 +583,11 @@ def main() -> None:
             raise SystemExit(f"error: {error}") from None
         demo.launch(
             css=views.CSS,
-            js=views.SCRIPT,
+            js=views.script(),
             theme=theme(),
             max_file_size=limits.FILE_BYTES,
             run_history=False,
+            app_kwargs={"exception_handlers": {OSError: refuse_upload}},
             footer_links=["api", "gradio", "settings"],
             state_session_capacity=SESSIONS,
             mcp_server=importlib.util.find_spec("mcp") is not None,

@@ -4,6 +4,7 @@ A browser chooses them all at once and classifies them. Meanwhile the memory of 
 for again and again; printed are megabytes above the idle page and seconds until the page answered.
 """
 
+import math
 import sys
 import tempfile
 import threading
@@ -67,22 +68,25 @@ def draw(folder: Path, count: int, megapixels: float) -> list[Path]:
 class Watch:
     """Looks at the memory of a process, and at how soon a page answers, until it is left."""
 
-    def __init__(self, url: str, pid: int) -> None:
-        self.url, self.pid = url, pid
+    def __init__(self, url: str, pid: int, every: float = EVERY) -> None:
+        self.url, self.pid, self.every = url, pid, every
         self.sizes: list[float] = []
         self.waits: list[float] = []
         self.over = threading.Event()
         self.threads = [threading.Thread(target=one) for one in (self.weigh, self.ask)]
 
     def weigh(self) -> None:
-        while not self.over.wait(EVERY):
+        while not self.over.wait(self.every):
             self.sizes.append(resident(self.pid))
 
     def ask(self) -> None:
-        while not self.over.wait(EVERY):
+        while not self.over.wait(self.every):
             start = time.monotonic()
-            urllib.request.urlopen(self.url, timeout=60).read()
-            self.waits.append(time.monotonic() - start)
+            try:
+                urllib.request.urlopen(self.url, timeout=60).read()
+                self.waits.append(time.monotonic() - start)
+            except OSError:  # no answer at all
+                self.waits.append(math.inf)
 
     def __enter__(self) -> "Watch":
         for thread in self.threads:

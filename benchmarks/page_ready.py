@@ -73,14 +73,14 @@ def measure(browser: Browser, name: str, picture: Path) -> tuple[float, float]:
 
 
 @contextmanager
-def started(name: str) -> Iterator[tuple[str, subprocess.Popen]]:
+def started(name: str, demo: str = DEMO, **environment: str) -> Iterator[tuple[str, subprocess.Popen]]:
     """The address of the page, or of the demo, and its process, while it runs."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{free.getsockname()[1]}"
-    command = [sys.executable, "app.py"] if name == "ours" else [sys.executable, "-c", DEMO]
-    environment = os.environ | {"GRADIO_SERVER_PORT": url.rpartition(":")[2], "GRADIO_ANALYTICS_ENABLED": "False"}
-    process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    command = [sys.executable, "app.py"] if name == "ours" else [sys.executable, "-c", demo]
+    own = {"GRADIO_SERVER_PORT": url.rpartition(":")[2], "GRADIO_ANALYTICS_ENABLED": "False"} | environment
+    process = subprocess.Popen(command, cwd=ROOT, env=os.environ | own, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         while not answers(url):
             assert process.poll() is None, f"{name} did not start"

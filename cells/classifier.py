@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
+from safetensors import SafetensorError
 
 from cells import runtime, trust
 from cells.classes import LABELS, SUBTYPE_LABELS
@@ -101,27 +102,33 @@ class Classifier:
         otherwise PyTorch. Raises ModelError.
         """
         place, revision = locate(source)
+        called = name or source
         try:
             folder = Path(place) if Path(place).is_dir() else _fetch(place, revision)
             version = _version(folder)
             rule = Trust.load(folder / trust.FILE) if (folder / trust.FILE).is_file() else Trust()
             served = runtime.load(folder, may_export=folder.parent == EMBEDDED) or _torch_network(folder)
         except Exception as error:  # from JSON, safetensors, timm, the Hub: whatever a broken folder makes them raise
-            raise unusable(source, error) from error
-        check_labels(served.labels, source)
+            raise unusable(called, error) from error
+        check_labels(served.labels, called)
         own_name = folder.resolve().name if Path(place).is_dir() else os.fspath(source)
         classifier = cls(folder, served, rule, name or own_name, version)
-        classifier._check_trust(source)
+        classifier._check_trust(called)
         return classifier
 
     @cached_property
     def network(self) -> "PreTrainedModel":
-        """The network in PyTorch, for what needs gradients or layers. Loaded when it is first asked for."""
+        """The network in PyTorch, for what needs gradients or layers. Loaded when it is first asked for. Raises ModelError."""
         return self._torch.network
 
     @cached_property
     def _torch(self) -> "TorchNetwork":
-        return _torch_network(self.folder) if isinstance(self.served, runtime.OnnxNetwork) else self.served
+        if not isinstance(self.served, runtime.OnnxNetwork):
+            return self.served
+        try:
+            return _torch_network(self.folder)
+        except Exception as error:  # its files may have changed since the exported network was loaded
+            raise unusable(self.name, error) from error
 
     def preprocess(self, image: Image.Image) -> np.ndarray:
         """(3, s, s): what the network takes of one picture, by the folder's own preprocessing."""
@@ -248,6 +255,8 @@ def check_labels(found: Iterable[str], source: str | os.PathLike) -> None:
 def unusable(source: str | os.PathLike, error: Exception) -> ModelError:
     """One line on a model that something could not be made of."""
     reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    if isinstance(error, SafetensorError):
+        reason = "a .safetensors file of it is damaged or cut off; get the model again."
     return ModelError(f"The model {source} cannot be loaded: {reason}")
 
 

@@ -10,6 +10,19 @@
   localStorage.setItem(key, here);
   document.documentElement.lang = here;
 
+  // Some things Gradio says in words of its own, in English alone.
+  const words = Object.entries(WORDS[here]);
+  const reword = () => {
+    for (const place of document.querySelectorAll('[data-testid=status-tracker], [data-testid=toast-body]')) {
+      const texts = document.createTreeWalker(place, NodeFilter.SHOW_TEXT);
+      while (texts.nextNode()) {
+        const [theirs, ours] = words.find(([theirs]) => texts.currentNode.data.trimStart().startsWith(theirs)) ?? [];
+        if (ours) texts.currentNode.data = texts.currentNode.data.replace(theirs, ours);
+      }
+    }
+  };
+  new MutationObserver(reword).observe(document.body, { childList: true, characterData: true, subtree: true });
+
   // A digit gives the selected cell its class, u takes the last step back; not while something is typed.
   document.addEventListener('keydown', event => {
     if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest('textarea, input:not([type=radio]), [contenteditable]')) return;

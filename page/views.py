@@ -11,17 +11,28 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image
 
-from cells import differential
+from cells import differential, limits
 from cells.classes import LABELS
 from cells.classifier import EMBEDDED, Prediction, embedded
 from cells.review import DISAGREE, HELD, REJECTED, Review
 from cells.trust import ERROR, STATUSES
-from page.texts import name, texts, translate
+from page.texts import LANGUAGES, name, texts, translate
 
 FOLDER = Path(__file__).parent
 CSS = (FOLDER / "page.css").read_text(encoding="utf-8")
-SCRIPT = (FOLDER / "page.js").read_text(encoding="utf-8")
+GRADIO_BUSY = "This application is currently busy. Please try again."
 GALLERY = (FOLDER / "gallery.js").read_text(encoding="utf-8")
+
+
+def script() -> str:
+    """The page's script, with what it says where Gradio has words of its own."""
+    words = {language: texts(language)["gradio"] | {GRADIO_BUSY: busy(language)} for language in LANGUAGES}
+    return (FOLDER / "page.js").read_text(encoding="utf-8").replace("WORDS", json.dumps(words), 1)
+
+
+def busy(language: str) -> str:
+    """What everyone is told who comes to a full queue."""
+    return texts(language)["errors"]["busy"].format(most=limits.WAITING)
 
 
 @cache

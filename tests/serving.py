@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 START_SECONDS = 240  # on a machine that is busy
@@ -16,23 +16,35 @@ START_SECONDS = 240  # on a machine that is busy
 @contextlib.contextmanager
 def serve(folder: Path, logs: Path, python: str = sys.executable, **environment: str) -> Iterator[str]:
     """The address of the page that `folder` holds, while it is served."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    environment = os.environ | {"GRADIO_SERVER_PORT": str(port)} | environment
-    with open(logs / "app.log", "w") as log:
-        process = subprocess.Popen([python, "app.py"], cwd=folder, env=environment, stdout=log, stderr=log)
-    url = f"http://127.0.0.1:{port}"
-    deadline = time.monotonic() + START_SECONDS
+    port = free_port()
+    process = start(folder, logs, port, python, **environment)
     try:
-        while not _answers(url):
-            running = process.poll() is None and time.monotonic() < deadline
-            assert running, f"the page did not come up: {(logs / 'app.log').read_text()}"
-            time.sleep(0.2)
-        yield url
+        yield f"http://127.0.0.1:{port}"
     finally:
         process.terminate()
         process.wait(60)
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+def start(
+    folder: Path, logs: Path, port: int, python: str = sys.executable, command: Sequence[str] = ("app.py",), **environment: str
+) -> subprocess.Popen:
+    """The process that serves the page, once it answers."""
+    environment = os.environ | {"GRADIO_SERVER_PORT": str(port)} | environment
+    with open(logs / "app.log", "a") as log:
+        process = subprocess.Popen([python, *command], cwd=folder, env=environment, stdout=log, stderr=log)
+    deadline = time.monotonic() + START_SECONDS
+    while not _answers(f"http://127.0.0.1:{port}"):
+        if process.poll() is not None or time.monotonic() > deadline:
+            process.kill()
+            raise AssertionError(f"the page did not come up: {(logs / 'app.log').read_text()}")
+        time.sleep(0.2)
+    return process
 
 
 def _answers(url: str) -> bool:

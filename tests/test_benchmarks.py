@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 import torch
 
-from benchmarks import growth, processes, steps, timing, training
+from benchmarks import growth, load, processes, steps, timing, training
 from train import loop, recipe
 
 
@@ -79,3 +79,19 @@ def test_growth_measures_a_setting_and_compares_the_most_pictures_with_the_fewes
     fewer = {"pictures": 10, "image_size": 32} | {column: row[column] / 2 for column in growth.PANELS}
     (line,) = growth.growth(pd.DataFrame([row, fewer]))
     assert line == "32 px, 40 pictures / 10: decoding once 2.00 times, an epoch 2.00 times, peak of memory 2.00 times"
+
+
+def test_each_client_under_load_has_pictures_of_its_own():
+    first, second = load.draw(0, 4), load.draw(1, 4)
+    assert len(first) == len(second) == 4
+    assert not first.keys() & second.keys()
+    assert not set(first.values()) & set(second.values())
+    assert load.draw(0, 4) == first
+
+
+def test_an_answer_under_load_is_what_its_last_event_says():
+    rows = '[[{"file": "a", "prediction": "ig", "probability": 0.98765}]]'
+    answer = f"event: heartbeat\ndata: null\n\nevent: complete\ndata: {rows}\n\n"
+    assert load.rows(answer) == [("a", "ig", 0.9877)]
+    with pytest.raises(ValueError, match="too many"):
+        load.rows('event: error\ndata: "too many"\n\n')

@@ -57,6 +57,12 @@ def test_both_languages_have_the_same_placeholders():
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
+def test_what_stands_for_gradios_words_is_not_taken_for_them_again(language):
+    words = texts(language)["gradio"]
+    assert not [ours for ours in words.values() if ours.startswith(tuple(words))]
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
 def test_every_class_choice_and_status_has_a_name(language):
     names = [name(label, language) for label in (*LABELS, *REJECTED)]
     assert len(set(names)) == len(names)
