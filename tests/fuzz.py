@@ -27,6 +27,7 @@ with atheris.instrument_imports(include=["PIL", "cells", "zipfile"]):
     from cells.archive import pictures
     from cells.images import ImageError, read_image
 
+limits.PIXELS = limits.PIXELS_WHOLE = 250_000  # to try many pictures; what large ones cost, tests/hostile.py measures
 warnings.simplefilter("ignore")  # Pillow's on odd files, of which these are thousands
 Image.init()  # every format's code before the memory is measured
 from tests import hostile  # noqa: E402 - after what it imports was instrumented
