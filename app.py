@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import tempfile
+import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TypeVar
@@ -139,9 +140,12 @@ class Page:
         progress((0, len(sources)), desc=self.t["progress_loading"])
         classifiers = [self.load(one) for one in filter(None, (model, second))]
         cells = []
-        for cell in classified(sources, classifiers):
-            cells.append(cell)
-            progress((len(cells), len(sources)), desc=self.t["progress_classifying"], unit=self.t["pictures"])
+        try:
+            for cell in in_time(classified(sources, classifiers)):
+                cells.append(cell)
+                progress((len(cells), len(sources)), desc=self.t["progress_classifying"], unit=self.t["pictures"])
+        except LateError:
+            raise self.error(self.t["errors"]["too_long"].format(most=limits.SECONDS)) from None
         names = [*map(str, classifiers), ""][:2]
         review = Review(tuple(cells), *names, review_below=classifiers[0].trust.review_below)
         pictures = [source for _, source in sources]
@@ -485,10 +489,10 @@ def refuse_upload(request: Request, error: OSError) -> PlainTextResponse:
 
 
 def unpacked(files: list[str]) -> list[tuple[str, Source]]:
-    """(name, source) of every picture; a ZIP stands for those in it. Raises ArchiveError."""
+    """(name, source) of every picture; a ZIP stands for those in it. Past limits.FILES none is opened. Raises ArchiveError."""
     found: list[tuple[str, Source]] = []
     for file in files:
-        if archive.is_archive(file):
+        if archive.is_archive(file) and len(found) <= limits.FILES:
             found += [(one.at, one) for one in archive.pictures(file, limits.FILES)]
         else:
             found.append((Path(file).name, file))
@@ -500,6 +504,19 @@ def classified(sources: list[tuple[str, Source]], classifiers: list[Classifier])
     names, pictures = zip(*sources, strict=True)
     for small, prediction, *others in awaited(classify_all(classifiers, pictures, names, thumbnail_side=THUMBNAIL)):
         yield Cell(prediction, small, *others)
+
+
+class LateError(Exception):
+    """A request took longer than limits.SECONDS."""
+
+
+def in_time(found: Iterable[T]) -> Iterator[T]:
+    """Each, as long as the request may take. Raises LateError; what was begun of it ends with the batch under way."""
+    end = time.monotonic() + limits.SECONDS
+    for one in found:
+        if time.monotonic() > end:
+            raise LateError
+        yield one
 
 
 def work_of(review: Review, comment: str) -> dict:
@@ -518,7 +535,13 @@ def classify(files: list[str] | None, model: str) -> list[dict]:
     except (ArchiveError, HubError, ModelError) as error:
         raise gr.Error(str(error), print_exception=False) from None
     names, pictures = zip(*sources, strict=True)
-    review = Review(tuple(map(Cell, awaited(classifier.predict(pictures, names)))), str(classifier))
+    try:
+        cells = tuple(map(Cell, in_time(awaited(classifier.predict(pictures, names)))))
+    except LateError:
+        raise gr.Error(
+            f"Classifying took longer than {limits.SECONDS} s; give fewer pictures.", print_exception=False
+        ) from None
+    review = Review(cells, str(classifier))
     frame = table.to_frame(review).astype(object)
     return frame.where(frame.notna(), None).to_dict("records")
 

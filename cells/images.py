@@ -5,17 +5,21 @@ transparent, 16-bit and CMYK brought to 8-bit RGB. A message is a sentence for t
 """
 
 import io
-import lzma
+import itertools
+import math
 import os
+import re
+import stat
+import struct
 import warnings
-import zipfile
-import zlib
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from cells import limits
+from cells.metered import Metered, SlowError
 
 # Read by content, never by name. Formats that draw (EPS, PDF, WMF) or call other programs are left out on purpose.
 FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "WEBP", "GIF", "JPEG2000", "PPM", "AVIF")
@@ -28,7 +32,13 @@ SUFFIXES = (
 warnings.simplefilter("ignore", Image.DecompressionBombWarning)
 
 
-Source = str | os.PathLike | bytes | zipfile.Path | Image.Image  # the last is taken as it is: RGB
+class Packed(Protocol):
+    """A picture in an archive."""
+
+    def read_bytes(self) -> bytes: ...
+
+
+Source = str | os.PathLike | bytes | Packed | Image.Image  # the last is taken as it is: RGB
 
 
 class ImageError(Exception):
@@ -60,36 +70,47 @@ class AnimationError(ImageError):
 
 
 class TooManyPixelsError(ImageError):
-    """The picture has more than limits.PIXELS."""
+    """The picture has more than are allowed of its kind."""
+
+
+class TooLongError(ImageError):
+    """One side is more than limits.ASPECT times the other."""
+
+
+class TooManyBytesError(ImageError):
+    """The file has more than limits.FILE_BYTES."""
+
+
+class SlowImageError(ImageError):
+    """The picture takes more than limits.FILE_SECONDS to read."""
 
 
 class BrokenImageError(ImageError):
     """The file begins as a picture, but is truncated or damaged."""
 
 
+BROKEN = "The picture is damaged or cut off; save or copy it again."
+
+
 def read_image(source: Source) -> Image.Image:
     """Return the picture at a path, in bytes or in an archive, as an 8-bit RGB image. Raises ImageError."""
     if isinstance(source, Image.Image):
         return source
-    data = source if isinstance(source, bytes) else _read_bytes(source if isinstance(source, zipfile.Path) else Path(source))
+    data = source if isinstance(source, bytes) else _read_bytes(source)
     if not data:
         raise EmptyFileError("The file is empty (0 bytes); choose one that holds a picture.")
     try:
-        image = Image.open(io.BytesIO(data), formats=FORMATS)
+        return _to_rgb(_checked(Image.open(Metered(data), formats=FORMATS), data))
+    except ImageError:
+        raise
     except UnidentifiedImageError:
         raise UnknownFormatError("This is not a picture that can be read; use JPEG, PNG, TIFF, BMP or WebP.") from None
     except Image.DecompressionBombError:
-        raise TooManyPixelsError(_too_many("far too many pixels")) from None
-    except Exception:  # a damaged header can make a decoder raise almost anything
-        raise BrokenImageError(_BROKEN) from None
-    _check(image)
-    try:
-        return _to_rgb(image)
-    except Exception:
-        raise BrokenImageError(_BROKEN) from None
-
-
-_BROKEN = "The picture is damaged or cut off; save or copy it again."
+        raise TooManyPixelsError(_too_many("far too many pixels", limits.PIXELS)) from None
+    except SlowError:
+        raise SlowImageError(f"The picture takes more than {limits.FILE_SECONDS} s to read; save it as PNG.") from None
+    except Exception:  # a damaged file can make a decoder raise almost anything
+        raise BrokenImageError(BROKEN) from None
 
 
 def thumbnail(image: Image.Image, side: int) -> bytes:
@@ -107,36 +128,86 @@ def fitted(image: Image.Image, side: int) -> Image.Image:
     return image.resize(size, Image.Resampling.BICUBIC, reducing_gap=2.0)
 
 
-def _read_bytes(path: Path | zipfile.Path) -> bytes:
+def _read_bytes(source: str | os.PathLike | Packed) -> bytes:
     try:
+        if not isinstance(source, str | os.PathLike):
+            return source.read_bytes()
+        path = Path(source)
+        _check_file(path.stat())
         return path.read_bytes()
-    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, UnicodeDecodeError):
-        raise BrokenImageError(_BROKEN) from None
     except FileNotFoundError:
         raise MissingFileError("There is no such file.") from None
     except IsADirectoryError:
-        readable = os.access(path, os.R_OK | os.X_OK)
+        readable = os.access(source, os.R_OK | os.X_OK)
         raise FolderError(f"This is a folder{', not a picture' if readable else ' that may not be opened'}.") from None
     except PermissionError:
         raise PermissionDeniedError("The file may not be read: permission denied.") from None
-    except OSError as error:
-        raise ImageError(f"The file cannot be read: {error.strerror or error}.") from None
+    except (OSError, ValueError) as error:  # a ValueError for a name with a zero in it
+        raise ImageError(f"The file cannot be read: {getattr(error, 'strerror', None) or error}.") from None
 
 
-def _check(image: Image.Image) -> None:
-    """Refuse what is not one picture of a sane size, from the header alone."""
-    if image.width * image.height > limits.PIXELS:
-        raise TooManyPixelsError(_too_many(f"{image.width * image.height / 1e6:.0f} million pixels"))
-    try:
-        frames = getattr(image, "n_frames", 1)
-    except Exception:
-        raise BrokenImageError(_BROKEN) from None
-    if frames > 1 and image.format != "MPO":  # a telephone's JPEG with a second, smaller picture in it
-        raise AnimationError(f"The file holds {frames} pictures (an animation or a stack); save one picture a file.")
+def _check_file(status: os.stat_result) -> None:
+    """Refuse what never ends, such as a pipe or a device, and what is too large to be read whole."""
+    if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
+        raise ImageError("The file cannot be read: it is no regular file.")
+    if stat.S_ISREG(status.st_mode) and status.st_size > limits.FILE_BYTES:
+        raise TooManyBytesError(f"The file has more than {limits.FILE_BYTES // 1_000_000} MB; crop the picture to the cell.")
 
 
-def _too_many(amount: str) -> str:
-    return f"The picture has {amount}, and {limits.PIXELS // 1_000_000} million are allowed; crop it to the cell."
+def _checked(image: Image.Image, data: bytes) -> Image.Image:
+    """The same, if it is one picture of a sane size, which its header says."""
+    pixels, most = image.width * image.height, _most_pixels(image, data)
+    if pixels > most:
+        raise TooManyPixelsError(_too_many(f"{pixels / 1e6:.4g} million pixels", most))
+    if max(image.size) > limits.ASPECT * min(image.size):  # resized to what a network takes, such a one fills the memory
+        size = f"{image.width} x {image.height}"
+        raise TooLongError(f"The picture has {size} pixels; a side may be at most {limits.ASPECT} times the other.")
+    # Whether there is a second, never how many: they would have to be gone through one by one.
+    if getattr(image, "is_animated", False) and image.format != "MPO":  # a telephone's JPEG with a second, smaller picture
+        raise AnimationError("The file holds several pictures (an animation or a stack); save one picture a file.")
+    return image
+
+
+def _most_pixels(image: Image.Image, data: bytes) -> int:
+    """How many pixels a picture may have, by what its decoder makes of them. Raises SlowError."""
+    whole = image.format in WHOLE
+    if image.format in ("JPEG", "MPO"):
+        if data.count(SCAN) > SCANS:
+            raise SlowError
+        # In several scans: progressive, or a colour after the other.
+        whole = "progressive" in image.info or any(part[0] < image.layers for part in COLOURS.findall(data))
+    elif image.format == "JPEG2000":
+        _check_codestreams(data)
+    elif image.format == "TIFF":  # decoded strip by strip, and one strip may hold the picture
+        whole = sum(image.tag_v2.get(BITS_PER_SAMPLE, (1,))) > 32
+    return limits.PIXELS_WHOLE if whole else limits.PIXELS
+
+
+WHOLE = ("WEBP", "AVIF", "JPEG2000")
+SCAN = b"\xff\xda"  # what a scan of a JPEG begins with, and nothing else in its coded pixels
+SCANS = 100  # a decoder goes through the whole picture for each; usual are 10
+COLOURS = re.compile(SCAN + b"\\x00[\x08\x0a\x0c\x0e](.)", re.DOTALL)  # how many a scan holds
+BITS_PER_SAMPLE = 258
+
+
+def _check_codestreams(data: bytes) -> None:
+    """Refuse a JPEG 2000 whose content says that it is more than its header does: its decoder takes the memory for it."""
+    if data.count(CODESTREAM) > SCANS:
+        raise ValueError("too many codestreams")
+    for found in SIZES.finditer(data):
+        right, bottom, _, _, width, height, left, top, colours = struct.unpack(">8IH", found[1])
+        tiles = math.ceil((right - left) / width) * math.ceil((bottom - top) / height)
+        if right * bottom > limits.PIXELS_WHOLE or colours > 4 or tiles > TILES:
+            raise ValueError("too much in a codestream")
+
+
+CODESTREAM = b"\xff\x4f\xff\x51"  # what one begins with
+SIZES = re.compile(b"(?=" + CODESTREAM + b".{4}(.{34}))", re.DOTALL)
+TILES = 4096  # of 256 x 256 pixels, with room
+
+
+def _too_many(amount: str, most: int) -> str:
+    return f"The picture has {amount}, and {most / 1e6:g} million are allowed; crop it to the cell."
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
@@ -144,18 +215,41 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I") or image.mode == "F":  # Pillow's own conversion would clip these to 255
         image = _scale_to_8_bit(image)
     if image.has_transparency_data:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+        image = _on_white(image)
     image.load()
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
+def _on_white(image: Image.Image) -> Image.Image:
+    opaque = Image.new("RGB", image.size)
+    for box in _boxes(image.size):
+        part = image.crop(box).convert("RGBA")
+        opaque.paste(Image.alpha_composite(Image.new("RGBA", part.size, "white"), part).convert("RGB"), box)
+    return opaque
+
+
 def _scale_to_8_bit(image: Image.Image) -> Image.Image:
     """16-bit values by their full range; 32-bit and float ones, which have none, by the picture's own."""
-    values = np.asarray(image).astype(np.float32)
-    if not np.isfinite(values).all():
+
+    def values(box: tuple[int, int, int, int]) -> np.ndarray:
+        return np.asarray(image.crop(box)).astype(np.float64)
+
+    boxes = _boxes(image.size)
+    low, high = np.transpose([(part.min(), part.max()) for part in map(values, boxes)])
+    low, high = low.min(), high.max()
+    if not np.isfinite([low, high]).all():
         raise ValueError("not a number")
-    low, high = values.min(), values.max()
     if image.mode != "F" and low >= 0 and high <= 65535:
         low, high = 0, 65535
-    return Image.fromarray(np.uint8(np.round((values - low) / max(high - low, 1e-12) * 255)))
+    grey = Image.new("L", image.size)
+    for box in boxes:
+        scaled = np.uint8(np.round((values(box) - low) / max(high - low, 1e-12) * 255))
+        grey.paste(Image.fromarray(scaled), box)
+    return grey
+
+
+def _boxes(size: tuple[int, int], side: int = 2048) -> list[tuple[int, int, int, int]]:
+    """A picture in pieces: what is made of a large one on the way would fill the memory."""
+    width, height = size
+    corners = itertools.product(range(0, height, side), range(0, width, side))
+    return [(left, top, min(left + side, width), min(top + side, height)) for top, left in corners]

@@ -2,8 +2,16 @@
 
 FILES = 500  # pictures, a ZIP's among them
 FILE_BYTES = 64_000_000  # of a file, and of a picture in a ZIP, since it is read whole
-PIXELS = 50_000_000  # of a picture
 UNPACKED_BYTES = 1_000_000_000  # of all pictures in a ZIP
+ENTRIES = 10_000  # files and folders in a ZIP, whatever they are
+NAME = 1_000  # letters of a picture's name in a ZIP, with its folders
+
+PIXELS = 50_000_000  # of a picture
+PIXELS_WHOLE = 16_000_000  # of one whose decoder holds it whole, several times over: WebP, AVIF, progressive JPEG
+ASPECT = 100  # times that a picture may be as long as it is wide, or the other way
+
+FILE_SECONDS = 3  # of a processor, that the reading of one file may take
+SECONDS = 600  # of the clock, from the first picture of a request to its last; only on the page
 
 CLASSIFYING = 4  # requests at once: one large one does not hold up the small ones; more would only share the same cores
 WAITING = 60  # requests in the queue; whoever comes then is told at once that there is no place

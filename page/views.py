@@ -190,7 +190,24 @@ def about(language: str) -> str:
         confusion = confusion if confusion.exists() else folder / "figures" / "confusion.png"
         figure = f"data:image/png;base64,{base64.b64encode(confusion.read_bytes()).decode()}"
         models.append({"name": model, "metrics": metrics, "figure": figure})
-    return _render("about.html", language, models=models)
+    return _render("about.html", language, models=models, request=_request())
+
+
+def _request() -> dict[str, str]:
+    """What one request may bring, in the words' units."""
+    million = 1_000_000
+    return {
+        "files": f"{limits.FILES}",
+        "file_mb": f"{limits.FILE_BYTES / million:g}",
+        "unpacked_mb": f"{limits.UNPACKED_BYTES / million:g}",
+        "entries": f"{limits.ENTRIES}",
+        "name": f"{limits.NAME}",
+        "pixels": f"{limits.PIXELS / million:g}",
+        "whole": f"{limits.PIXELS_WHOLE / million:g}",
+        "aspect": f"{limits.ASPECT}",
+        "file_seconds": f"{limits.FILE_SECONDS}",
+        "seconds": f"{limits.SECONDS}",
+    }
 
 
 def type_names(language: str) -> str:

@@ -113,7 +113,7 @@ def animation(cell: Image.Image) -> bytes:
         (lambda cell: b"<svg onload='alert(1)'/>", images.UnknownFormatError, "not a picture"),
         (lambda cell: encode(cell)[:500], images.BrokenImageError, "damaged"),
         (lambda cell: encode(cell, "JPEG")[:600], images.BrokenImageError, "damaged"),
-        (animation, images.AnimationError, "2 pictures"),
+        (animation, images.AnimationError, "several pictures"),
         (lambda cell: encode(Image.new("1", (10_000, 5_001))), images.TooManyPixelsError, "50 million"),
         (lambda cell: encode(Image.new("1", (30_000, 30_000))), images.TooManyPixelsError, "50 million"),
     ],

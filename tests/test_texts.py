@@ -1,6 +1,7 @@
 """The page's words: the same in both languages, every sentence of cells translated, and no file name or comment as markup."""
 
 import io
+import os
 import re
 import tomllib
 import zipfile
@@ -115,9 +116,15 @@ def of_pictures(folder: Path, monkeypatch) -> list[str]:
     bad = [
         *(b"", b"no picture", encode(cell)[:500], encode(cell, "GIF", save_all=True, append_images=[cell.rotate(90)])),
         *(encode(Image.new("1", (10_000, 5_100))), encode(Image.new("1", (30_000, 30_000)))),
-        *(str(folder / "nothing.png"), str(folder), str(folder / ("a" * 300))),
+        *(encode(Image.new("1", (1, 101))), str(folder / "nothing.png"), str(folder), str(folder / ("a" * 300))),
     ]
-    found = [raised(ImageError, read_image, source) for source in bad]
+    (folder / "a.png").write_bytes(encode(cell))
+    os.mkfifo(folder / "pipe.png")
+    found = [raised(ImageError, read_image, source) for source in (*bad, folder / "pipe.png")]
+    for limit in ("FILE_SECONDS", "FILE_BYTES"):
+        with monkeypatch.context() as patched:
+            patched.setattr(limits, limit, 0)
+            found.append(raised(ImageError, read_image, folder / "a.png"))
     for error in (PermissionError(13, "Permission denied"), OSError(5, "Input/output error"), OSError("odd")):
         with monkeypatch.context() as patched:
             patched.setattr("pathlib.Path.read_bytes", refuse_to_read(error))
@@ -141,9 +148,10 @@ def of_archives(folder: Path, monkeypatch) -> list[str]:
 
     found = [raised(ImageError, archive.pictures, pack(names), 1) for names in ([], ["a.png", "b.png"])]
     found.append(raised(ImageError, archive.pictures, pack(["a.png"], flag_bits=1), 1))
-    with monkeypatch.context() as patched:
-        patched.setattr(limits, "UNPACKED_BYTES", 1)
-        found.append(raised(ImageError, archive.pictures, pack(["a.png"]), 1))
+    for limit in ("UNPACKED_BYTES", "FILE_BYTES", "ENTRIES", "NAME"):
+        with monkeypatch.context() as patched:
+            patched.setattr(limits, limit, 0)
+            found.append(raised(ImageError, archive.pictures, pack(["a.png"]), 1))
     Path(path).write_bytes(b"no archive")
     return [*found, raised(ImageError, archive.pictures, path, 1)]
 
@@ -167,7 +175,7 @@ def raised(kind: type[Exception], function, *arguments) -> str:
 
 def test_every_sentence_that_a_user_can_meet_is_translated(tmp_path, model_folder, monkeypatch):
     met = [*of_pictures(tmp_path, monkeypatch), *of_archives(tmp_path, monkeypatch), *of_ranges(), *of_trust(model_folder)]
-    assert len(set(met)) == len(met) == 21
+    assert len(set(met)) == len(met) == 28
     for message in met:
         spanish = translate(message, "es")
         assert spanish != message
