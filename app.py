@@ -1,8 +1,10 @@
 """The Gradio page: drop pictures of single blood cells, choose a model, review the cells, take the differential away."""
 
 import functools
+import html
 import importlib.util
 import os
+import secrets
 import signal
 import tempfile
 from collections.abc import Iterator
@@ -11,6 +13,7 @@ from pathlib import Path
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # nothing is sent anywhere, not even that the app runs
 
 import gradio as gr
+from gradio import route_utils
 
 from cells import archive, differential, limits, table, workbook
 from cells.archive import ArchiveError
@@ -22,7 +25,8 @@ from cells.images import ImageError, Source, fitted, read_image
 from cells.review import Cell, Review
 from hub import catalog, examples
 from hub.publish import HubError
-from page import views
+from page import forget, views
+from page.headers import Headers
 from page.texts import LANGUAGES, name, texts, translate
 
 SESSIONS = 100  # whose last results are in memory; the oldest goes first
@@ -34,6 +38,17 @@ FETCHES = 4  # models that are fetched at once; classifying goes on meanwhile
 
 # What a browser keeps, by these names. Gradio encrypts it with the secret; a constant one lets a restarted server read it.
 KEPT, STEPS, RANGES, SECRET = "blood-cells-review", "blood-cells-steps", "blood-cells-ranges", "blood-cells"
+
+
+class Upload(route_utils.GradioUploadFile):
+    """An uploaded file lies where no one can guess: by its content alone, whoever has that too could ask for its name."""
+
+    def __init__(self, *arguments: object, **named: object) -> None:
+        super().__init__(*arguments, **named)
+        self.sha.update(secrets.token_bytes())
+
+
+route_utils.GradioUploadFile = Upload
 
 
 class Page:
@@ -235,7 +250,7 @@ class Page:
     # --- what they need ---
 
     def error(self, message: str) -> gr.Error:
-        return gr.Error(message, print_exception=False)
+        return gr.Error(html.escape(message, quote=False), print_exception=False)  # Gradio shows it as HTML
 
     def load(self, model: str) -> Classifier:
         """A model that is on this disk."""
@@ -276,7 +291,7 @@ class Page:
         try:
             checked = differential.check_ranges(dict(zip(names, (row[-2:] for row in ranges), strict=False)))
         except RangeError as error:
-            gr.Warning(translate(str(error), self.language))
+            gr.Warning(self.error(translate(str(error), self.language)).message)
             return differential.TYPICAL
         return {label: checked[one] for label, one in zip(differential.ORDER, names, strict=True) if one in checked}
 
@@ -467,7 +482,7 @@ def classify(files: list[str] | None, model: str) -> list[dict]:
 def build_demo() -> gr.Blocks:
     """The page in every language, ready to launch: the first at the root, the others under their codes."""
     first, *others = (Page(language) for language in LANGUAGES)
-    with gr.Blocks(title=first.t["title"], analytics_enabled=False, delete_cache=(CHECK_SECONDS, KEPT_SECONDS)) as demo:
+    with gr.Blocks(title=first.t["title"], analytics_enabled=False) as demo:
         build(first, demo)
         # For programs. Through the page's components, since those check that a file was uploaded.
         called, answer = gr.Button(visible=False), gr.JSON(visible=False)
@@ -507,8 +522,9 @@ def theme() -> gr.themes.Base:
 def main() -> None:
     """Serve the page until Ctrl-C or SIGTERM; what was uploaded goes with it."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with tempfile.TemporaryDirectory(prefix="blood-cells-", dir=os.environ.get("GRADIO_TEMP_DIR")) as folder:
-        os.environ["GRADIO_TEMP_DIR"] = folder
+    forget.quiet()
+    with tempfile.TemporaryDirectory(prefix=forget.PREFIX, dir=os.environ.get("GRADIO_TEMP_DIR")) as folder:
+        os.environ["GRADIO_TEMP_DIR"], tempfile.tempdir = forget.rooms(Path(folder))
         try:
             demo = build_demo()
         except HubError as error:  # a list of models that cannot be read
@@ -519,6 +535,12 @@ def main() -> None:
             theme=theme(),
             max_file_size=limits.FILE_BYTES,
             run_history=False,
+            enable_monitoring=False,
+            ssr_mode=False,  # in front of it, Node would send headers of its own
+            app_kwargs={
+                "middleware": [(Headers, (), {})],
+                "lifespan": forget.forgetting(Path(folder), KEPT_SECONDS, CHECK_SECONDS),
+            },
             footer_links=["api", "gradio", "settings"],
             state_session_capacity=SESSIONS,
             mcp_server=importlib.util.find_spec("mcp") is not None,
