@@ -3,8 +3,10 @@
 import contextlib
 import errno
 import functools
+import html
 import importlib.util
 import os
+import secrets
 import signal
 import sys
 import tempfile
@@ -18,7 +20,7 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # nothing is sent an
 import gradio as gr
 from fastapi import Request
 from fastapi.responses import PlainTextResponse
-from gradio import queueing
+from gradio import queueing, route_utils
 from gradio.context import LocalContext
 from gradio.data_classes import PredictBodyInternal
 
@@ -32,7 +34,8 @@ from cells.images import ImageError, Source, fitted, read_image
 from cells.review import Cell, Review
 from hub import catalog, examples
 from hub.publish import HubError
-from page import views
+from page import forget, views
+from page.headers import Headers
 from page.texts import LANGUAGES, name, texts, translate
 
 SESSIONS = 100  # whose last results are in memory; the oldest goes first
@@ -64,6 +67,17 @@ class Queue(queueing.Queue):
 
 
 queueing.Queue = Queue
+
+
+class Upload(route_utils.GradioUploadFile):
+    """An uploaded file lies where no one can guess: by its content alone, whoever has that too could ask for its name."""
+
+    def __init__(self, *arguments: object, **named: object) -> None:
+        super().__init__(*arguments, **named)
+        self.sha.update(secrets.token_bytes())
+
+
+route_utils.GradioUploadFile = Upload
 
 
 class Page:
@@ -274,7 +288,7 @@ class Page:
     # --- what they need ---
 
     def error(self, message: str) -> gr.Error:
-        return gr.Error(message, print_exception=False)
+        return gr.Error(html.escape(message, quote=False), print_exception=False)  # Gradio shows it as HTML
 
     def load(self, model: str) -> Classifier:
         """A model that is on this disk."""
@@ -315,7 +329,7 @@ class Page:
         try:
             checked = differential.check_ranges(dict(zip(names, (row[-2:] for row in ranges), strict=False)))
         except RangeError as error:
-            gr.Warning(translate(str(error), self.language))
+            gr.Warning(self.error(translate(str(error), self.language)).message)
             return differential.TYPICAL
         return {label: checked[one] for label, one in zip(differential.ORDER, names, strict=True) if one in checked}
 
@@ -549,7 +563,7 @@ def classify(files: list[str] | None, model: str) -> list[dict]:
 def build_demo() -> gr.Blocks:
     """The page in every language, ready to launch: the first at the root, the others under their codes."""
     first, *others = (Page(language) for language in LANGUAGES)
-    with gr.Blocks(title=first.t["title"], analytics_enabled=False, delete_cache=(CHECK_SECONDS, KEPT_SECONDS)) as demo:
+    with gr.Blocks(title=first.t["title"], analytics_enabled=False) as demo:
         build(first, demo)
         # For programs. Through the page's components, since those check that a file was uploaded.
         called, answer = gr.Button(visible=False), gr.JSON(visible=False)
@@ -598,8 +612,9 @@ def main() -> None:
     """Serve the page until Ctrl-C or SIGTERM; what was uploaded goes with it."""
     check_folder()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with tempfile.TemporaryDirectory(prefix="blood-cells-", dir=os.environ.get("GRADIO_TEMP_DIR")) as folder:
-        os.environ["GRADIO_TEMP_DIR"] = folder
+    forget.quiet()
+    with tempfile.TemporaryDirectory(prefix=forget.PREFIX, dir=os.environ.get("GRADIO_TEMP_DIR")) as folder:
+        os.environ["GRADIO_TEMP_DIR"], tempfile.tempdir = forget.rooms(Path(folder))
         try:
             demo = build_demo()
         except HubError as error:  # a list of models that cannot be read
@@ -610,7 +625,13 @@ def main() -> None:
             theme=theme(),
             max_file_size=limits.FILE_BYTES,
             run_history=False,
-            app_kwargs={"exception_handlers": {OSError: refuse_upload}},
+            enable_monitoring=False,
+            ssr_mode=False,  # in front of it, Node would send headers of its own
+            app_kwargs={
+                "exception_handlers": {OSError: refuse_upload},
+                "middleware": [(Headers, (), {})],
+                "lifespan": forget.forgetting(Path(folder), KEPT_SECONDS, CHECK_SECONDS),
+            },
             footer_links=["api", "gradio", "settings"],
             state_session_capacity=SESSIONS,
             mcp_server=importlib.util.find_spec("mcp") is not None,

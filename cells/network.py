@@ -1,6 +1,7 @@
 """A model folder's network in PyTorch, through transformers, which loads timm's as well.
 
-Importing this takes seconds; where the network was exported (cells/runtime.py), predictions do without it.
+Importing this takes seconds; where the network was exported (cells/runtime.py), predictions do without it. Unless it is told
+`trust_remote_code=False`, transformers asks at a terminal whether to run the code that a folder brings.
 """
 
 import math
@@ -57,11 +58,11 @@ class TorchNetwork:
     def __init__(self, folder: Path) -> None:
         """Raises ModelError, and whatever a broken folder makes transformers, timm or safetensors raise."""
         self.network, report = AutoModelForImageClassification.from_pretrained(
-            folder, use_safetensors=True, dtype=torch.float32, output_loading_info=True
+            folder, trust_remote_code=False, use_safetensors=True, dtype=torch.float32, output_loading_info=True
         )
         if report["missing_keys"]:
             raise ModelError(f"it lacks weights, {sorted(report['missing_keys'])[0]} among them.")
-        self.processor = AutoImageProcessor.from_pretrained(folder, backend="pil")
+        self.processor = AutoImageProcessor.from_pretrained(folder, trust_remote_code=False, backend="pil")
         self.network.to("cuda" if torch.cuda.is_available() else "cpu").eval()
         self.answers = Answers(self.network).eval()
         self.labels = [self.network.config.id2label[index] for index in range(self.network.config.num_labels)]
@@ -98,7 +99,7 @@ def fetch(repo_id: str, revision: str | None) -> Path:
 def check_config(folder: Path, source: str | os.PathLike) -> None:
     """Whether a folder's config.json is that of a model for these cells; `source` is its name. Raises ModelError."""
     try:
-        config = AutoConfig.from_pretrained(folder)
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     except Exception as error:  # whatever a foreign file makes it raise
         raise unusable(source, error) from error
     check_labels(config.label2id, source)

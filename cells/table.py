@@ -1,6 +1,7 @@
 """A review -> DataFrame -> CSV, or text for a terminal. One column order everywhere."""
 
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -24,8 +25,10 @@ def numbers(frame: pd.DataFrame) -> list[str]:
     return [column for column in frame.columns if column.endswith("probability") or column.startswith("p_")]
 
 
-# A spreadsheet takes a text that begins so for a formula (OWASP, "CSV injection").
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+# A spreadsheet takes a text that begins so for a formula (OWASP, "CSV injection"). In Spain and much of Europe it takes a
+# semicolon for the end of a field, so what follows one begins a text as well.
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", *"\uff1d\uff0b\uff0d\uff20")  # and the wide ones
+FORMULA = re.compile(rf"(^|;)(?=[{re.escape(''.join(FORMULA_STARTS))}])")
 
 
 def to_frame(review: Review, labels: Sequence[str] = ()) -> pd.DataFrame:
@@ -60,7 +63,7 @@ def write_csv(frame: pd.DataFrame, path: str | os.PathLike) -> None:
 
 
 def to_csv(frame: pd.DataFrame, header: bool = True) -> str:
-    """Comma-separated. A text that a spreadsheet would take for a formula gets an apostrophe before it."""
+    """Comma-separated. What a spreadsheet would take for a formula gets an apostrophe before it."""
     safe = frame.copy()
     for column in safe.columns.difference(numbers(frame)):
         safe[column] = safe[column].map(not_a_formula)
@@ -69,7 +72,7 @@ def to_csv(frame: pd.DataFrame, header: bool = True) -> str:
 
 def not_a_formula(value: object) -> object:
     """What stands in a CSV for a value."""
-    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA_STARTS) else value
+    return FORMULA.sub(r"\1'", value) if isinstance(value, str) else value
 
 
 def to_text(frame: pd.DataFrame) -> str:

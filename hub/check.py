@@ -35,13 +35,15 @@ def _is_timm(files: list[str]) -> bool:
 
 
 def _transformers(repo_id: str, revision: str) -> dict[str, float]:
-    network = AutoModelForImageClassification.from_pretrained(repo_id, revision=revision, use_safetensors=True).eval()
-    inputs = AutoImageProcessor.from_pretrained(repo_id, revision=revision)(draw_cell(DRAWN), return_tensors="pt")
-    return _answer(network(**inputs).logits, network.config.id2label)
+    network = AutoModelForImageClassification.from_pretrained(
+        repo_id, revision=revision, trust_remote_code=False, use_safetensors=True
+    ).eval()
+    processor = AutoImageProcessor.from_pretrained(repo_id, revision=revision, trust_remote_code=False)
+    return _answer(network(**processor(draw_cell(DRAWN), return_tensors="pt")).logits, network.config.id2label)
 
 
 def _pipeline(repo_id: str, revision: str) -> dict[str, float]:
-    classify = pipeline("image-classification", model=repo_id, revision=revision, device="cpu")
+    classify = pipeline("image-classification", model=repo_id, revision=revision, device="cpu", trust_remote_code=False)
     return {row["label"]: row["score"] for row in classify(draw_cell(DRAWN), top_k=100)}
 
 

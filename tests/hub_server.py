@@ -55,7 +55,7 @@ class Hub:
         self.objects: dict[str, bytes] = {}  # LFS, by SHA-256
         self.faults: list[Fault] = []
         self.requests: list[str] = []
-        self.token = "hf_secretsecretsecretsecretsecretsecr"
+        self.token = "hf_of_this_test_server"
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"hub": self}))
         self.url = f"http://127.0.0.1:{self.server.server_port}"
         threading.Thread(target=self.server.serve_forever, daemon=True).start()

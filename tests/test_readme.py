@@ -2,21 +2,30 @@
 
 import json
 import re
+import sys
 import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import yaml
+from test_layers import FORBIDDEN, imports
 
 from cells.classifier import embedded
+from hub.space import TOP_LEVEL
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+DIRECT = [*PROJECT["dependencies"], *(one for extra in PROJECT["optional-dependencies"].values() for one in extra)]
 
 
 def pins(name: str) -> dict[str, str]:
     lines = (ROOT / name).read_text().splitlines()
     return dict(re.match(r"([a-z0-9._-]+)==([^ ;]+)", line).groups() for line in lines if "==" in line and line[0] != "#")
+
+
+def names(requirements: list[str]) -> set[str]:
+    return {re.split(r"==|\[", one)[0] for one in requirements}
 
 
 def test_front_matter_is_what_a_space_needs():
@@ -29,14 +38,36 @@ def test_front_matter_is_what_a_space_needs():
 
 
 def test_every_direct_dependency_is_pinned_and_explained():
-    direct = [*PROJECT["dependencies"], *(one for extra in PROJECT["optional-dependencies"].values() for one in extra)]
-    for requirement in direct:
+    for requirement in DIRECT:
         name, version = re.sub(r"\[.*\]", "", requirement).split("==")  # ray[data]
         assert pins("requirements-dev.txt")[name] == version
         assert re.search(rf"^\| `{re.escape(name)}` \| .{{5,}} \|$", README, re.MULTILINE), name
     for requirement in PROJECT["dependencies"]:
         name, version = requirement.split("==")
         assert pins("requirements.txt")[name] == version
+
+
+def test_nothing_is_explained_that_is_not_needed():
+    table = README.split("## Dependencies")[1].split("## ")[0]
+    named = re.findall(r"^\| `([^`]+)` \|", table, re.MULTILINE)
+    assert len(named) == len(set(named))
+    assert set(named) == names(DIRECT)
+
+
+def test_whatever_the_code_imports_is_a_direct_dependency():
+    """But for what belongs to one: Gradio's server, and the arrays of Ray and datasets."""
+    direct = names(DIRECT)
+    files = [ROOT / "app.py", *(file for room in FORBIDDEN for file in (ROOT / room).rglob("*.py"))]
+    ours = {"app", *FORBIDDEN}
+    distributions = packages_distributions()
+    for name in set().union(*map(imports, files)) - ours - set(sys.stdlib_module_names) - {"fastapi", "pyarrow"}:
+        assert {one.lower().replace("_", "-") for one in distributions.get(name, [name])} & direct, name
+
+
+def test_the_space_installs_what_the_tests_run_on():
+    assert "requirements.txt" in TOP_LEVEL
+    assert "pyproject.toml" not in TOP_LEVEL  # whose absence makes a Space take requirements.txt alone
+    assert all("==" in line for line in (ROOT / "requirements.txt").read_text().splitlines() if not line.startswith("#"))
 
 
 def test_the_app_and_the_tests_run_on_the_same_versions():

@@ -1,5 +1,7 @@
 """The table and its CSV: columns, order, and no file name that becomes a formula."""
 
+import csv
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -116,6 +118,16 @@ def test_csv_holds_no_formula_in_any_column(tmp_path):
     cells = (Cell(Prediction("a.png", None, "error", "=message")),)
     table.write_csv(table.to_frame(Review(cells, "=model", "=second")), tmp_path / "cells.csv")
     assert ",=" not in (tmp_path / "cells.csv").read_text()
+
+
+@pytest.mark.parametrize(("name", "written"), [
+    ("\n=1.png", "'\n=1.png"), ("\uff1d1.png", "'\uff1d1.png"), ("a;=1+1;.png", "a;'=1+1;.png"), (";@a;-b.png", ";'@a;'-b.png"),
+    ("a=1;b+c.png", "a=1;b+c.png"), ("a,=1.png", "a,=1.png"),
+])  # fmt: skip
+def test_neither_a_line_nor_a_wide_sign_nor_a_semicolon_begins_a_formula(name, written, tmp_path):
+    table.write_csv(table.to_frame(Review((Cell(Prediction(name, None, "error", "x")),), "m@0")), tmp_path / "cells.csv")
+    with open(tmp_path / "cells.csv", newline="") as file:
+        assert list(csv.reader(file))[1][0] == written
 
 
 def test_a_name_that_is_no_utf8_is_spelled_out(tmp_path):

@@ -75,7 +75,7 @@ def _load(key: str, place: str, **options: object) -> tuple[nn.Module, set[str]]
     """(a network, the names of its weights that it did not find there in their shape: they are random)."""
     try:
         network, report = AutoModelForImageClassification.from_pretrained(
-            place, use_safetensors=True, dtype=torch.float32, output_loading_info=True, **options
+            place, trust_remote_code=False, use_safetensors=True, dtype=torch.float32, output_loading_info=True, **options
         )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         reason = str(error).splitlines()[0]
