@@ -5,7 +5,6 @@ import io
 import json
 import signal
 import socket
-import sys
 import time
 import traceback
 from pathlib import Path
@@ -13,7 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 from gradio_client import Client, handle_file
-from serving import classify, form, started, upload
+from visiting import classify, form, started, upload
 
 import app
 from cells.drawn import draw_cell
@@ -195,7 +194,7 @@ def leave_everything(url: str, tmp_path: Path) -> None:
 def test_files_go_while_the_server_runs(tmp_path):
     temporary = tmp_path / "temporary"
     temporary.mkdir()
-    with started(ROOT, tmp_path, [sys.executable, "-c", SOON], TMPDIR=str(temporary)) as (url, _):
+    with started(ROOT, tmp_path, "-c", SOON, TMPDIR=str(temporary)) as (url, _):
         leave_everything(url, tmp_path)
         seen = until(lambda: not files_in(temporary))
         assert seen, files_in(temporary)
@@ -205,7 +204,7 @@ def test_files_go_while_the_server_runs(tmp_path):
 def test_a_server_that_is_stopped_leaves_nothing(how, tmp_path):
     temporary = tmp_path / "temporary"
     temporary.mkdir()
-    with started(ROOT, tmp_path, [sys.executable, "app.py"], TMPDIR=str(temporary)) as (url, process):
+    with started(ROOT, tmp_path, "app.py", TMPDIR=str(temporary)) as (url, process):
         leave_everything(url, tmp_path)
         assert files_in(temporary)
         process.send_signal(how)
@@ -217,10 +216,10 @@ def test_a_server_that_is_stopped_leaves_nothing(how, tmp_path):
 def test_what_a_killed_server_left_goes_once_another_runs(tmp_path):
     temporary = tmp_path / "temporary"
     temporary.mkdir()
-    with started(ROOT, tmp_path, [sys.executable, "app.py"], TMPDIR=str(temporary)) as (url, process):
+    with started(ROOT, tmp_path, "app.py", TMPDIR=str(temporary)) as (url, process):
         leave_everything(url, tmp_path)
         process.kill()
         process.wait(PATIENCE)
     assert files_in(temporary)
-    with started(ROOT, tmp_path, [sys.executable, "-c", SOON], TMPDIR=str(temporary)):
+    with started(ROOT, tmp_path, "-c", SOON, TMPDIR=str(temporary)):
         assert until(lambda: not files_in(temporary)), files_in(temporary)

@@ -7,7 +7,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from serving import ask, serve, upload
+from serving import serve
+from visiting import ask, upload
 
 from cells.differential import TYPICAL
 from cells.drawn import draw_cell

@@ -39,7 +39,7 @@ def test_no_tracked_file_has_a_secret(kind):
 
 @pytest.mark.parametrize(("kind", "secret"), [
     ("Hugging Face", b"hf_" + 34 * b"a"), ("GitHub", b"ghp_" + 36 * b"a"), ("AWS", b"AKIA" + 16 * b"A"),
-    ("OpenAI, Anthropic", b"sk-ant-" + 40 * b"a"), ("private key", b"-----BEGIN OPENSSH PRIVATE KEY"),
+    ("OpenAI, Anthropic", b"sk-ant-" + 40 * b"a"), ("private key", b"-----BEGIN " + b"OPENSSH PRIVATE KEY"),
     ("in an address", b"https://user:" + b"password@example.org"),
 ])  # fmt: skip
 def test_what_a_secret_looks_like_is_known(kind, secret):

@@ -9,7 +9,8 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
-from serving import Answer, ask, classify, serve, upload
+from serving import serve
+from visiting import Answer, ask, classify, upload
 
 from cells.drawn import draw_cell
 

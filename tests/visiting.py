@@ -1,0 +1,60 @@
+"""A server as a visitor's program meets it: over HTTP, with nothing but the standard library."""
+
+import contextlib
+import json
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from serving import free_port, start
+
+
+@contextlib.contextmanager
+def started(folder: Path, logs: Path, *command: str, **environment: str) -> Iterator[tuple[str, subprocess.Popen]]:
+    """(the address, the process) of a server that python starts in `folder` with these arguments, until it has ended."""
+    port = free_port()
+    process = start(folder, logs, port, sys.executable, command, **environment)
+    try:
+        yield f"http://127.0.0.1:{port}", process
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+class Answer(NamedTuple):
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+def ask(address: str, body: bytes | dict | None = None, method: str | None = None, **headers: str) -> Answer:
+    """What a server answers, errors too; a dict goes as JSON."""
+    if isinstance(body, dict):
+        body, headers = json.dumps(body).encode(), {"Content-Type": "application/json"} | headers
+    headers = {key.replace("_", "-"): value for key, value in headers.items()}
+    try:
+        with urllib.request.urlopen(urllib.request.Request(address, body, headers, method=method), timeout=60) as answer:
+            return Answer(answer.status, answer.headers, answer.read())
+    except urllib.error.HTTPError as error:
+        return Answer(error.code, error.headers, error.read())
+
+
+def form(name: str, content: bytes) -> bytes:
+    """A file as a browser sends it, with the boundary x."""
+    head = f'--x\r\nContent-Disposition: form-data; name="files"; filename="{name}"\r\n\r\n'
+    return head.encode() + content + b"\r\n--x--\r\n"
+
+
+def upload(url: str, name: str, content: bytes) -> Answer:
+    return ask(f"{url}/gradio_api/upload", form(name, content), Content_Type="multipart/form-data; boundary=x")
+
+
+def classify(url: str, path: str, event_id: bool = False) -> str:
+    """The README's lines for plain HTTP: start the work, then read its events."""
+    data = [[{"path": path, "meta": {"_type": "gradio.FileData"}}], "resnet18"]
+    event = json.loads(ask(f"{url}/gradio_api/call/classify", {"data": data}).body)["event_id"]
+    return event if event_id else ask(f"{url}/gradio_api/call/classify/{event}").body.decode()
