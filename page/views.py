@@ -11,7 +11,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image
 
-from cells import differential, limits
+from cells import differential, limits, runtime
 from cells.classes import LABELS
 from cells.classifier import EMBEDDED, Prediction, embedded
 from cells.review import DISAGREE, HELD, REJECTED, Review
@@ -189,7 +189,8 @@ def about(language: str) -> str:
         confusion = folder / "figures" / "confusion_normalised.png"
         confusion = confusion if confusion.exists() else folder / "figures" / "confusion.png"
         figure = f"data:image/png;base64,{base64.b64encode(confusion.read_bytes()).decode()}"
-        models.append({"name": model, "metrics": metrics, "figure": figure})
+        quantized = json.loads((folder / runtime.MEASURED).read_text()) if runtime.may_quantize(folder) else None
+        models.append({"name": model, "metrics": metrics, "figure": figure, "quantized": quantized})
     return _render("about.html", language, models=models, request=_request())
 
 
