@@ -191,7 +191,12 @@ BITS_PER_SAMPLE = 258
 
 
 def _check_codestreams(data: bytes) -> None:
-    """Refuse a JPEG 2000 whose content says that it is more than its header does: its decoder takes the memory for it."""
+    """Refuse a JPEG 2000 whose content says that it is more than its header does: its decoder takes the memory for it.
+
+    Raises SlowError, ValueError.
+    """
+    if len(data) > CODESTREAM_BYTES:
+        raise SlowError
     if data.count(CODESTREAM) > SCANS:
         raise ValueError("too many codestreams")
     for found in SIZES.finditer(data):
@@ -203,6 +208,7 @@ def _check_codestreams(data: bytes) -> None:
 
 CODESTREAM = b"\xff\x4f\xff\x51"  # what one begins with
 SIZES = re.compile(b"(?=" + CODESTREAM + b".{4}(.{34}))", re.DOTALL)
+CODESTREAM_BYTES = 8_000_000  # a core decodes some 4 million a second
 TILES = 4096  # of 256 x 256 pixels, with room
 
 
