@@ -369,7 +369,7 @@ BOMBS = {
     "large, turned": (saved("RGB", LARGE, "JPEG", exif=exif((274, 3, 1, 6))), ANSWER),
     "large, palette with transparency": (saved("P", LARGE, "PNG", transparency=0), ANSWER),
     "large, WebP": (saved("RGBA", WHOLE, "WEBP", lossless=True, method=0, quality=0), ANSWER),
-    "large, JPEG 2000": (saved("RGBA", WHOLE, "JPEG2000"), ANSWER),
+    "large, JPEG 2000": (saved("RGBA", (2500, 2500), "JPEG2000"), ANSWER),
     "large, JPEG 2000 of noise": (lambda: encode(noise((900, 900)), "JPEG2000"), ANSWER),
     "JPEG 2000 of 9 MB": (lambda: encode(cell(), "JPEG2000") + bytes(9_000_000), SLOW),
     "large, AVIF": (saved("RGB", WHOLE, "AVIF", speed=10), ANSWER),
