@@ -147,8 +147,8 @@ def _read_bytes(source: str | os.PathLike | Packed) -> bytes:
 
 
 def _check_file(status: os.stat_result) -> None:
-    """Refuse what never ends, such as a pipe or a device, and what is too large to be read whole."""
-    if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
+    """Refuse a device, which may never end, and what is too large to be read whole. A pipe is somebody's wish."""
+    if stat.S_ISCHR(status.st_mode) or stat.S_ISBLK(status.st_mode):
         raise ImageError("The file cannot be read: it is no regular file.")
     if stat.S_ISREG(status.st_mode) and status.st_size > limits.FILE_BYTES:
         raise TooManyBytesError(f"The file has more than {limits.FILE_BYTES // 1_000_000} MB; crop the picture to the cell.")

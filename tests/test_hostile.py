@@ -58,11 +58,11 @@ def test_odd_names_go_through_the_command_line(model_folder, tmp_path, capsys):
     os.symlink("/etc/passwd", folder / "link.png")
     os.symlink(folder, folder / "loop")
     os.symlink("round.png", folder / "round.png")
-    os.mkfifo(folder / "pipe.png")
+    os.symlink("/dev/zero", folder / "endless.png")
     assert main(["classify", str(folder), "--model", str(model_folder), "--out", str(out)]) == 1
     with open(out, encoding="utf-8", newline="") as file:
         messages = {row["file"].removeprefix(f"{folder}/"): row["message"] for row in csv.DictReader(file)}
-    words = {"link.png": "not a picture", "pipe.png": "no regular file", "round.png": "cannot be read"}
+    words = {"link.png": "not a picture", "endless.png": "no regular file", "round.png": "cannot be read"}
     assert sorted(messages) == sorted([*map(table.printable, names), *words])
     assert all(one in messages[name] for name, one in words.items())
     assert sorted(tmp_path.iterdir()) == [out, folder]
