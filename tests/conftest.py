@@ -1,5 +1,6 @@
 """Fixtures that several files share. Everything is made here: no network, no dataset, no GPU."""
 
+import asyncio
 import io
 import os
 import resource
@@ -7,6 +8,7 @@ import shutil
 import socket
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -89,6 +91,13 @@ def cell_files(tmp_path_factory) -> list[str]:
         draw_cell(cell_type).save(folder / f"{cell_type}.png")
         files.append(str(folder / f"{cell_type}.png"))
     return files
+
+
+@pytest.fixture
+def run_async():
+    """run_async(coroutine) in a thread of its own, since the browser has a loop running in this one."""
+    with ThreadPoolExecutor(1) as pool:
+        yield lambda coroutine: pool.submit(asyncio.run, coroutine).result()
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -37,7 +38,9 @@ def start(
     """The process that serves the page, once it answers."""
     environment = os.environ | {"GRADIO_SERVER_PORT": str(port)} | environment
     with open(logs / "app.log", "a") as log:
-        process = subprocess.Popen([python, *command], cwd=folder, env=environment, stdout=log, stderr=log)
+        process = subprocess.Popen(
+            [python, *command], cwd=folder, env=environment, stdout=log, stderr=log, preexec_fn=heed_interrupts
+        )
     deadline = time.monotonic() + START_SECONDS
     while not _answers(f"http://127.0.0.1:{port}"):
         if process.poll() is not None or time.monotonic() > deadline:
@@ -45,6 +48,11 @@ def start(
             raise AssertionError(f"the page did not come up: {(logs / 'app.log').read_text()}")
         time.sleep(0.2)
     return process
+
+
+def heed_interrupts() -> None:
+    """In a new process: where the tests are a background job, it would inherit that Ctrl-C is ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _answers(url: str) -> bool:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from serving import heed_interrupts
 
 from cells.__main__ import main
 from cells.classifier import Classifier
@@ -52,9 +53,7 @@ def stopped(folder, model_folder, tmp_path):
             [sys.executable, "-m", "cells", *arguments],
             stderr=subprocess.PIPE,
             text=True,
-            preexec_fn=lambda: signal.signal(
-                signal.SIGINT, signal.SIG_DFL
-            ),  # a background job would inherit that it is ignored
+            preexec_fn=heed_interrupts,
         )
         with open(gate, "wb"):  # it waits there
             process.send_signal(how)

@@ -136,7 +136,7 @@ def test_what_a_session_showed_and_what_no_one_fetched_is_cleared_in_memory(serv
     assert session[review._id] != "what was said of the pictures"
 
 
-def test_a_mistake_does_not_end_the_forgetting(tmp_path, monkeypatch, capsys):
+def test_a_mistake_does_not_end_the_forgetting(run_async, tmp_path, monkeypatch, capsys):
     turns = []
     monkeypatch.setattr(forget, "sweep", lambda *_: turns.append(1) or 1 / 0)
 
@@ -145,7 +145,7 @@ def test_a_mistake_does_not_end_the_forgetting(tmp_path, monkeypatch, capsys):
             while len(turns) < 3:
                 await asyncio.sleep(0)
 
-    asyncio.run(run())
+    run_async(run())
     assert "ZeroDivisionError" in capsys.readouterr().err
 
 

@@ -1,6 +1,5 @@
 """The headers of every answer, and that the page works under them in a browser, which asks nothing of anyone else."""
 
-import asyncio
 import json
 import re
 import zipfile
@@ -62,7 +61,7 @@ def test_a_page_names_its_own_scripts_by_a_nonce_that_is_never_the_same(url):
     assert len(nonces) == 2
 
 
-def test_a_page_that_comes_in_parts_keeps_its_length_right():
+def test_a_page_that_comes_in_parts_keeps_its_length_right(run_async):
     async def app(scope, receive, send):
         theirs = [(b"Content-Type", b"text/html"), (b"Content-Length", b"17"), (b"X-Content-Type-Options", b"theirs")]
         await send({"type": "http.response.start", "status": 200, "headers": theirs})
@@ -74,7 +73,7 @@ def test_a_page_that_comes_in_parts_keeps_its_length_right():
     async def send(message):
         sent.append(message)
 
-    asyncio.run(headers.Headers(app)({"type": "http", "path": "/"}, None, send))
+    run_async(headers.Headers(app)({"type": "http", "path": "/"}, None, send))
     start, body = sent
     found = dict(start["headers"])
     assert len(found) == len(start["headers"])
