@@ -6,7 +6,6 @@ at any moment while it trains, and at any moment since its start. Prints each ki
 equals what the unbroken run left.
 """
 
-import io
 import os
 import random
 import subprocess
@@ -15,10 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
-import datasets
-
-from cells.classes import SUBTYPES
-from cells.drawn import draw_cell
+from benchmarks.steps import pbc_rows, write_parquet
 
 ROOT = Path(__file__).resolve().parent.parent
 RECIPE = ["vit_tiny_scratch", "image_size=64", "growth=((0.5, 0.5),)", "epochs=60", "batch_size=32"]
@@ -35,7 +31,7 @@ def main(kills: int = 20, seed: int = 0) -> None:
     random.seed(seed)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        write_pictures(folder / "cells.parquet")
+        write_parquet(pbc_rows(PER_SUBTYPE), folder / "cells.parquet")
         unbroken, broken = folder / "unbroken", folder / "broken"
         if started(unbroken).wait():
             raise SystemExit("the unbroken run failed")
@@ -56,20 +52,6 @@ def main(kills: int = 20, seed: int = 0) -> None:
         same = all((unbroken / file).read_bytes() == (broken / file).read_bytes() for file in SAME)
         print(f"{kills} kills, {writing} of them while a checkpoint was being written:")
         print(f"the run {'ends as' if same else 'DIFFERS FROM'} the unbroken one ({', '.join(SAME)})")
-
-
-def write_pictures(file: Path) -> None:
-    """Drawn cells of each subtype, with the columns of PBC."""
-    rows = {"image_id": [], "image": [], "cell_type": [], "cell_subtype": []}
-    for index, subtype in enumerate(SUBTYPES):
-        for number in range(PER_SUBTYPE):
-            buffer = io.BytesIO()
-            draw_cell(subtype.cell_type, seed=100 * index + number).resize((96, 96)).save(buffer, "PNG")
-            rows["image_id"].append(f"{subtype.code}_{1000 * index + number}")
-            rows["image"].append({"bytes": buffer.getvalue(), "path": None})
-            rows["cell_type"].append(subtype.cell_type)
-            rows["cell_subtype"].append(subtype.code)
-    datasets.Dataset.from_dict(rows).cast_column("image", datasets.Image()).to_parquet(file)
 
 
 def started(out: Path) -> subprocess.Popen:

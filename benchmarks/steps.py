@@ -1,5 +1,6 @@
 """What the benchmarks of training share: the recipe as it is measured, its pictures, and the steps that count."""
 
+import io
 import os
 import time
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import datasets
 import torch
 
-from cells.classes import LABELS
+from cells.classes import LABELS, SUBTYPES
 from cells.drawn import draw_cell
 from train import data, loop
 from train.recipe import Recipe
@@ -31,6 +32,25 @@ def write_pictures(folder: Path, n: int) -> None:
             draw_cell(label, number).save(file, quality=95)
         else:
             os.link(folder / label / f"{number % DRAWN}.jpg", file)
+
+
+def pbc_rows(per_subtype: int) -> dict[str, list]:
+    """Drawn cells with the columns of PBC, so many of each of the 13 subtypes."""
+    rows = {"image_id": [], "image": [], "cell_type": [], "cell_subtype": []}
+    for index, subtype in enumerate(SUBTYPES):
+        for number in range(per_subtype):
+            buffer = io.BytesIO()
+            draw_cell(subtype.cell_type, seed=100 * index + number).resize((96, 96)).save(buffer, "PNG")
+            rows["image_id"].append(f"{subtype.code}_{1000 * index + number}")
+            rows["image"].append({"bytes": buffer.getvalue(), "path": None})
+            rows["cell_type"].append(subtype.cell_type)
+            rows["cell_subtype"].append(subtype.code)
+    return rows
+
+
+def write_parquet(rows: dict[str, list], file: Path) -> None:
+    """As the Hub's dataset has them."""
+    datasets.Dataset.from_dict(rows).cast_column("image", datasets.Image()).to_parquet(file)
 
 
 def read_pictures(folder: Path) -> datasets.Dataset:

@@ -1,7 +1,6 @@
 """Fixtures that several files share. Everything is made here: no network, no dataset, no GPU."""
 
 import asyncio
-import io
 import os
 import resource
 import shutil
@@ -20,7 +19,7 @@ import pytest
 import torch
 from hub_server import Hub
 
-from cells.classes import SUBTYPES
+from benchmarks import steps
 from cells.drawn import draw_cell
 from train import model, recipe
 
@@ -46,24 +45,14 @@ def _loopback_only(monkeypatch):
 @pytest.fixture(scope="session")
 def pbc_rows() -> dict[str, list]:
     """Drawn cells with the columns of PBC: PER_SUBTYPE of each of the 13 subtypes."""
-    rows = {"image_id": [], "image": [], "cell_type": [], "cell_subtype": []}
-    for index, subtype in enumerate(SUBTYPES):
-        for number in range(PER_SUBTYPE):
-            buffer = io.BytesIO()
-            draw_cell(subtype.cell_type, seed=100 * index + number).resize((96, 96)).save(buffer, "PNG")
-            rows["image_id"].append(f"{subtype.code}_{1000 * index + number}")
-            rows["image"].append({"bytes": buffer.getvalue(), "path": None})
-            rows["cell_type"].append(subtype.cell_type)
-            rows["cell_subtype"].append(subtype.code)
-    return rows
+    return steps.pbc_rows(PER_SUBTYPE)
 
 
 @pytest.fixture(scope="session")
 def parquet(pbc_rows, tmp_path_factory) -> str:
     """The drawn cells as the Hub's dataset has them: one parquet file."""
     path = tmp_path_factory.mktemp("data") / "cells.parquet"
-    dataset = datasets.Dataset.from_dict(pbc_rows).cast_column("image", datasets.Image())
-    dataset.to_parquet(path)
+    steps.write_parquet(pbc_rows, path)
     return str(path)
 
 

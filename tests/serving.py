@@ -17,10 +17,19 @@ START_SECONDS = 240  # on a machine that is busy
 @contextlib.contextmanager
 def serve(folder: Path, logs: Path, python: str = sys.executable, **environment: str) -> Iterator[str]:
     """The address of the page that `folder` holds, while it is served."""
+    with started(folder, logs, python=python, **environment) as (url, _):
+        yield url
+
+
+@contextlib.contextmanager
+def started(
+    folder: Path, logs: Path, *command: str, python: str = sys.executable, **environment: str
+) -> Iterator[tuple[str, subprocess.Popen]]:
+    """(the address, the process) of a server that python starts in `folder` with these arguments, until it has ended."""
     port = free_port()
-    process = start(folder, logs, port, python, **environment)
+    process = start(folder, logs, port, python, command or ("app.py",), **environment)
     try:
-        yield f"http://127.0.0.1:{port}"
+        yield f"http://127.0.0.1:{port}", process
     finally:
         process.terminate()
         process.wait(60)

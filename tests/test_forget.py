@@ -12,7 +12,8 @@ from types import SimpleNamespace
 
 import pytest
 from gradio_client import Client, handle_file
-from visiting import classify, form, started, upload
+from serving import started
+from visiting import classify, form, upload
 
 import app
 from cells.drawn import draw_cell

@@ -1,28 +1,10 @@
 """A server as a visitor's program meets it: over HTTP, with nothing but the standard library."""
 
-import contextlib
 import json
-import subprocess
-import sys
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import NamedTuple
-
-from serving import free_port, start
-
-
-@contextlib.contextmanager
-def started(folder: Path, logs: Path, *command: str, **environment: str) -> Iterator[tuple[str, subprocess.Popen]]:
-    """(the address, the process) of a server that python starts in `folder` with these arguments, until it has ended."""
-    port = free_port()
-    process = start(folder, logs, port, sys.executable, command, **environment)
-    try:
-        yield f"http://127.0.0.1:{port}", process
-    finally:
-        process.terminate()
-        process.wait(60)
 
 
 class Answer(NamedTuple):
