@@ -15,6 +15,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
+from cells.model.folder import ModelError
+
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # nothing is sent anywhere, not even that the app runs
 
 import gradio as gr
@@ -24,17 +26,19 @@ from gradio import queueing, route_utils
 from gradio.context import LocalContext
 from gradio.data_classes import PredictBodyInternal
 
-from cells import archive, differential, limits, table, workbook
-from cells.archive import ArchiveError
+from cells import differential
 from cells.classes import LABELS
-from cells.classifier import Classifier, ModelError, classify_all
 from cells.differential import RangeError
-from cells.drawn import draw_cell
-from cells.images import ImageError, Source, fitted, read_image
+from cells.model.classifier import Classifier, classify_all
+from cells.read import archive, limits
+from cells.read.archive import ArchiveError
+from cells.read.images import ImageError, Source, fitted, read_image
 from cells.review import Cell, Review
+from cells.synthetic import draw_cell
+from cells.write import excel, table
 from hub import catalog, examples
 from hub.publish import HubError
-from page import forget, views
+from page import retention, views
 from page.headers import Headers
 from page.texts import LANGUAGES, name, texts, translate
 
@@ -161,7 +165,7 @@ class Page:
         except LateError:
             raise self.error(self.t["errors"]["too_long"].format(most=limits.SECONDS)) from None
         names = [*map(str, classifiers), ""][:2]
-        review = Review(tuple(cells), *names, review_below=classifiers[0].trust.review_below)
+        review = Review(tuple(cells), *names, review_below=classifiers[0].uncertainty.review_below)
         pictures = [source for _, source in sources]
         return self.opened(review, pictures, self.typical(ranges)) | {
             self.kept: review.to_json(),
@@ -240,7 +244,7 @@ class Page:
 
     def evidence(self, review: Review, selected: int, sources: list[Source]) -> dict:
         """The selected cell with a heatmap over it."""
-        from cells import explain
+        from cells.model import saliency
 
         self.check(review, selected)
         label = review.cells[selected].prediction.label
@@ -248,12 +252,12 @@ class Page:
         if label is None or picture is None:
             raise self.error(self.t["errors"]["no_evidence"])
         try:
-            grid = explain.heatmap(self.load(review.model.rpartition("@")[0]), picture, label)
+            grid = saliency.heatmap(self.load(review.model.rpartition("@")[0]), picture, label)
         except ModelError as error:  # its files were cut off since it was loaded
             raise self.error(translate(str(error), self.language)) from None
         note = self.t["evidence_note"].format(name=name(label, self.language))
         note += f" {self.t['evidence_gone']}" if is_small else ""
-        seen = explain.overlay(fitted(picture, LARGE), grid)
+        seen = saliency.overlay(fitted(picture, LARGE), grid)
         return {self.detail: views.detail(review, selected, seen, self.language, note)}
 
     def recount(self, review: Review, rows: list) -> dict:
@@ -271,7 +275,7 @@ class Page:
                 if kind == "csv":
                     table.write_csv(table.to_frame(review), path)
                 elif kind == "excel":
-                    workbook.write(review, path, comment, typical)
+                    excel.write(review, path, comment, typical)
                 else:
                     path.write_text(views.report(review, comment, typical, self.language), encoding="utf-8")
                 return self.downloads[kind].move_resource_to_block_cache(path)
@@ -612,9 +616,9 @@ def main() -> None:
     """Serve the page until Ctrl-C or SIGTERM; what was uploaded goes with it."""
     check_folder()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    forget.quiet()
-    with tempfile.TemporaryDirectory(prefix=forget.PREFIX, dir=os.environ.get("GRADIO_TEMP_DIR")) as folder:
-        os.environ["GRADIO_TEMP_DIR"], tempfile.tempdir = forget.rooms(Path(folder))
+    retention.quiet()
+    with tempfile.TemporaryDirectory(prefix=retention.PREFIX, dir=os.environ.get("GRADIO_TEMP_DIR")) as folder:
+        os.environ["GRADIO_TEMP_DIR"], tempfile.tempdir = retention.rooms(Path(folder))
         try:
             demo = build_demo()
         except HubError as error:  # a list of models that cannot be read
@@ -630,7 +634,7 @@ def main() -> None:
             app_kwargs={
                 "exception_handlers": {OSError: refuse_upload},
                 "middleware": [(Headers, (), {})],
-                "lifespan": forget.forgetting(Path(folder), KEPT_SECONDS, CHECK_SECONDS),
+                "lifespan": retention.forgetting(Path(folder), KEPT_SECONDS, CHECK_SECONDS),
             },
             footer_links=["api", "gradio", "settings"],
             state_session_capacity=SESSIONS,

@@ -17,8 +17,9 @@ from pathlib import Path
 import torch
 
 from cells.classes import LABELS
-from cells.drawn import draw_cell
-from train import model, recipe
+from cells.synthetic import draw_cell
+from train import network as model
+from train import recipe
 
 ROOT = Path(__file__).resolve().parent.parent
 DRAWN = 80  # different pictures; the others are links to them

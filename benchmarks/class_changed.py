@@ -13,7 +13,7 @@ from playwright.sync_api import sync_playwright
 from benchmarks.page_ready import CHROMIUM, started
 from benchmarks.timing import spread
 from cells.classes import LABELS
-from cells.drawn import draw_cell
+from cells.synthetic import draw_cell
 
 CELLS = 200
 

@@ -15,7 +15,8 @@ from matplotlib import pyplot as plt
 
 from benchmarks.steps import Window, as_measured, read_pictures, write_pictures
 from benchmarks.timing import alone
-from train import data, figures, loop, model, recipe, run
+from train import data, figures, loop, recipe, run
+from train import network as model
 from train.recipe import Recipe
 
 WARM_UP = 3  # steps that do not count

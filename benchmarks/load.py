@@ -22,10 +22,10 @@ import numpy as np
 
 from benchmarks.many_large import Watch
 from benchmarks.page_ready import started
-from cells import limits
 from cells.classes import LABELS
-from cells.classifier import Classifier
-from cells.drawn import draw_cell
+from cells.model.classifier import Classifier
+from cells.read import limits
+from cells.synthetic import draw_cell
 
 DEMO = """
 from pathlib import Path

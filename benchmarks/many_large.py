@@ -18,7 +18,7 @@ from playwright.sync_api import sync_playwright
 
 from benchmarks.page_ready import CHROMIUM, started
 from cells.classes import LABELS
-from cells.drawn import draw_cell
+from cells.synthetic import draw_cell
 
 EVERY = 0.1  # seconds between two looks at the memory
 

@@ -21,8 +21,8 @@ from pathlib import Path
 from playwright.sync_api import Browser, sync_playwright
 
 from benchmarks import timing
-from cells.classifier import Classifier
-from cells.drawn import draw_cell
+from cells.model.classifier import Classifier
+from cells.synthetic import draw_cell
 
 ROOT = Path(__file__).resolve().parent.parent
 DEMO = """

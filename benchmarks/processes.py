@@ -20,7 +20,8 @@ import torch
 
 from benchmarks.steps import Window, as_measured, decode_pictures, write_pictures
 from benchmarks.timing import compare
-from train import loop, model, recipe, run
+from train import loop, recipe, run
+from train import network as model
 from train.recipe import Recipe
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -20,11 +20,14 @@ from pathlib import Path
 import pandas as pd
 
 from benchmarks import timing
-from cells import cores, runtime, table
 from cells.classes import LABELS
-from cells.classifier import Classifier
-from cells.drawn import draw_cell
+from cells.model import threads
+from cells.model.classifier import Classifier, load_onnx
+from cells.model.export import calibrate, export
+from cells.model.folder import QUANTIZED_RECORD, may_quantize
 from cells.review import Cell, Review
+from cells.synthetic import draw_cell
+from cells.write import table
 
 DEFAULT = ("resnet18", "vit_base")
 BATCHES = (1, 8, 32)  # of the pipeline
@@ -41,7 +44,7 @@ def main() -> None:
         pictures = Path(temporary, "pictures")
         draw(pictures, options.pictures)
         for model in options.models:
-            print(f"{model}: {options.pictures} pictures, {cores.count()} cores, images/s")
+            print(f"{model}: {options.pictures} pictures, {threads.count()} cores, images/s")
             folder = prepared(model, Path(temporary))
             rates = {batch: timing.alone(pipeline_rate, folder, pictures, batch) for batch in BATCHES}
             best = max(rates, key=rates.get)
@@ -69,31 +72,32 @@ def prepared(model: str, temporary: Path) -> Path:
     if Path(model).is_dir():
         shutil.copytree(model, folder)
     else:
-        timing.alone(export, model, folder)
-    if runtime.load(folder, may_export=True) is None:
+        timing.alone(build, model, folder)
+    if load_onnx(folder, may_export=True) is None:
         raise SystemExit(f"{folder} cannot be exported here, so there is nothing to compare.")
     return folder
 
 
 def forms(folder: Path) -> dict[str, Path]:
     """How we may serve a model: as its folder says and, where that is with 8 bits, also with 32."""
-    if not runtime.may_quantize(folder):
+    if not may_quantize(folder):
         return {"ours": folder}
     plain = folder.with_name(f"{folder.name}_plain")
-    shutil.copytree(folder, plain, ignore=shutil.ignore_patterns(runtime.MEASURED))
+    shutil.copytree(folder, plain, ignore=shutil.ignore_patterns(QUANTIZED_RECORD))
     return {"ours, 8 bits": folder, "ours, 32 bits": plain}
 
 
-def export(name: str, folder: Path) -> None:
+def build(name: str, folder: Path) -> None:
     """The recipe's network with random weights, as if 8 bits had been found to be enough."""
-    from train import model, recipe
+    from train import network as model
+    from train import recipe
 
     chosen = recipe.load(name).override(["pretrained=None", "teacher=None"])
     model.export(model.build(chosen), chosen, folder)
     if chosen.architecture not in recipe.VITS:
-        runtime.export(folder)
-        runtime.calibrate(folder, [draw_cell(label, 0).convert("RGB") for label in LABELS])
-    (folder / runtime.MEASURED).write_text(json.dumps({"fall": 0.0}))
+        export(folder)
+        calibrate(folder, [draw_cell(label, 0).convert("RGB") for label in LABELS])
+    (folder / QUANTIZED_RECORD).write_text(json.dumps({"fall": 0.0}))
 
 
 def our_rate(folder: Path, pictures: Path) -> float:

@@ -9,7 +9,7 @@ import datasets
 import torch
 
 from cells.classes import LABELS, SUBTYPES
-from cells.drawn import draw_cell
+from cells.synthetic import draw_cell
 from train import data, loop
 from train.recipe import Recipe
 

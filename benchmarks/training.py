@@ -30,8 +30,9 @@ from transformers import Trainer, TrainerCallback, TrainerControl, TrainingArgum
 
 from benchmarks.steps import Window, as_measured, decode_pictures, read_pictures, write_pictures
 from benchmarks.timing import alone, compare, spread
-from train import loop, model, recipe, run
-from train.model import MEAN, STD
+from train import loop, recipe, run
+from train import network as model
+from train.network import MEAN, STD
 from train.recipe import VITS, Recipe
 
 WARM_UP = 10  # steps: timm's workers have 8 batches ready when the first step begins

@@ -10,12 +10,14 @@ from pathlib import Path
 import pandas as pd
 from tqdm import tqdm
 
-from cells import cluster, table, workbook
-from cells.classifier import DEFAULT, Classifier, ModelError
-from cells.partfile import PartFile, PartFileError
+from cells import cluster
+from cells.model.classifier import Classifier
+from cells.model.folder import DEFAULT, ModelError
+from cells.model.uncertainty import ERROR
+from cells.read.find_images import CallError, walk
 from cells.review import Cell, Review
-from cells.trust import ERROR
-from cells.walk import CallError, walk
+from cells.write import excel, table
+from cells.write.resumable_csv import PartFile, PartFileError
 
 BATCH_SIZE = 32  # pictures whose rows are made, and written, together
 
@@ -106,12 +108,12 @@ def _at_once(files: list[str], classifier: Classifier, out: Path | None, batch_s
         for prediction in classifier.predict(files, batch_size=batch_size):
             cells.append(Cell(prediction))
             progress.update()
-    review = Review(tuple(cells), str(classifier), review_below=classifier.trust.review_below)
+    review = Review(tuple(cells), str(classifier), review_below=classifier.uncertainty.review_below)
     if out is None:
         print(f"{table.to_text(table.to_frame(review))}\n\nmodel: {classifier}")
     else:
         try:
-            workbook.write(review, out)
+            excel.write(review, out)
         except OSError as error:
             raise CallError(f"--out {out} cannot be written: {error.strerror or error}.") from None
     return sum(cell.prediction.status == ERROR for cell in review.cells)

@@ -17,12 +17,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pandas as pd
 
-from cells import table
-from cells.classifier import Classifier, ModelError, Prediction, embedded
-from cells.images import SUFFIXES, ImageError, MissingFileError, Source
+from cells.model.classifier import Classifier, Prediction
+from cells.model.folder import ModelError, embedded
+from cells.model.uncertainty import ERROR
+from cells.read.find_images import CallError, is_meant, no_picture, walk
+from cells.read.images import SUFFIXES, ImageError, MissingFileError, Source
 from cells.review import Cell, Review
-from cells.trust import ERROR
-from cells.walk import CallError, is_meant, no_picture, walk
+from cells.write import table
 
 if TYPE_CHECKING:
     import pyarrow
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 REQUIREMENT = "ray[data]==2.60.0"
 LOCAL = "local"  # Ray's word for a cluster of this machine alone
 PARQUET = ".parquet"
-CPUS = 1  # of an actor; Ray tells its process so by OMP_NUM_THREADS, to which cells.cores listens
+CPUS = 1  # of an actor; Ray tells its process so by OMP_NUM_THREADS, to which cells.model.threads listens
 ROOT = Path(__file__).resolve().parent.parent
 
 

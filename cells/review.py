@@ -14,8 +14,8 @@ import numpy as np
 
 from cells import differential
 from cells.classes import LABELS, SUBTYPE_LABELS, TYPE_OF_SUBTYPE
-from cells.classifier import Prediction
-from cells.trust import ERROR, OK, REVIEW, STATUSES, UNFAMILIAR
+from cells.model.classifier import Prediction
+from cells.model.uncertainty import ERROR, OK, REVIEW, STATUSES, UNFAMILIAR
 
 NOT_A_CELL, TWO_CELLS = "not_a_cell", "two_cells"
 REJECTED = (NOT_A_CELL, TWO_CELLS)  # what a person may say of a picture that is not one cell

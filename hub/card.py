@@ -15,7 +15,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from cells.classes import LABELS, NAMES
 from cells.measures import MEASURES, command, interval
-from cells.runtime import MEASURED, may_quantize
+from cells.model.folder import QUANTIZED_RECORD, may_quantize
 
 TEMPLATE = Path(__file__).with_name("card.md")
 SHOWN_ERRORS = 8
@@ -58,7 +58,7 @@ def text_of(folder: Path) -> str:
     config, metrics, trust = (json.loads((folder / f"{name}.json").read_text()) for name in ("config", "metrics", "trust"))
     size = (folder / "model.safetensors").stat().st_size
     figures = [name for name in SHOWN_FIGURES if (folder / "figures" / f"{name}.png").is_file()]
-    quantized = json.loads((folder / MEASURED).read_text()) if may_quantize(folder) else None
+    quantized = json.loads((folder / QUANTIZED_RECORD).read_text()) if may_quantize(folder) else None
     return fill(folder.resolve().name, config, metrics, trust, size, figures, quantized)
 
 

@@ -14,15 +14,23 @@ from huggingface_hub import HfApi, hf_hub_download, snapshot_download
 from huggingface_hub.errors import LocalEntryNotFoundError
 from tqdm import tqdm
 
-from cells import classifier
-from cells.classifier import DEFAULT, EMBEDDED, Classifier, embedded, split_revision
-from cells.runtime import FILE, QUANTIZED, WEIGHTS
+from cells.model.classifier import Classifier
+from cells.model.folder import (
+    DEFAULT,
+    MODEL_FILES,
+    ONNX_FILE,
+    QUANTIZED_FILE,
+    WEIGHTS,
+    embedded,
+    embedded_folder,
+    split_revision,
+)
 from hub.publish import HubError, explained
 
 LIST = Path(__file__).with_name("models.toml")
 VARIABLE = "PBC_MODELS"  # ids, separated by spaces
 # In the order in which they are fetched: those that tell whether the others are wanted first.
-FILES = (*(file for file in classifier.FILES if file != WEIGHTS), FILE, QUANTIZED, WEIGHTS)
+FILES = (*(file for file in MODEL_FILES if file != WEIGHTS), ONNX_FILE, QUANTIZED_FILE, WEIGHTS)
 MODELS_IN_MEMORY = 2  # the least recently used goes first
 
 
@@ -63,21 +71,21 @@ def fetch(name: str, report: Callable[[int, int], None] = lambda done, total: No
 
 
 def _fetch(repo_id: str, revision: str | None, report: Callable[[int, int], None]) -> None:
-    from cells import network  # seconds, for which the page does not wait
+    from cells.model import torch_network  # seconds, for which the page does not wait
 
     commit, there = look_up(repo_id, revision)
     with explained(repo_id):
         for file in wanted(there):
             path = hf_hub_download(repo_id, file, revision=commit, tqdm_class=_bar(report))
             if file == "config.json":
-                network.check_config(Path(path).parent, repo_id)  # before the weights, which may be large
+                torch_network.check_config(Path(path).parent, repo_id)  # before the weights, which may be large
         # The same by the name of its branch, so that it is found again without the Hub.
         snapshot_download(repo_id, revision=revision, allow_patterns=wanted(there))
 
 
 def wanted(there: list[str]) -> list[str]:
     """Of the files of a repo those that are used, in the order in which they are fetched."""
-    needless = {FILE} if QUANTIZED in there else set()  # which is there only where it serves
+    needless = {ONNX_FILE} if QUANTIZED_FILE in there else set()  # which is there only where it serves
     return [file for file in FILES if file in there and file not in needless]
 
 
@@ -120,7 +128,7 @@ def _folder(repo_id: str, revision: str | None) -> str | None:
 def load(name: str) -> Classifier:
     """A model that is on this disk, from memory if it is there. Raises HubError, ModelError."""
     if name in embedded():
-        return _load(str(EMBEDDED / name), name)
+        return _load(str(embedded_folder(name)), name)
     place = hub_models().get(name)
     if place is None:
         raise HubError(f"{name} is not offered any more; choose another model.")

@@ -6,7 +6,7 @@ import torch
 from huggingface_hub import HfApi
 from transformers import AutoImageProcessor, AutoModelForImageClassification, pipeline
 
-from cells.drawn import draw_cell
+from cells.synthetic import draw_cell
 from hub.publish import HubError, explained
 
 DRAWN = "lymphocyte"

@@ -24,14 +24,15 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from cells import classifier, runtime
+from cells.model.classifier import load_onnx
+from cells.model.folder import MODEL_FILES, ONNX_FILE, QUANTIZED_FILE, REQUIRED_FILES
 from hub import card
 
 logging.set_verbosity_error()  # what it would warn of ends in a HubError here, or well
 
-FILES = (*classifier.FILES, "metrics.json", runtime.FILE, runtime.QUANTIZED)
+FILES = (*MODEL_FILES, "metrics.json", ONNX_FILE, QUANTIZED_FILE)
 FIGURES = "figures/*.png"
-NEEDED = (*runtime.NEEDED, "trust.json", "metrics.json")
+NEEDED = (*REQUIRED_FILES, "trust.json", "metrics.json")
 
 
 class HubError(Exception):
@@ -51,8 +52,8 @@ def contents(folder: Path) -> dict[str, Path]:
 def export(folder: Path, say: Callable[[str], None]) -> None:
     """Add the exported network to a model folder, if it is not there yet. Raises HubError."""
     contents(folder)  # says what is missing
-    if runtime.load(folder, may_export=True) is None and not (folder / runtime.FILE).is_file():
-        say(f"{folder} goes up without {runtime.FILE}: it cannot be exported here.")
+    if load_onnx(folder, may_export=True) is None and not (folder / ONNX_FILE).is_file():
+        say(f"{folder} goes up without {ONNX_FILE}: it cannot be exported here.")
 
 
 def push(folder: Path, repo_id: str, private: bool = False, revision: str = "main", say: Callable[[str], None] = print) -> str:

@@ -7,7 +7,7 @@ from string import Template
 
 from huggingface_hub import SpaceCard
 
-from cells.classifier import embedded, split_revision
+from cells.model.folder import embedded, split_revision
 from hub import card, catalog
 from hub.publish import contents as model_contents
 from hub.publish import export, publish

@@ -11,11 +11,13 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image
 
-from cells import differential, limits, runtime
+from cells import differential
 from cells.classes import LABELS
-from cells.classifier import EMBEDDED, Prediction, embedded
+from cells.model.classifier import Prediction
+from cells.model.folder import QUANTIZED_RECORD, embedded, embedded_folder, may_quantize
+from cells.model.uncertainty import ERROR, STATUSES
+from cells.read import limits
 from cells.review import DISAGREE, HELD, REJECTED, Review
-from cells.trust import ERROR, STATUSES
 from page.texts import LANGUAGES, name, texts, translate
 
 FOLDER = Path(__file__).parent
@@ -184,12 +186,12 @@ def about(language: str) -> str:
     """What the embedded models are, with their measured figures and confusion matrices."""
     models = []
     for model in embedded():
-        folder = EMBEDDED / model
+        folder = embedded_folder(model)
         metrics = json.loads((folder / "metrics.json").read_text())
         confusion = folder / "figures" / "confusion_normalised.png"
         confusion = confusion if confusion.exists() else folder / "figures" / "confusion.png"
         figure = f"data:image/png;base64,{base64.b64encode(confusion.read_bytes()).decode()}"
-        quantized = json.loads((folder / runtime.MEASURED).read_text()) if runtime.may_quantize(folder) else None
+        quantized = json.loads((folder / QUANTIZED_RECORD).read_text()) if may_quantize(folder) else None
         models.append({"name": model, "metrics": metrics, "figure": figure, "quantized": quantized})
     return _render("about.html", language, models=models, request=_request())
 

@@ -20,8 +20,9 @@ import torch
 from hub_server import Hub
 
 from benchmarks import steps
-from cells.drawn import draw_cell
-from train import model, recipe
+from cells.synthetic import draw_cell
+from train import network as model
+from train import recipe
 
 datasets.disable_progress_bars()
 

@@ -23,9 +23,9 @@ sys.modules.pop("zipfile", None)  # atheris has imported it
 with atheris.instrument_imports(include=["PIL", "cells", "zipfile"]):
     from PIL import Image
 
-    from cells import limits
-    from cells.archive import pictures
-    from cells.images import ImageError, read_image
+    from cells.read import limits
+    from cells.read.archive import pictures
+    from cells.read.images import ImageError, read_image
 
 limits.PIXELS = limits.PIXELS_WHOLE = 250_000  # to try many pictures; what large ones cost, tests/hostile.py measures
 warnings.simplefilter("ignore")  # Pillow's on odd files, of which these are thousands

@@ -12,9 +12,10 @@ from pathlib import Path
 FOLDER = Path(sys.argv[1])
 sys.path.insert(0, os.getcwd())
 
-from cells import classifier, limits  # noqa: E402
+from cells.model import classifier, folder  # noqa: E402
+from cells.read import limits  # noqa: E402
 
-classifier.EMBEDDED = FOLDER / "models"
+folder.EMBEDDED = FOLDER / "models"
 limits.CLASSIFYING = limits.WAITING = 2
 
 import app  # noqa: E402

@@ -25,9 +25,9 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from cells import limits
-from cells.drawn import draw_cell
-from cells.images import FORMATS
+from cells.read import limits
+from cells.read.images import FORMATS
+from cells.synthetic import draw_cell
 
 ANSWER = ""  # in place of an error's words: the picture was read
 DAMAGED, UNKNOWN, SEVERAL, PIXELS = "damaged", "not a picture", "several pictures", "million are allowed"
@@ -565,12 +565,12 @@ def kinds() -> dict[str, Kind]:
 def classified(path: str) -> list[str] | str:
     """The messages of a file's rows, as the page would show them; that for all where there are no rows."""
     import app
-    from cells import table
-    from cells.archive import ArchiveError
     from cells.classes import LABELS
-    from cells.classifier import Classifier
+    from cells.model.classifier import Classifier
+    from cells.model.uncertainty import Uncertainty
+    from cells.read.archive import ArchiveError
     from cells.review import Review
-    from cells.trust import Trust
+    from cells.write import table
     from page import views
 
     class Network:
@@ -588,7 +588,7 @@ def classified(path: str) -> list[str] | str:
         sources = app.unpacked([path])
     except ArchiveError as error:
         return str(error)
-    cells = tuple(app.classified(sources, [Classifier(Path(), Network(), Trust(), "m", "0")]))
+    cells = tuple(app.classified(sources, [Classifier(Path(), Network(), Uncertainty(), "m", "0")]))
     review = Review(cells, "m@0")
     table.to_csv(table.to_frame(review))
     table.to_text(table.to_frame(review))

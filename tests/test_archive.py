@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cells import limits
-from cells.archive import ArchiveError, is_archive, pictures
-from cells.drawn import draw_cell
-from cells.images import BrokenImageError, EmptyFileError, ImageError, UnknownFormatError, read_image
+from cells.read import limits
+from cells.read.archive import ArchiveError, is_archive, pictures
+from cells.read.images import BrokenImageError, EmptyFileError, ImageError, UnknownFormatError, read_image
+from cells.synthetic import draw_cell
 
 
 def png(cell_type: str) -> bytes:

@@ -7,10 +7,10 @@ import pytest
 from PIL import Image
 
 from cells.classes import LABELS
-from cells.drawn import draw_cell
-from train import audit
+from cells.synthetic import draw_cell
 from train.__main__ import main
 from train.run import train
+from train.studies import audit
 
 
 @pytest.fixture(scope="module")

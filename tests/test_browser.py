@@ -19,10 +19,10 @@ from gradio_client.exceptions import AppError
 from serving import serve
 
 from cells.classes import LABELS, NAMES, SPANISH
-from cells.classifier import Classifier
-from cells.drawn import draw_cell
+from cells.model.classifier import Classifier
 from cells.review import Cell, Review
-from cells.table import columns
+from cells.synthetic import draw_cell
+from cells.write.table import columns
 from page.texts import texts
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from hub_server import Fault
 
-from cells.classifier import Classifier
+from cells.model.classifier import Classifier
 from hub import catalog
 from hub.publish import HubError
 
@@ -22,7 +22,7 @@ COPIED = ("config.json", "model.safetensors", "calibration.json", "quantized.jso
 FILES = {name: (FOLDER / name).read_bytes() for name in COPIED}
 WORKER = """
 import json, os, sys
-from cells.classifier import ModelError
+
 from hub import catalog
 from hub.publish import HubError
 for line in sys.stdin:

@@ -12,11 +12,11 @@ import pytest
 from serving import heed_interrupts
 
 from cells.__main__ import main
-from cells.classifier import Classifier
-from cells.drawn import draw_cell
+from cells.model.classifier import Classifier
+from cells.read.find_images import walk
 from cells.review import Cell, Review
-from cells.table import columns, to_frame, write_csv
-from cells.walk import walk
+from cells.synthetic import draw_cell
+from cells.write.table import columns, to_frame, write_csv
 
 
 @pytest.fixture

@@ -22,7 +22,8 @@ from accelerate import Accelerator
 from safetensors import SafetensorError
 
 from train import __main__ as program
-from train import checkpoint, figures, loop, metrics, model, recipe, report, run
+from train import checkpoint, figures, loop, metrics, recipe, report, run
+from train import network as model
 from train.checkpoint import BEST, LAST, PREVIOUS, CheckpointError
 
 ROOT = Path(__file__).resolve().parent.parent

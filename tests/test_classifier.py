@@ -13,9 +13,10 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoImageProcessor, AutoModelForImageClassification, pipeline
 
 from cells.classes import LABELS
-from cells.classifier import Classifier, ModelError
-from cells.drawn import draw_cell
-from cells.trust import Trust
+from cells.model.classifier import Classifier
+from cells.model.folder import ModelError
+from cells.model.uncertainty import Uncertainty
+from cells.synthetic import draw_cell
 
 
 @pytest.fixture(scope="module")
@@ -161,5 +162,5 @@ def test_a_folder_with_a_pickle_alone_is_refused(model_folder, tmp_path):
 def test_the_folder_decides_the_threshold(model_folder, cell_files, tmp_path):
     copy = shutil.copytree(model_folder, tmp_path / "copy")
     for threshold, status in ((0.0, "ok"), (1.1, "review")):
-        Trust(review_below=threshold).save(copy / "trust.json")
+        Uncertainty(review_below=threshold).save(copy / "trust.json")
         assert next(Classifier.load(copy).predict(cell_files[:1])).status == status

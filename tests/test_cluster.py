@@ -17,11 +17,12 @@ from pyarrow import parquet
 
 from cells import cluster
 from cells.__main__ import main
-from cells.classifier import Classifier, ModelError
-from cells.drawn import draw_cell
+from cells.model.classifier import Classifier
+from cells.model.folder import ModelError
+from cells.read.find_images import CallError, walk
 from cells.review import Cell, Review
-from cells.table import columns, to_frame, write_csv
-from cells.walk import CallError, walk
+from cells.synthetic import draw_cell
+from cells.write.table import columns, to_frame, write_csv
 
 ROOT = Path(__file__).resolve().parent.parent
 PATIENT = {"RAY_raylet_start_wait_time_s": "600", "RAY_worker_niceness": "0"}  # a busy machine is a slow one

@@ -8,8 +8,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from train import compare, figures, rates
+from train import figures
 from train.__main__ import main
+from train.studies import compare, lr_finder
 
 ROOT = Path(__file__).resolve().parent.parent
 RUNS = sorted(path.parent.name for path in (ROOT / "results").glob("*/metrics.json"))
@@ -85,7 +86,7 @@ def test_range_test_leaves_its_curve(parquet, tmp_path, capsys):
     assert main(command) == 0
     curve = pd.read_csv(tmp_path / "rates.csv")
     assert curve["rate"].is_monotonic_increasing
-    assert curve["rate"].iloc[0] == pytest.approx(rates.LOWEST)
+    assert curve["rate"].iloc[0] == pytest.approx(lr_finder.LOWEST)
     assert Image.open(tmp_path / "rates.png").size[0] > 300
     assert "falls fastest at" in capsys.readouterr().out
 
@@ -93,4 +94,4 @@ def test_range_test_leaves_its_curve(parquet, tmp_path, capsys):
 def test_steepest_lies_where_the_loss_falls_fastest():
     rate = [1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1]
     curve = pd.DataFrame({"rate": rate, "smoothed": [2.0, 1.9, 1.2, 0.8, 3, 1]})
-    assert rates.steepest(curve) == 1e-3
+    assert lr_finder.steepest(curve) == 1e-3

@@ -10,8 +10,8 @@ from PIL import Image
 
 from cells import pbc
 from cells.classes import LABELS, SUBTYPE_LABELS, TYPE_OF_SUBTYPE
-from cells.drawn import draw_cell
 from cells.pbc import DataError
+from cells.synthetic import draw_cell
 from train import data, duplicates
 
 
@@ -52,7 +52,7 @@ def test_pictures_without_a_subtype_are_left_out_where_subtypes_are_the_classes(
 
 def test_decoding_is_the_model_folders_preprocessing(parquet, pbc_rows, model_folder):
     """Otherwise validation would measure something else than what users get."""
-    from cells.classifier import Classifier
+    from cells.model.classifier import Classifier
     from train.loop import normalise
 
     dataset = data.load([parquet])

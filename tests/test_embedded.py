@@ -11,11 +11,11 @@ from skimage import data
 from test_classifier import load_in_libraries
 
 from cells.classes import LABELS
-from cells.classifier import Classifier
-from cells.drawn import draw_cell
-from cells.network import TorchNetwork
-from cells.runtime import may_quantize
-from cells.trust import Trust
+from cells.model.classifier import Classifier
+from cells.model.folder import may_quantize
+from cells.model.torch_network import TorchNetwork
+from cells.model.uncertainty import Uncertainty
+from cells.synthetic import draw_cell
 from hub import card, catalog
 from train import metrics
 
@@ -57,7 +57,7 @@ def test_libraries_agree_on_every_picture(name):
     images = [draw_cell(label, seed).convert("RGB") for label in LABELS for seed in range(2)]
     folder = ROOT / "models" / name
     served = Classifier.load(name)
-    ours = Classifier(folder, TorchNetwork(folder), served.trust, name, served.version).probabilities(images)
+    ours = Classifier(folder, TorchNetwork(folder), served.uncertainty, name, served.version).probabilities(images)
     np.testing.assert_allclose(served.probabilities(images), ours, atol=0.1 if may_quantize(folder) else 1e-5)
     for theirs in load_in_libraries(folder, images):
         # A ViT's pipeline resizes with torchvision, which rounds in other places than Pillow.
@@ -84,7 +84,7 @@ def test_its_figures_derive_from_the_predictions_in_results(name):
     predictions = pd.read_csv(folder / "predictions.csv")
     again = metrics.summarise(predictions)
     assert again["confusion"] == figures["test"]["confusion"]
-    rule = Trust.load(ROOT / "models" / name / "trust.json")
+    rule = Uncertainty.load(ROOT / "models" / name / "trust.json")
     assert metrics.review(predictions, rule) == pytest.approx(figures["review"])
     assert metrics.unfamiliar(predictions) == pytest.approx(figures["unfamiliar"])
     assert metrics.candidates(predictions, rule) == pytest.approx(figures["candidates"])

@@ -20,8 +20,9 @@ from test_checkpoint import MEASURED, ROOT, skip_figures
 
 from cells.__main__ import main as cells_main
 from cells.classes import LABELS
-from cells.classifier import Classifier
-from train import checkpoint, figures, model, recipe, report
+from cells.model.classifier import Classifier
+from train import checkpoint, figures, recipe, report
+from train import network as model
 from train.__main__ import main
 from train.run import RunError, train
 

@@ -19,8 +19,8 @@ from serving import free_port, start
 from test_browser import EN, ES, ROOT, WAIT, cell, classify, counts, download, give, select, upload
 
 from cells.__main__ import main as cells_main
-from cells.classifier import Classifier
-from cells.drawn import draw_cell
+from cells.model.classifier import Classifier
+from cells.synthetic import draw_cell
 from page.texts import translate
 
 GATED = Path(__file__).with_name("gated_app.py")
@@ -368,7 +368,8 @@ def choose(page, model: str) -> None:
 def test_weights_that_are_cut_off_while_they_serve_do_no_harm(model_folder, cell_files, tmp_path):
     folder = shutil.copytree(model_folder, tmp_path / "model")
     code = (
-        "import os, sys; from cells.classifier import Classifier; folder, *files = sys.argv[1:]; one = Classifier.load(folder);"
+        "import os, sys; from cells.model.classifier import Classifier; folder, *files = sys.argv[1:];"
+        "one = Classifier.load(folder);"
         "os.truncate(f'{folder}/model.safetensors', 100); print([each.label for each in one.predict(files)])"
     )
     done = subprocess.run([sys.executable, "-c", code, folder, *cell_files], cwd=ROOT, capture_output=True, text=True)

@@ -11,9 +11,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from cells import runtime
-from cells.classifier import Classifier, ModelError
-from cells.drawn import draw_cell
+from cells.model import onnx_network
+from cells.model.classifier import Classifier
+from cells.model.folder import ONNX_FILE, QUANTIZED_FILE, ModelError
+from cells.synthetic import draw_cell
 from hub import publish
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -122,11 +123,11 @@ def test_weights_that_are_a_pickle_are_refused(hostile, left):
 def test_an_exported_network_that_is_a_pickle_is_not_read(hostile):
     folder, mark = hostile
     bomb = (folder / "pytorch_model.bin").read_bytes()
-    for name in (runtime.FILE, runtime.QUANTIZED):
+    for name in (ONNX_FILE, QUANTIZED_FILE):
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_bytes(bomb)
     (folder / "trust.safetensors").write_bytes(bomb)
-    assert runtime.load(folder, may_export=False) is None
+    assert onnx_network.load(folder) is None
     Classifier.load(folder)
     assert not mark.exists()
 

@@ -10,8 +10,8 @@ from serving import serve
 from visiting import ask, upload
 
 from cells.differential import TYPICAL
-from cells.drawn import draw_cell
 from cells.review import Review
+from cells.synthetic import draw_cell
 from page import headers, views
 from page.texts import texts
 

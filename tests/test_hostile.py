@@ -12,9 +12,10 @@ import hostile
 import pytest
 
 import app
-from cells import limits, table
 from cells.__main__ import main
+from cells.read import limits
 from cells.review import Cell
+from cells.write import table
 from page.texts import texts
 
 KINDS = hostile.kinds()

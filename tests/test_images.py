@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cells import images
-from cells.drawn import draw_cell
-from cells.images import read_image
+from cells.read import images
+from cells.read.images import read_image
+from cells.synthetic import draw_cell
 
 
 def encode(image: Image.Image, kind: str = "PNG", **options) -> bytes:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from hub_server import Fault
 
-from cells.classifier import Classifier
+from cells.model.classifier import Classifier
 from hub import card, publish
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -10,7 +10,7 @@ from pathlib import Path
 import yaml
 from test_layers import FORBIDDEN, imports
 
-from cells.classifier import embedded
+from cells.model.folder import embedded
 from hub.space import TOP_LEVEL
 
 ROOT = Path(__file__).resolve().parent.parent

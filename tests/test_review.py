@@ -6,10 +6,10 @@ import json
 import numpy as np
 import pytest
 
-from cells import table
 from cells.classes import LABELS, SUBTYPE_LABELS
-from cells.classifier import Prediction
+from cells.model.classifier import Prediction
 from cells.review import DISAGREE, NOT_A_CELL, TWO_CELLS, Cell, Review
+from cells.write import table
 
 
 def predict(label: str, probability: float = 0.9, status: str = "ok", file: str = "", labels=LABELS, **words) -> Prediction:

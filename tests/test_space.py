@@ -15,7 +15,7 @@ import yaml
 from serving import serve
 from test_readme import pins
 
-from cells.drawn import draw_cell
+from cells.synthetic import draw_cell
 
 ROOT = Path(__file__).resolve().parent.parent
 WAIT = 120_000  # milliseconds, for a machine that is busy

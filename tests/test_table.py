@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cells import table
 from cells.classes import LABELS, SUBTYPE_LABELS
-from cells.classifier import Prediction
+from cells.model.classifier import Prediction
 from cells.review import TWO_CELLS, Cell, Review
+from cells.write import table
 
 HOSTILE = ["=1+1.png", "+cmd.png", "-2.png", "@SUM(A1).png", "\t=1.png", "http://example.org/a.png", "12", "célula ñ 细胞.png"]
 TEXTS = "file,prediction,person,probability,second,second_probability,set,status,message,model"

@@ -12,14 +12,15 @@ import pytest
 from PIL import Image
 from test_review import predict, unreadable
 
-from cells import archive, images, limits
 from cells.classes import LABELS, SUBTYPE_LABELS
-from cells.classifier import Classifier, embedded
 from cells.differential import TYPICAL, RangeError, check_ranges
-from cells.drawn import draw_cell
-from cells.images import ImageError, read_image
+from cells.model.classifier import Classifier
+from cells.model.folder import embedded
+from cells.model.uncertainty import STATUSES, Uncertainty
+from cells.read import archive, images, limits
+from cells.read.images import ImageError, read_image
 from cells.review import NOT_A_CELL, REJECTED, TWO_CELLS, Cell, Review
-from cells.trust import STATUSES, Trust
+from cells.synthetic import draw_cell
 from page import views
 from page.texts import FILE, LANGUAGES, name, texts, translate
 
@@ -161,7 +162,7 @@ def of_ranges() -> list[str]:
 def of_trust(model_folder: Path) -> list[str]:
     """What a cell's status says, of a model that doubts everything."""
     classifier = Classifier.load(model_folder)
-    classifier.trust = Trust(review_below=1.1)
+    classifier.uncertainty = Uncertainty(review_below=1.1)
     return [one.message for one in classifier.predict([draw_cell("ig")], ["a"])]
 
 

@@ -30,9 +30,10 @@ from transformers import (
 
 from cells.__main__ import main as cells_main
 from cells.classes import LABELS, SUBTYPE_LABELS
-from cells.classifier import Classifier
-from cells.drawn import draw_cell
-from train import checkpoint, figures, loop, metrics, model, recipe
+from cells.model.classifier import Classifier
+from cells.synthetic import draw_cell
+from train import checkpoint, figures, loop, metrics, recipe
+from train import network as model
 from train.__main__ import main
 from train.recipe import Recipe, RecipeError
 from train.run import train

@@ -7,12 +7,13 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from cells.classifier import ModelError
+from cells.model.folder import ModelError
 from cells.pbc import DataError
-from train import challenge, compare, data, exported, rates, recipe, report, speed, trust
+from train import data, recipe, report, uncertainty
 from train.checkpoint import CheckpointError
 from train.recipe import RecipeError
 from train.run import TRACKERS, RunError, prepare, start, train
+from train.studies import compare, lr_finder, onnx_check, ood_eval, speed
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -73,12 +74,12 @@ def _rates(arguments: list[str]) -> int:
     folder = options.out or Path("runs") / f"{chosen.name}_rates"
     accelerator = start(chosen, folder)
     training = prepare(chosen, options.data, options.split).subset("train", accelerator.device)
-    curve = rates.measure(chosen, training, accelerator, options.steps)
+    curve = lr_finder.measure(chosen, training, accelerator, options.steps)
     if len(curve) < 2:
         raise RunError(f"{chosen.name}: the loss is not finite from the first steps on; there is no curve.")
-    rates.write(curve, chosen, folder)
+    lr_finder.write(curve, chosen, folder)
     lowest = curve["rate"][curve["smoothed"].idxmin()]
-    print(f"the loss falls fastest at {rates.steepest(curve):.1e} and is lowest at {lowest:.1e}; see {folder}/rates.png")
+    print(f"the loss falls fastest at {lr_finder.steepest(curve):.1e} and is lowest at {lowest:.1e}; see {folder}/rates.png")
     return 0
 
 
@@ -107,7 +108,7 @@ def _trust(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     _check_finished([options.run])
     dataset = data.load(options.data)
-    trust.refit(options.run, dataset)
+    uncertainty.refit(options.run, dataset)
     report.rewrite(options.run, dataset)
     report.show(options.run)
     return 0
@@ -123,7 +124,7 @@ def _challenge(arguments: list[str]) -> int:
     def line(row: dict) -> str:
         return f"{row['model']:20s} {row['kind']:20s} {row['pictures']:6d} pictures {row['unfamiliar']:8.1%}"
 
-    return _measure_models(parser, arguments, challenge.measure, line, "results/challenge.csv")
+    return _measure_models(parser, arguments, ood_eval.measure, line, "results/challenge.csv")
 
 
 def _exported(arguments: list[str]) -> int:
@@ -140,7 +141,7 @@ def _exported(arguments: list[str]) -> int:
             f"unfamiliar {row['unfamiliar']:.2%}"
         )
 
-    return _measure_models(parser, arguments, exported.measure, line, "results/exported.csv")
+    return _measure_models(parser, arguments, onnx_check.measure, line, "results/exported.csv")
 
 
 def _measure_models(parser: argparse.ArgumentParser, arguments: list[str], measure, line, out: str) -> int:
@@ -159,7 +160,7 @@ def _measure_models(parser: argparse.ArgumentParser, arguments: list[str], measu
 
 
 def _audit(arguments: list[str]) -> int:
-    from train import audit  # what it imports takes seconds
+    from train.studies import audit  # what it imports takes seconds
 
     parser = argparse.ArgumentParser(
         "python -m train audit",

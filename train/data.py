@@ -15,8 +15,8 @@ from torch import Tensor
 
 from cells import pbc
 from cells.classes import LABELS
-from cells.images import ImageError, read_image
 from cells.pbc import DataError
+from cells.read.images import ImageError, read_image
 
 HUB_ID = "chehablab/PBC"
 SPLIT_SEED = 42  # thesis; another seed of training must not change the test pictures

@@ -26,8 +26,9 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, update_bn
 from torchvision.transforms.v2 import MixUp
 from tqdm import tqdm
 
-from train import checkpoint, model
-from train.model import MEAN, STD
+from train import checkpoint
+from train import network as model
+from train.network import MEAN, STD
 from train.recipe import Recipe
 from train.transforms import augment, draw
 

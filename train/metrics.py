@@ -12,7 +12,7 @@ import evaluate
 import numpy as np
 import pandas as pd
 
-from cells.trust import Trust
+from cells.model.uncertainty import Uncertainty
 
 RESAMPLES = 2000
 CALIBRATION_BINS = 15
@@ -123,7 +123,7 @@ def summarise(predictions: pd.DataFrame) -> dict:
     }
 
 
-def review(predictions: pd.DataFrame, rule: Trust) -> dict[str, float]:
+def review(predictions: pd.DataFrame, rule: Uncertainty) -> dict[str, float]:
     """The share of pictures that get the status `review`, and the share of the errors among them."""
     sent = (probabilities_of(predictions).max(1) < rule.review_below) & ~_is_unfamiliar(predictions)
     return {"below": rule.review_below, **_share_and_caught(predictions, sent)}
@@ -144,7 +144,7 @@ def _share_and_caught(predictions: pd.DataFrame, chosen: np.ndarray) -> dict[str
     return {"share": float(chosen.mean()), "caught": float(chosen[wrong].mean()) if wrong.any() else 1.0}
 
 
-def candidates(predictions: pd.DataFrame, rule: Trust) -> dict[str, float] | None:
+def candidates(predictions: pd.DataFrame, rule: Uncertainty) -> dict[str, float] | None:
     """Of the sets of candidates: how many hold the label, and how many types they have on average; None without a threshold."""
     if rule.candidate_from is None:
         return None

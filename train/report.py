@@ -11,10 +11,11 @@ import datasets
 import pandas as pd
 from PIL import Image
 
-from cells import pbc, trust
-from cells.images import read_image
+from cells import pbc
 from cells.measures import MEASURES
-from cells.trust import Trust
+from cells.model.folder import UNCERTAINTY_FILE
+from cells.model.uncertainty import Uncertainty
+from cells.read.images import read_image
 from train import checkpoint, figures, metrics
 
 CARD_FIGURES = ("confusion", "training")  # these go with the model
@@ -25,7 +26,7 @@ DERIVED = ("test", "validation", "review", "unfamiliar", "candidates", "time")
 def write(run: Path, facts: dict, dataset: datasets.Dataset) -> None:
     """Derive everything. `dataset` has the pictures, for the figures that show some."""
     test, validation, history = (pd.read_csv(run / f"{name}.csv") for name in ("predictions", "validation", "history"))
-    rule = Trust.load(run / "model" / trust.FILE)
+    rule = Uncertainty.load(run / "model" / UNCERTAINTY_FILE)
     measured = (metrics.summarise(test), metrics.summarise(validation))
     judged = (metrics.review(test, rule), metrics.unfamiliar(test), metrics.candidates(test, rule))
     derived = (*measured, *judged, timing(history))

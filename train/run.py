@@ -22,7 +22,8 @@ from torch import Tensor, nn
 
 from cells import pbc
 from cells.classes import LABELS
-from train import checkpoint, data, duplicates, loop, model, recipe, report, trust
+from train import checkpoint, data, duplicates, loop, recipe, report, uncertainty
+from train import network as model
 from train.recipe import Recipe
 
 TRACKERS = ("tensorboard",)
@@ -214,7 +215,7 @@ def _finish(
     loop.recompute_batch_norm(network, subsets["train"])
     temperature = loop.calibrate(network, subsets["validation"])
     model.export(network, chosen, run / "model")
-    trust.fit(run, prepared.dataset, prepared.parts)
+    uncertainty.fit(run, prepared.dataset, prepared.parts)
     facts = _facts(chosen, prepared) | {
         "parameters": sum(parameter.numel() for parameter in network.parameters()),
         "kept_epoch": kept["epoch"],

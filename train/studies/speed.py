@@ -15,7 +15,8 @@ import pandas as pd
 import torch
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from train import loop, model, recipe, run
+from train import loop, recipe, run
+from train import network as model
 from train.recipe import Recipe
 
 DEFAULT = ("resnet18", "resnet34", "vit_tiny_scratch", "vit_small_scratch", "vit_base_patch32", "vit_base", "vit_large")

@@ -16,8 +16,8 @@ from serving import started
 from visiting import classify, form, upload
 
 import app
-from cells.drawn import draw_cell
-from page import forget
+from cells.synthetic import draw_cell
+from page import retention
 
 ROOT = Path(__file__).resolve().parent.parent
 KEPT = app.KEPT_SECONDS
@@ -37,11 +37,11 @@ def until(condition) -> bool:
 
 @pytest.fixture
 def later(monkeypatch):
-    """later(seconds): the clock that forget.py looks at goes ahead."""
+    """later(seconds): the clock that retention.py looks at goes ahead."""
     now = time.time
 
     def go(seconds: float) -> None:
-        monkeypatch.setattr(forget.time, "time", lambda: now() + seconds)
+        monkeypatch.setattr(retention.time, "time", lambda: now() + seconds)
 
     yield go
     monkeypatch.undo()
@@ -61,16 +61,16 @@ def test_what_is_too_old_goes_from_the_folder_and_from_those_that_killed_servers
     ours, left = tmp_path / "blood-cells-ours", tmp_path / "blood-cells-left"
     other = write(tmp_path / "another program's" / "file.png")
     ours.mkdir()
-    files, others = map(Path, forget.rooms(ours))
+    files, others = map(Path, retention.rooms(ours))
     old = [write(files / "ab12" / "upload.png"), write(others / "tmpchunk"), write(left / "cd34" / ".hidden.zip")]
     later(KEPT - 60)
-    forget.sweep(ours, KEPT)
+    retention.sweep(ours, KEPT)
     assert all(file.exists() for file in old)
     later(KEPT + 1)
-    forget.sweep(ours, KEPT)
+    retention.sweep(ours, KEPT)
     assert not any(file.exists() for file in old)
     later(2 * KEPT + 2)  # the folders too, once they are empty for as long; a running server's own stay
-    forget.sweep(ours, KEPT)
+    retention.sweep(ours, KEPT)
     assert not left.exists()
     assert not (files / "ab12").exists()
     assert files.exists()
@@ -81,7 +81,7 @@ def test_what_is_too_old_goes_from_the_folder_and_from_those_that_killed_servers
 def test_a_clock_that_was_set_back_keeps_nothing(tmp_path, later):
     file = write(tmp_path / "blood-cells-ours" / "files" / "upload.png")
     later(-86_400)
-    forget.sweep(tmp_path / "blood-cells-ours", KEPT)
+    retention.sweep(tmp_path / "blood-cells-ours", KEPT)
     assert not file.exists()
 
 
@@ -93,7 +93,7 @@ def test_a_link_that_someone_else_planted_is_not_followed(tmp_path, later):
     ours.mkdir()
     (ours / "link").symlink_to(tmp_path / "precious")
     later(KEPT + 1)
-    forget.sweep(ours, KEPT)
+    retention.sweep(ours, KEPT)
     assert precious.exists()
 
 
@@ -121,28 +121,28 @@ def test_what_a_session_showed_and_what_no_one_fetched_is_cleared_in_memory(serv
     def remembered() -> str:
         return f"{session.state_data} {session.config_values} {dict(queue.pending_messages_per_session)}"
 
-    forget.forget(server, KEPT)
+    retention.forget(server, KEPT)
     assert "said of the pictures" in remembered()
     assert "pictures themselves" in remembered()
     assert "a program" in remembered()
     assert not demo.upload_file_set
     later(KEPT + 1)
     queue.event_ids_to_events["2"] = SimpleNamespace(session_hash="a visitor")  # still at work
-    forget.forget(server, KEPT)
+    retention.forget(server, KEPT)
     assert "pictures themselves" in remembered()
     assert "a program" not in remembered()
     queue.event_ids_to_events.clear()
-    forget.forget(server, KEPT)
+    retention.forget(server, KEPT)
     assert remembered() == "{} {} {}"
     assert session[review._id] != "what was said of the pictures"
 
 
 def test_a_mistake_does_not_end_the_forgetting(run_async, tmp_path, monkeypatch, capsys):
     turns = []
-    monkeypatch.setattr(forget, "sweep", lambda *_: turns.append(1) or 1 / 0)
+    monkeypatch.setattr(retention, "sweep", lambda *_: turns.append(1) or 1 / 0)
 
     async def run() -> None:
-        async with forget.forgetting(tmp_path, KEPT, 0)(None):
+        async with retention.forgetting(tmp_path, KEPT, 0)(None):
             while len(turns) < 3:
                 await asyncio.sleep(0)
 
@@ -153,7 +153,7 @@ def test_a_mistake_does_not_end_the_forgetting(run_async, tmp_path, monkeypatch,
 def test_a_traceback_has_no_words(monkeypatch):
     theirs = traceback.TracebackException.format_exception_only
     monkeypatch.setattr(traceback.TracebackException, "format_exception_only", theirs)  # to be put back
-    forget.quiet()
+    retention.quiet()
     try:
         Path("/nowhere/patient.png").read_bytes()
     except OSError:
@@ -211,7 +211,7 @@ def test_a_server_that_is_stopped_leaves_nothing(how, tmp_path):
         process.send_signal(how)
         process.wait(PATIENCE)
     assert not files_in(temporary)
-    assert not list(temporary.glob(f"{forget.PREFIX}*"))
+    assert not list(temporary.glob(f"{retention.PREFIX}*"))
 
 
 def test_what_a_killed_server_left_goes_once_another_runs(tmp_path):

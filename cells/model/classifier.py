@@ -5,10 +5,10 @@ for prediction in classifier.predict(["a.jpg", "b.jpg"]):
     print(prediction.file, prediction.label, prediction.probability, prediction.status)
 """
 
-import hashlib
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
+from ctypes.util import find_library
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,29 +16,23 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
-from safetensors import SafetensorError
 
-from cells import runtime, trust
 from cells.classes import LABELS, SUBTYPE_LABELS
-from cells.cores import POOL
-from cells.images import ImageError, Source, read_image, thumbnail
-from cells.trust import Trust
+from cells.model import onnx_network, uncertainty
+from cells.model.export import ExportError, export
+from cells.model.folder import UNCERTAINTY_ARRAYS, UNCERTAINTY_FILE, ModelError, check_labels, is_embedded, locate, unusable
+from cells.model.folder import version as version_of
+from cells.model.onnx_network import OnnxNetwork
+from cells.model.threads import POOL
+from cells.model.uncertainty import Uncertainty
+from cells.read.images import ImageError, Source, read_image, thumbnail
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from cells.network import TorchNetwork
+    from cells.model.torch_network import TorchNetwork
 
-EMBEDDED = Path(__file__).resolve().parent.parent / "models"
-DEFAULT = "resnet18"
 BATCH_SIZE = 8
-
-# Of a model folder; the exported network is made from the others and counts for nothing.
-FILES = (*runtime.SOURCES, runtime.CALIBRATION, runtime.MEASURED, trust.FILE, trust.ARRAYS)
-
-
-class ModelError(Exception):
-    """A model that cannot be used. Its text is one line for the user."""
 
 
 @dataclass(frozen=True)
@@ -76,19 +70,17 @@ class Prediction:
 
 
 class Classifier:
-    """A network with its own preprocessing and its rule of trust."""
+    """A network with its own preprocessing and its rule of uncertainty."""
 
-    def __init__(
-        self, folder: Path, served: "runtime.OnnxNetwork | TorchNetwork", rule: Trust, name: str, version: str
-    ) -> None:
+    def __init__(self, folder: Path, backend: "OnnxNetwork | TorchNetwork", rule: Uncertainty, name: str, version: str) -> None:
         self.folder = folder
-        self.served = served
-        self.trust = rule
+        self.backend = backend
+        self.uncertainty = rule
         self.name = name
         self.version = version  # the first digits of the SHA-256 of its files: it cannot name another model
-        self.labels = LABELS if set(served.labels) == set(LABELS) else SUBTYPE_LABELS
+        self.labels = LABELS if set(backend.labels) == set(LABELS) else SUBTYPE_LABELS
         # A folder may list the labels in an order of its own; its outputs are brought into ours.
-        self._outputs = [served.labels.index(label) for label in self.labels]
+        self._outputs = [backend.labels.index(label) for label in self.labels]
 
     def __str__(self) -> str:
         return f"{self.name}@{self.version}"
@@ -105,15 +97,15 @@ class Classifier:
         called = name or source
         try:
             folder = Path(place) if Path(place).is_dir() else _fetch(place, revision)
-            version = _version(folder)
-            rule = Trust.load(folder / trust.FILE) if (folder / trust.FILE).is_file() else Trust()
-            served = runtime.load(folder, may_export=folder.parent == EMBEDDED) or _torch_network(folder)
+            version = version_of(folder)
+            rule = Uncertainty.load(folder / UNCERTAINTY_FILE) if (folder / UNCERTAINTY_FILE).is_file() else Uncertainty()
+            backend = load_backend(folder, may_export=is_embedded(folder))
         except Exception as error:  # from JSON, safetensors, timm, the Hub: whatever a broken folder makes them raise
             raise unusable(called, error) from error
-        check_labels(served.labels, called)
+        check_labels(backend.labels, called)
         own_name = folder.resolve().name if Path(place).is_dir() else os.fspath(source)
-        classifier = cls(folder, served, rule, name or own_name, version)
-        classifier._check_trust(called)
+        classifier = cls(folder, backend, rule, name or own_name, version)
+        classifier._check_uncertainty(called)
         return classifier
 
     @cached_property
@@ -123,8 +115,8 @@ class Classifier:
 
     @cached_property
     def _torch(self) -> "TorchNetwork":
-        if not isinstance(self.served, runtime.OnnxNetwork):
-            return self.served
+        if not isinstance(self.backend, OnnxNetwork):
+            return self.backend
         try:
             return _torch_network(self.folder)
         except Exception as error:  # its files may have changed since the exported network was loaded
@@ -149,37 +141,39 @@ class Classifier:
         return self.measure(images)[0]
 
     def measure(self, sources: Sequence[Source], batch_size: int = BATCH_SIZE) -> tuple[np.ndarray, np.ndarray]:
-        """(probabilities (n, classes), pooled features (n, width)): what a rule of trust is fitted on. Raises ImageError."""
-        batches = [self._finish(batch) for batch in _ahead(lambda one: self.served.begin(read_image(one)), sources, batch_size)]
+        """(probabilities (n, classes), features (n, width)), on which the rule of uncertainty is fitted. Raises ImageError."""
+        batches = [
+            self._collect(batch) for batch in _ahead(lambda one: self.backend.submit(read_image(one)), sources, batch_size)
+        ]
         probabilities, features = zip(*batches, strict=True)
         return np.concatenate(probabilities), np.concatenate(features)
 
-    def _finish(self, begun: Sequence) -> tuple[np.ndarray, np.ndarray]:
-        """(probabilities (n, classes), features (n, width)) of pictures that the network has begun."""
-        logits, features = self.served.finish(begun)
+    def _collect(self, submitted: Sequence) -> tuple[np.ndarray, np.ndarray]:
+        """(probabilities (n, classes), features (n, width)) of pictures that the network has submitted."""
+        logits, features = self.backend.collect(submitted)
         powers = np.exp(logits[:, self._outputs] - logits.max(1, keepdims=True))
         return powers / powers.sum(1, keepdims=True), features
 
-    def _answers(self, begun: Sequence) -> Iterator[tuple[np.ndarray, tuple[str, ...], float | None]]:
+    def _answers(self, submitted: Sequence) -> Iterator[tuple[np.ndarray, tuple[str, ...], float | None]]:
         """(probabilities, candidates, distance) of each picture."""
-        if not begun:
+        if not submitted:
             return iter(())
-        probabilities, features = self._finish(begun)
+        probabilities, features = self._collect(submitted)
         order = np.argsort(-probabilities, axis=1, kind="stable")
-        kept = self.trust.candidates(probabilities)
+        kept = self.uncertainty.candidates(probabilities)
         candidates = (tuple(self.labels[i] for i in ranks if row[i]) for ranks, row in zip(order, kept, strict=True))
-        return zip(probabilities, candidates, self.trust.distances(features), strict=True)
+        return zip(probabilities, candidates, self.uncertainty.distances(features), strict=True)
 
     def _prediction(self, file: str, row: np.ndarray, candidates: tuple[str, ...], distance: float | None) -> Prediction:
-        return Prediction(file, row, *self.trust.status(row, distance), self.labels, candidates, distance)
+        return Prediction(file, row, *self.uncertainty.status(row, distance), self.labels, candidates, distance)
 
-    def _check_trust(self, source: str | os.PathLike) -> None:
+    def _check_uncertainty(self, source: str | os.PathLike) -> None:
         """That the measure of familiarity is one of this network's features. Raises ModelError."""
-        if self.trust.familiar is None:
+        if self.uncertainty.familiar is None:
             return
         _, features = self.measure([Image.new("RGB", (8, 8))])
-        if self.trust.familiar.means.shape != (len(self.labels), features.shape[1]):
-            raise ModelError(f"The model {source} cannot be loaded: its {trust.ARRAYS} belongs to another network.")
+        if self.uncertainty.familiar.means.shape != (len(self.labels), features.shape[1]):
+            raise ModelError(f"The model {source} cannot be loaded: its {UNCERTAINTY_ARRAYS} belongs to another network.")
 
 
 def classify_all(
@@ -196,32 +190,34 @@ def classify_all(
     """
     files = [str(source) for source in sources] if files is None else files
 
-    def begin(source: Source) -> tuple[bytes, list] | ImageError:
+    def submit(source: Source) -> tuple[bytes, list] | ImageError:
         try:
             image = read_image(source)
         except ImageError as error:
             return error
-        begun = [classifier.served.begin(image) for classifier in classifiers]
-        return (thumbnail(image, thumbnail_side) if thumbnail_side else b""), begun
+        submitted = [classifier.backend.submit(image) for classifier in classifiers]
+        return (thumbnail(image, thumbnail_side) if thumbnail_side else b""), submitted
 
     names = iter(files)
-    for batch in _ahead(begin, sources, batch_size):
+    for batch in _ahead(submit, sources, batch_size):
         readable = [one for one in batch if not isinstance(one, ImageError)]
-        answers = [classifier._answers([begun[which] for _, begun in readable]) for which, classifier in enumerate(classifiers)]
+        answers = [
+            classifier._answers([submitted[which] for _, submitted in readable]) for which, classifier in enumerate(classifiers)
+        ]
         for one, file in zip(batch, names, strict=False):
             if isinstance(one, ImageError):
-                yield b"", *(Prediction(file, None, trust.ERROR, str(one), each.labels) for each in classifiers)
+                yield b"", *(Prediction(file, None, uncertainty.ERROR, str(one), each.labels) for each in classifiers)
             else:
                 found = zip(classifiers, answers, strict=True)
                 yield one[0], *(classifier._prediction(file, *next(answer)) for classifier, answer in found)
 
 
-def _ahead(begin: Callable[[Source], object], sources: Sequence[Source], batch_size: int) -> Iterator[list]:
-    """begin(source) of each, in batches; while one is used, the next is under way. Whoever stops asking stops the work."""
+def _ahead(submit: Callable[[Source], object], sources: Sequence[Source], batch_size: int) -> Iterator[list]:
+    """submit(source) of each, in batches; while one is used, the next is under way. Whoever stops asking stops the work."""
     coming: list[Future] = []
     try:
         for start in range(0, len(sources), batch_size):
-            now, coming = coming, [POOL.submit(begin, source) for source in sources[start : start + batch_size]]
+            now, coming = coming, [POOL.submit(submit, source) for source in sources[start : start + batch_size]]
             if now:
                 yield [future.result() for future in now]
         yield [future.result() for future in coming]
@@ -230,65 +226,38 @@ def _ahead(begin: Callable[[Source], object], sources: Sequence[Source], batch_s
             future.cancel()
 
 
+def load_backend(folder: Path, may_export: bool) -> "OnnxNetwork | TorchNetwork":
+    """ONNX Runtime where there is an exported network and no GPU, otherwise PyTorch.
+
+    With `may_export` a missing exported network is made. Raises whatever a broken folder makes transformers or timm raise.
+    """
+    return (None if has_gpu_driver() else load_onnx(folder, may_export)) or _torch_network(folder)
+
+
+def load_onnx(folder: Path, may_export: bool) -> OnnxNetwork | None:
+    """The exported network; with `may_export` a missing one is made. None where there is none."""
+    network = onnx_network.load(folder)
+    if network is not None or not may_export:
+        return network
+    try:
+        export(folder)
+    except (ExportError, ImportError, OSError):
+        return None
+    return onnx_network.load(folder)
+
+
+def has_gpu_driver() -> bool:
+    """Whether there is a GPU's driver; to ask PyTorch would take seconds."""
+    return bool(find_library("cuda") or find_library("nvcuda"))
+
+
 def _torch_network(folder: Path) -> "TorchNetwork":
-    from cells.network import TorchNetwork  # seconds, which the exported network saves
+    from cells.model.torch_network import TorchNetwork  # seconds, which the exported network saves
 
     return TorchNetwork(folder)
 
 
 def _fetch(repo_id: str, revision: str | None) -> Path:
-    from cells import network  # transformers, which comes with it, finds files in the Hub's cache
+    from cells.model import torch_network  # transformers, which comes with it, finds files in the Hub's cache
 
-    return network.fetch(repo_id, revision)
-
-
-def check_labels(found: Iterable[str], source: str | os.PathLike) -> None:
-    """Whether a model's labels are the 8 types or the 13 subtypes; `source` is its name. Raises ModelError."""
-    labels = set(found)
-    if labels not in (set(LABELS), set(SUBTYPE_LABELS)):
-        raise ModelError(
-            f"The model {source} knows other labels ({', '.join(sorted(map(str, labels))[:8])}); needed are "
-            f"{', '.join(LABELS)}, or the 13 subtypes."
-        )
-
-
-def unusable(source: str | os.PathLike, error: Exception) -> ModelError:
-    """One line on a model that something could not be made of."""
-    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    if isinstance(error, SafetensorError):
-        reason = "a .safetensors file of it is damaged or cut off; get the model again."
-    return ModelError(f"The model {source} cannot be loaded: {reason}")
-
-
-def locate(source: str | os.PathLike) -> tuple[str, str | None]:
-    """(the folder of an embedded model's name, or the folder or Hub id as it is; a Hub id's revision). Raises ModelError."""
-    text = os.fspath(source)
-    if (EMBEDDED / text / "config.json").is_file():
-        return str(EMBEDDED / text), None
-    if Path(text).is_dir():
-        return text, None
-    if text.partition("@")[0].count("/") == 1 and not text.startswith((".", "/", "~")):
-        return split_revision(text)
-    raise ModelError(
-        f"There is no model {text!r}; give one of {', '.join(embedded())}, a model folder, or a Hub id (USER/NAME)."
-    )
-
-
-def split_revision(place: str) -> tuple[str, str | None]:
-    """USER/NAME or USER/NAME@REVISION, in two."""
-    repo_id, _, revision = place.partition("@")
-    return repo_id, revision or None
-
-
-def embedded() -> list[str]:
-    """The names of the models that come with this code."""
-    return sorted(config.parent.name for config in EMBEDDED.glob("*/config.json"))
-
-
-def _version(folder: Path) -> str:
-    """As `cat FILES | sha256sum | head -c 8` has it, of those that are there. Raises ModelError."""
-    missing = [file for file in runtime.NEEDED if not (folder / file).is_file()]
-    if missing:
-        raise ModelError(f"it has no {missing[0]}; weights in pickle form are never read.")
-    there = (folder / file for file in FILES if (folder / file).is_file())
-    return hashlib.sha256(b"".join(file.read_bytes() for file in there)).hexdigest()[:8]
+    return torch_network.fetch(repo_id, revision)

@@ -1,6 +1,6 @@
 """How far a prediction may be trusted: the status that stands before the answer, and the types that it leaves open.
 
-Three thresholds, all chosen on validation pictures (train/trust.py), lie in the model folder as trust.json:
+Three thresholds, all chosen on validation pictures (train/uncertainty.py), lie in the model folder as trust.json:
 
 - a picture is `unfamiliar` whose features lie far from those of every type's training pictures: the Mahalanobis distance to
   the nearest class mean under one shared covariance (Lee et al. 2018), of features at unit length (Müller & Hein 2025);
@@ -44,7 +44,7 @@ class Familiar:
 
 
 @dataclass(frozen=True)
-class Trust:
+class Uncertainty:
     """What decides the status of a prediction. The defaults serve folders without a trust.json."""
 
     review_below: float = 0.9  # probability
@@ -53,7 +53,7 @@ class Trust:
     familiar: Familiar | None = None
 
     @classmethod
-    def load(cls, file: Path) -> "Trust":
+    def load(cls, file: Path) -> "Uncertainty":
         """From a trust.json, with the trust.safetensors beside it where it has a threshold for the distance.
 
         Raises whatever a broken file makes json, safetensors or numpy raise.

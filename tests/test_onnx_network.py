@@ -12,14 +12,18 @@ import onnxruntime
 import pytest
 import torch
 
-from cells import classifier as core
-from cells import cores, runtime
 from cells.classes import LABELS
-from cells.classifier import Classifier, classify_all
-from cells.drawn import draw_cell
-from cells.network import TorchNetwork
-from cells.runtime import OnnxNetwork
-from train import model, recipe
+from cells.model import classifier as core
+from cells.model import folder as model_folder
+from cells.model import onnx_network, threads
+from cells.model.classifier import Classifier, classify_all
+from cells.model.export import ExportError, calibrate, export, quantize
+from cells.model.folder import ONNX_FILE, QUANTIZED_FILE, QUANTIZED_RECORD
+from cells.model.onnx_network import OnnxNetwork
+from cells.model.torch_network import TorchNetwork
+from cells.synthetic import draw_cell
+from train import network as model
+from train import recipe
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -32,7 +36,7 @@ def exported(request, tmp_path_factory) -> Path:
     torch.manual_seed(0)
     chosen = chosen.override(["image_size=32", "growth=()", "teacher=None"])
     model.export(model.build(chosen), chosen, folder)
-    runtime.export(folder)
+    export(folder)
     return folder
 
 
@@ -46,18 +50,18 @@ def images() -> list:
     return [draw_cell(label, seed).convert("RGB") for label in LABELS for seed in range(2)]
 
 
-def quantize(folder: Path, images: list) -> None:
+def quantize_as_measured(folder: Path, images: list) -> None:
     """As `python -m train exported` does."""
     if (folder / "preprocessor_config.json").is_file():  # a ViT
-        runtime.quantize(folder)
+        quantize(folder)
     else:
-        runtime.calibrate(folder, images)
+        calibrate(folder, images)
 
 
 def test_it_serves_and_answers_as_pytorch_does(exported, images):
     served = Classifier.load(exported)
-    assert isinstance(served.served, OnnxNetwork)
-    reference = Classifier(exported, TorchNetwork(exported), served.trust, served.name, served.version)
+    assert isinstance(served.backend, OnnxNetwork)
+    reference = Classifier(exported, TorchNetwork(exported), served.uncertainty, served.name, served.version)
     for ours, theirs in zip(served.measure(images), reference.measure(images), strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-5)
     assert served.network.config.num_labels == len(LABELS)  # PyTorch's is there for who asks
@@ -73,7 +77,7 @@ def test_it_lies_where_other_libraries_look_and_has_what_they_ask_for(exported):
 
 def test_neither_pytorch_nor_transformers_is_imported_to_classify(exported, cell_files):
     code = (
-        "import sys; from cells.classifier import Classifier\n"
+        "import sys; from cells.model.classifier import Classifier\n"
         f"print(*[one.label for one in Classifier.load({str(exported)!r}).predict({cell_files!r})])\n"
         "print(sorted({'torch', 'transformers', 'timm'} & set(sys.modules)))"
     )
@@ -86,7 +90,7 @@ def test_neither_pytorch_nor_transformers_is_imported_to_classify(exported, cell
 def test_onnx_runtime_tells_nobody(exported, cell_files, tmp_path):
     """Its telemetry begins by leaving an identifier in the temporary folder, before anything is sent."""
     code = (
-        "import os; from cells.classifier import Classifier\n"
+        "import os; from cells.model.classifier import Classifier\n"
         f"list(Classifier.load({str(exported)!r}).predict({cell_files!r}))\n"
         "assert os.environ['ORT_DISABLE_TELEMETRY'] == '1'"
     )
@@ -100,71 +104,71 @@ def test_one_of_other_weights_does_not_serve(copy):
     weights = bytearray((copy / "model.safetensors").read_bytes())
     weights[-1] ^= 1
     (copy / "model.safetensors").write_bytes(weights)
-    assert isinstance(Classifier.load(copy).served, TorchNetwork)
+    assert isinstance(Classifier.load(copy).backend, TorchNetwork)
 
 
 def test_a_broken_one_does_not_serve(copy):
-    file = copy / runtime.FILE
+    file = copy / ONNX_FILE
     file.write_bytes(file.read_bytes()[:5000])
-    assert isinstance(Classifier.load(copy).served, TorchNetwork)
+    assert isinstance(Classifier.load(copy).backend, TorchNetwork)
 
 
 def test_without_onnx_runtime_pytorch_serves_the_same(copy, images, monkeypatch):
     with_it = Classifier.load(copy)
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     without = Classifier.load(copy)
-    assert isinstance(without.served, TorchNetwork)
+    assert isinstance(without.backend, TorchNetwork)
     assert str(without) == str(with_it)
     np.testing.assert_allclose(without.probabilities(images), with_it.probabilities(images), atol=1e-5)
 
 
 def test_beside_a_gpu_pytorch_serves(copy, monkeypatch):
-    monkeypatch.setattr(runtime, "find_library", lambda name: "libcuda.so.1" if name == "cuda" else None)
-    assert runtime.load(copy, may_export=False) is None
+    monkeypatch.setattr(core, "find_library", lambda name: "libcuda.so.1" if name == "cuda" else None)
+    assert isinstance(Classifier.load(copy).backend, TorchNetwork)
 
 
 def test_an_embedded_models_is_made_on_first_use_and_kept(exported, tmp_path, monkeypatch):
     folder = shutil.copytree(exported, tmp_path / "models" / "own", ignore=shutil.ignore_patterns("onnx"))
-    monkeypatch.setattr(core, "EMBEDDED", tmp_path / "models")
-    assert isinstance(Classifier.load("own").served, OnnxNetwork)
-    written = (folder / runtime.FILE).stat().st_mtime_ns
-    assert isinstance(Classifier.load("own").served, OnnxNetwork)
-    assert (folder / runtime.FILE).stat().st_mtime_ns == written
+    monkeypatch.setattr(model_folder, "EMBEDDED", tmp_path / "models")
+    assert isinstance(Classifier.load("own").backend, OnnxNetwork)
+    written = (folder / ONNX_FILE).stat().st_mtime_ns
+    assert isinstance(Classifier.load("own").backend, OnnxNetwork)
+    assert (folder / ONNX_FILE).stat().st_mtime_ns == written
     assert [path.name for path in (folder / "onnx").iterdir()] == ["model.onnx"]
 
 
 def test_an_embedded_models_in_8_bits_is_that_which_was_measured(copy, images, tmp_path, monkeypatch):
-    quantize(copy, images)
-    (copy / runtime.MEASURED).write_text(json.dumps({"fall": 0.0}))
+    quantize_as_measured(copy, images)
+    (copy / QUANTIZED_RECORD).write_text(json.dumps({"fall": 0.0}))
     folder = shutil.copytree(copy, tmp_path / "models" / "own", ignore=shutil.ignore_patterns("onnx"))
-    monkeypatch.setattr(core, "EMBEDDED", tmp_path / "models")
-    assert isinstance(Classifier.load("own").served, OnnxNetwork)
-    assert (folder / runtime.QUANTIZED).read_bytes() == (copy / runtime.QUANTIZED).read_bytes()
+    monkeypatch.setattr(model_folder, "EMBEDDED", tmp_path / "models")
+    assert isinstance(Classifier.load("own").backend, OnnxNetwork)
+    assert (folder / QUANTIZED_FILE).read_bytes() == (copy / QUANTIZED_FILE).read_bytes()
 
 
 def test_where_it_cannot_be_written_pytorch_serves(exported, tmp_path, monkeypatch):
     folder = shutil.copytree(exported, tmp_path / "models" / "own", ignore=shutil.ignore_patterns("onnx"))
     (folder / "onnx").write_text("in the way")
-    monkeypatch.setattr(core, "EMBEDDED", tmp_path / "models")
-    assert isinstance(Classifier.load("own").served, TorchNetwork)
+    monkeypatch.setattr(model_folder, "EMBEDDED", tmp_path / "models")
+    assert isinstance(Classifier.load("own").backend, TorchNetwork)
 
 
-@pytest.mark.parametrize(("fall", "file"), [(0.001, runtime.QUANTIZED), (0.003, runtime.FILE)])
+@pytest.mark.parametrize(("fall", "file"), [(0.001, QUANTIZED_FILE), (0.003, ONNX_FILE)])
 def test_the_quantised_network_serves_where_its_accuracy_was_found_to_stand_that(
     exported, images, tmp_path, monkeypatch, fall, file
 ):
     folder = shutil.copytree(exported, tmp_path / "copy")
-    quantize(folder, images)
-    (folder / runtime.MEASURED).write_text(json.dumps({"fall": fall}))
+    quantize_as_measured(folder, images)
+    (folder / QUANTIZED_RECORD).write_text(json.dumps({"fall": fall}))
     opened = []
-    monkeypatch.setattr(runtime, "OnnxNetwork", lambda path, source: opened.append(path))
-    runtime.load(folder, may_export=False)
+    monkeypatch.setattr(onnx_network, "OnnxNetwork", lambda path, source: opened.append(path))
+    onnx_network.load(folder)
     assert opened == [folder / file]
 
 
 def test_the_quantised_network_is_close_and_another_version(exported, copy, images):
-    quantize(copy, images)
-    (copy / runtime.MEASURED).write_text(json.dumps({"fall": 0.0}))
+    quantize_as_measured(copy, images)
+    (copy / QUANTIZED_RECORD).write_text(json.dumps({"fall": 0.0}))
     ours, plain = Classifier.load(copy), Classifier.load(exported)
     np.testing.assert_allclose(ours.probabilities(images), plain.probabilities(images), atol=0.05)
     assert not np.array_equal(ours.probabilities(images), plain.probabilities(images))
@@ -176,9 +180,9 @@ def test_preprocessing_of_another_kind_is_not_exported(tiny_recipe, tmp_path):
     config = json.loads((tmp_path / "config.json").read_text())
     config["pretrained_cfg"] |= {"crop_pct": 0.875, "crop_mode": "center"}
     (tmp_path / "config.json").write_text(json.dumps(config))
-    with pytest.raises(runtime.ExportError, match="preprocessing"):
-        runtime.export(tmp_path)
-    assert isinstance(Classifier.load(tmp_path).served, TorchNetwork)
+    with pytest.raises(ExportError, match="preprocessing"):
+        export(tmp_path)
+    assert isinstance(Classifier.load(tmp_path).backend, TorchNetwork)
 
 
 def test_each_picture_is_read_once_for_all_models_and_its_thumbnail(exported, cell_files, monkeypatch):
@@ -199,18 +203,18 @@ def test_who_stops_asking_stops_the_work(exported, cell_files, monkeypatch):
     predictions = Classifier.load(exported).predict(cell_files * 100, batch_size=2)
     next(predictions)
     predictions.close()
-    cores.POOL.submit(lambda: None).result()  # what was queued before is done
-    assert len(read) <= 2 * 2 + cores.count()
+    threads.POOL.submit(lambda: None).result()  # what was queued before is done
+    assert len(read) <= 2 * 2 + threads.count()
 
 
 @pytest.mark.parametrize(
-    ("quota", "threads", "expected"),
+    ("quota", "asked", "expected"),
     [("200000 100000", "", 2), ("max 100000", "", 8), ("50000 100000", "", 1), ("", "3", 3), ("400000 100000", "16", 4)],
 )
-def test_the_cores_are_those_that_the_process_may_use(tmp_path, monkeypatch, quota, threads, expected):
-    monkeypatch.setattr(cores, "QUOTA", tmp_path / "cpu.max")
-    monkeypatch.setattr(cores.os, "sched_getaffinity", lambda process: set(range(8)))
-    monkeypatch.setenv("OMP_NUM_THREADS", threads)
+def test_the_cores_are_those_that_the_process_may_use(tmp_path, monkeypatch, quota, asked, expected):
+    monkeypatch.setattr(threads, "QUOTA", tmp_path / "cpu.max")
+    monkeypatch.setattr(threads.os, "sched_getaffinity", lambda process: set(range(8)))
+    monkeypatch.setenv("OMP_NUM_THREADS", asked)
     if quota:
-        cores.QUOTA.write_text(quota)
-    assert cores.count() == expected
+        threads.QUOTA.write_text(quota)
+    assert threads.count() == expected

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from cells.classifier import Classifier
+from cells.model.classifier import Classifier
 
 
 def heatmap(classifier: Classifier, image: Image.Image, label: str) -> np.ndarray:

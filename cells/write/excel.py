@@ -8,9 +8,10 @@ from datetime import UTC, datetime
 import pandas as pd
 import xlsxwriter
 
-from cells import differential, table
+from cells import differential
 from cells.classes import NAMES
 from cells.review import Review
+from cells.write import table
 
 ROW_HEIGHT = 50  # points, of a row with a picture
 OPTIONS = {"strings_to_formulas": False, "strings_to_urls": False, "strings_to_numbers": False, "nan_inf_to_errors": False}

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Sequence
 
-from cells.images import SUFFIXES
+from cells.read.images import SUFFIXES
 
 
 class CallError(Exception):

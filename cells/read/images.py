@@ -18,8 +18,8 @@ from typing import Protocol
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from cells import limits
-from cells.metered import Metered, SlowError
+from cells.read import limits
+from cells.read.decode_budget import Metered, SlowError
 
 # Read by content, never by name. Formats that draw (EPS, PDF, WMF) or call other programs are left out on purpose.
 FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "WEBP", "GIF", "JPEG2000", "PPM", "AVIF")

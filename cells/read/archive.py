@@ -10,8 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from cells import limits
-from cells.images import BROKEN, SUFFIXES, BrokenImageError, ImageError
+from cells.read import limits
+from cells.read.images import BROKEN, SUFFIXES, BrokenImageError, ImageError
 
 ENTRY = b"PK\x01\x02"  # what each entry of a ZIP's table of contents begins with
 LOCAL_HEADER = struct.Struct("<4s22xHH")  # before an entry's content: its mark, and the lengths of name and extra field

@@ -13,7 +13,8 @@ from accelerate import Accelerator
 from matplotlib import pyplot as plt
 from tqdm import tqdm
 
-from train import loop, model
+from train import loop
+from train import network as model
 from train.recipe import Recipe
 
 LOWEST, HIGHEST = 1e-6, 1.0

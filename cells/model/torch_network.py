@@ -1,6 +1,6 @@
 """A model folder's network in PyTorch, through transformers, which loads timm's as well.
 
-Importing this takes seconds; where the network was exported (cells/runtime.py), predictions do without it. Unless it is told
+Importing this module takes seconds; predictions of an exported network (cells/model/onnx_network.py) do without it. Without
 `trust_remote_code=False`, transformers asks at a terminal whether to run the code that a folder brings.
 """
 
@@ -18,8 +18,7 @@ from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageClassi
 from transformers.utils.hub import cached_file
 from transformers.utils.logging import disable_progress_bar
 
-from cells.classifier import FILES, ModelError, check_labels, unusable
-from cells.runtime import FILE, NEEDED, QUANTIZED
+from cells.model.folder import MODEL_FILES, ONNX_FILE, QUANTIZED_FILE, REQUIRED_FILES, ModelError, check_labels, unusable
 
 CHANNELS = 128  # of a hidden state that are looked at; more would want more training pictures, and a larger file
 
@@ -71,14 +70,14 @@ class TorchNetwork:
         """(3, s, s): what the network takes of one picture."""
         return self.processor(image, return_tensors="pt")["pixel_values"][0].numpy()
 
-    def begin(self, image: Image.Image) -> np.ndarray:
+    def submit(self, image: Image.Image) -> np.ndarray:
         """What can be done of one picture in a thread of its own."""
         return self.preprocess(image)
 
     @torch.inference_mode()
-    def finish(self, begun: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-        """(logits (n, classes), features (n, width)) of pictures that were begun."""
-        pixel_values = torch.from_numpy(np.stack(begun)).to(self.network.device)
+    def collect(self, submitted: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """(logits (n, classes), features (n, width)) of pictures that were submitted."""
+        pixel_values = torch.from_numpy(np.stack(submitted)).to(self.network.device)
         logits, features = self.answers(pixel_values)
         return logits.float().cpu().numpy(), features.float().cpu().numpy()
 
@@ -86,11 +85,11 @@ class TorchNetwork:
 def fetch(repo_id: str, revision: str | None) -> Path:
     """The folder of a model of the Hub on this disk, which is there afterwards. Raises whatever the Hub's client does."""
     there = {} if revision is None else {"revision": revision}
-    for file in FILES:
-        path = cached_file(repo_id, file, **there, _raise_exceptions_for_missing_entries=file in NEEDED)
-        if file == NEEDED[0]:
+    for file in MODEL_FILES:
+        path = cached_file(repo_id, file, **there, _raise_exceptions_for_missing_entries=file in REQUIRED_FILES)
+        if file == REQUIRED_FILES[0]:
             folder = Path(path).parent
-    for file in (QUANTIZED, FILE):  # the first is there only where it serves
+    for file in (QUANTIZED_FILE, ONNX_FILE):  # the first is there only where it serves
         if cached_file(repo_id, file, **there, _raise_exceptions_for_missing_entries=False):
             break
     return folder

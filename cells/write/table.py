@@ -8,8 +8,8 @@ from pathlib import Path
 import pandas as pd
 
 from cells.classes import LABELS
+from cells.model.uncertainty import ERROR
 from cells.review import Review
-from cells.trust import ERROR
 
 TEXTS = ("file", "prediction", "person", "probability", "second", "second_probability", "set", "status", "message", "model")
 COMPARED = ("compared_model", "compared_prediction", "compared_probability")  # there when two models were asked

@@ -1,7 +1,7 @@
 """Whether an exported network answers as PyTorch does: python -m train exported MODEL.
 
 All pictures of the test part are classified by the network in PyTorch, by ONNX Runtime and by ONNX Runtime in 8 bits. The last
-serves only where this was measured, and its accuracy falls by no more than runtime.LARGEST_FALL.
+serves only where this was measured, and its accuracy falls by no more than LARGEST_FALL.
 """
 
 import json
@@ -11,12 +11,14 @@ from pathlib import Path
 import datasets
 import numpy as np
 
-from cells import pbc, runtime
-from cells.classifier import Classifier, ModelError
-from cells.images import read_image
-from cells.network import TorchNetwork
-from cells.runtime import ExportError, OnnxNetwork, may_quantize
-from cells.trust import REVIEW, UNFAMILIAR
+from cells import pbc
+from cells.model.classifier import Classifier
+from cells.model.export import ExportError, calibrate, export, quantize
+from cells.model.folder import ONNX_FILE, QUANTIZED_FILE, QUANTIZED_RECORD, ModelError, digest, may_quantize
+from cells.model.onnx_network import OnnxNetwork
+from cells.model.torch_network import TorchNetwork
+from cells.model.uncertainty import REVIEW, UNFAMILIAR
+from cells.read.images import read_image
 from train import data
 
 CALIBRATING = 300  # training pictures at most, evenly from all; of these come the ranges of a convolutional network's values
@@ -57,27 +59,27 @@ def _forms(folder: Path, calibrating: datasets.Dataset) -> Iterator[tuple[str, T
     network = TorchNetwork(folder)
     yield PYTORCH, network
     try:
-        if not (folder / runtime.FILE).is_file():
-            runtime.export(folder)
-        yield FLOAT, OnnxNetwork(folder / runtime.FILE, runtime.digest(folder))
+        if not (folder / ONNX_FILE).is_file():
+            export(folder)
+        yield FLOAT, OnnxNetwork(folder / ONNX_FILE, digest(folder))
         if network.network.config.model_type == "vit":
-            runtime.quantize(folder)
+            quantize(folder)
         else:  # whose matrices are its head alone
-            runtime.calibrate(folder, (read_image(pbc.source_of(one)) for one in calibrating["image"][:]))
-        yield QUANTIZED, OnnxNetwork(folder / runtime.QUANTIZED, runtime.digest(folder))
+            calibrate(folder, (read_image(pbc.source_of(one)) for one in calibrating["image"][:]))
+        yield QUANTIZED, OnnxNetwork(folder / QUANTIZED_FILE, digest(folder))
     except (ExportError, ImportError, ValueError) as error:
         raise ModelError(f"{folder} cannot be measured as ONNX: {error}") from None
 
 
 def _answers(classifier: Classifier, served: TorchNetwork | OnnxNetwork, sources: Sequence) -> tuple[np.ndarray, list[str]]:
     """(probabilities (n, classes), statuses (n,)) as users would get them."""
-    like = Classifier(classifier.folder, served, classifier.trust, classifier.name, classifier.version)
+    like = Classifier(classifier.folder, served, classifier.uncertainty, classifier.name, classifier.version)
     predictions = list(like.predict(sources, [""] * len(sources)))
     return np.stack([one.probabilities for one in predictions]), [one.status for one in predictions]
 
 
 def _record(folder: Path, row: dict) -> None:
     known = {key: row[key] if key == "pictures" else round(float(row[key]), 6) for key in row if key not in ("model", "form")}
-    (folder / runtime.MEASURED).write_text(json.dumps(known, indent=2) + "\n")
+    (folder / QUANTIZED_RECORD).write_text(json.dumps(known, indent=2) + "\n")
     if not may_quantize(folder):
-        (folder / runtime.QUANTIZED).unlink()
+        (folder / QUANTIZED_FILE).unlink()

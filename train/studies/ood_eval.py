@@ -16,9 +16,9 @@ from skimage import color
 from skimage import data as samples
 
 from cells import pbc
-from cells.classifier import BATCH_SIZE, Classifier
-from cells.images import read_image
-from cells.trust import UNFAMILIAR
+from cells.model.classifier import BATCH_SIZE, Classifier
+from cells.model.uncertainty import UNFAMILIAR
+from cells.read.images import read_image
 from train import data
 
 SEED = 42

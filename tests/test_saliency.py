@@ -6,10 +6,11 @@ import torch
 from PIL import Image, ImageDraw
 
 from cells.classes import LABELS, SUBTYPE_LABELS
-from cells.classifier import Classifier
-from cells.drawn import draw_cell
-from cells.explain import heatmap, overlay
-from train import model, recipe
+from cells.model.classifier import Classifier
+from cells.model.saliency import heatmap, overlay
+from cells.synthetic import draw_cell
+from train import network as model
+from train import recipe
 
 CELL = draw_cell("neutrophil")
 FOR, AGAINST, SILENT = "ig", "monocyte", "platelet"  # what a bright part says for, against and nothing of

@@ -7,11 +7,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cells import table
 from cells.classes import LABELS
-from cells.classifier import Prediction
-from cells.partfile import PartFile, PartFileError
+from cells.model.classifier import Prediction
 from cells.review import Cell, Review
+from cells.write import table
+from cells.write.resumable_csv import PartFile, PartFileError
 
 MODEL = "resnet18@0123abcd"
 NAMES = ["a.png", "=1+1.png", 'two\nlines ".png', "célula.png", "NA", "broken\udcff.png", "carriage\rreturn.png"]

@@ -11,7 +11,7 @@ from typing import IO
 
 from PIL import Image, TiffImagePlugin
 
-from cells import limits
+from cells.read import limits
 
 TIMES = 6  # that a file is read over: Pillow reads a TIFF's directory up to three times
 SLACK = 1_000_000  # bytes, for small files

@@ -10,17 +10,17 @@ from PIL import Image
 from test_review import predict, unreadable
 from test_table import HOSTILE
 
-from cells import table, workbook
-from cells.drawn import draw_cell
-from cells.images import thumbnail
+from cells.read.images import thumbnail
 from cells.review import NOT_A_CELL, Cell, Review
+from cells.synthetic import draw_cell
+from cells.write import excel, table
 
 WHEN = datetime(2026, 2, 3, 4, 5, tzinfo=UTC)
 CONTROL = ["a\x00b\x01\x1f.png", "line\nbreak\r.png", "\ufffe\uffff.png", "cell\udcff.png", "<b>&\"'.png", "x_x0041_.png"]
 
 
 def written(review: Review, folder, **options) -> openpyxl.Workbook:
-    workbook.write(review, folder / "cells.xlsx", when=WHEN, **options)
+    excel.write(review, folder / "cells.xlsx", when=WHEN, **options)
     return openpyxl.load_workbook(folder / "cells.xlsx")
 
 
@@ -185,4 +185,4 @@ def test_a_comment_is_a_text_whatever_it_begins_with(comment, tmp_path):
 
 def test_a_place_that_cannot_be_written_is_an_oserror(tmp_path):
     with pytest.raises(OSError, match="No such file"):
-        workbook.write(Review((Cell(predict("ig")),), "m@0"), tmp_path / "nowhere" / "cells.xlsx")
+        excel.write(Review((Cell(predict("ig")),), "m@0"), tmp_path / "nowhere" / "cells.xlsx")

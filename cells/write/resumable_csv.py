@@ -14,8 +14,8 @@ from types import TracebackType
 
 import pandas as pd
 
-from cells import table
-from cells.trust import ERROR
+from cells.model.uncertainty import ERROR
+from cells.write import table
 
 AS_IS = {"keep_default_na": False, "lineterminator": "\n"}  # a picture may be called NA, or have a carriage return in its name
 ROW_GROUP = 10_000  # rows of a parquet file that are in memory together

@@ -10,14 +10,14 @@ import torch
 from PIL import Image
 from safetensors.numpy import load_file, save_file
 
-from cells import trust
 from cells.classes import LABELS
-from cells.classifier import Classifier, ModelError
-from cells.drawn import draw_cell
-from cells.network import pooled
-from cells.trust import Trust
+from cells.model.classifier import Classifier
+from cells.model.folder import UNCERTAINTY_ARRAYS, ModelError
+from cells.model.torch_network import pooled
+from cells.model.uncertainty import Uncertainty
+from cells.synthetic import draw_cell
 from train import metrics
-from train.trust import fit_familiar, fit_thresholds
+from train.uncertainty import fit_familiar, fit_thresholds
 
 WIDTH = 12
 
@@ -43,7 +43,7 @@ def answers(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 @pytest.fixture(scope="module")
-def rule() -> Trust:
+def rule() -> Uncertainty:
     familiar = fit_familiar(*features_of(4000, seed=1))
     features, _ = features_of(2000, seed=2)
     return fit_thresholds(*answers(2000, seed=2), familiar, familiar.distance(features))
@@ -106,7 +106,7 @@ def test_few_cells_promise_nothing(rule):
 
 def test_saved_and_loaded_it_is_the_same(rule, tmp_path):
     rule.save(tmp_path / "trust.json")
-    loaded = Trust.load(tmp_path / "trust.json")
+    loaded = Uncertainty.load(tmp_path / "trust.json")
     thresholds = [dataclasses.replace(one, familiar=None) for one in (rule, loaded)]
     assert thresholds[0] == thresholds[1]
     features, _ = features_of(100, seed=7)
@@ -116,14 +116,14 @@ def test_saved_and_loaded_it_is_the_same(rule, tmp_path):
 
 def test_an_old_trust_json_knows_no_unfamiliar_picture(tmp_path):
     (tmp_path / "trust.json").write_text('{"review_below": 0.5}\n')
-    old = Trust.load(tmp_path / "trust.json")
-    assert old == Trust(review_below=0.5)
+    old = Uncertainty.load(tmp_path / "trust.json")
+    assert old == Uncertainty(review_below=0.5)
     assert old.distances(np.zeros((2, WIDTH))) == [None, None]
     assert old.status(np.array([0.45, 0.55]), None) == ("ok", "")
     np.testing.assert_array_equal(old.candidates(np.array([[0.45, 0.55]])), [[False, True]])
     old.save(tmp_path / "again.json")
     assert json.loads((tmp_path / "again.json").read_text()) == {"review_below": 0.5}
-    assert not (tmp_path / trust.ARRAYS).exists()
+    assert not (tmp_path / UNCERTAINTY_ARRAYS).exists()
 
 
 def test_features_are_means_and_deviations_a_quarter_and_half_way():
@@ -186,24 +186,24 @@ def test_candidates_come_the_most_probable_first_and_alone_without_a_threshold(t
 
 def test_the_version_follows_the_arrays(trusting, tmp_path):
     folder = shutil.copytree(trusting, tmp_path / "copy")
-    arrays = load_file(folder / trust.ARRAYS)
+    arrays = load_file(folder / UNCERTAINTY_ARRAYS)
     arrays["centre"] = arrays["centre"] + 1
-    save_file(arrays, folder / trust.ARRAYS)
+    save_file(arrays, folder / UNCERTAINTY_ARRAYS)
     assert Classifier.load(folder).version != Classifier.load(trusting).version
 
 
 def test_a_broken_rule_is_one_sentence(trusting, tmp_path):
-    arrays = load_file(trusting / trust.ARRAYS)
+    arrays = load_file(trusting / UNCERTAINTY_ARRAYS)
     half = {**arrays, "centre": arrays["centre"][:9].copy()}
     other = {"centre": np.zeros(3), "scale": np.ones(3), "whitening": np.eye(3), "means": np.zeros((8, 3))}
 
     def write(some: dict):
-        return lambda folder: save_file(some, folder / trust.ARRAYS)
+        return lambda folder: save_file(some, folder / UNCERTAINTY_ARRAYS)
 
     for number, (spoil, words) in enumerate(
         (
-            (lambda folder: (folder / trust.ARRAYS).unlink(), "trust.safetensors"),
-            (lambda folder: (folder / trust.ARRAYS).write_bytes(b"no arrays"), "cannot be loaded"),
+            (lambda folder: (folder / UNCERTAINTY_ARRAYS).unlink(), "trust.safetensors"),
+            (lambda folder: (folder / UNCERTAINTY_ARRAYS).write_bytes(b"no arrays"), "cannot be loaded"),
             (write({key: arrays[key] for key in ("centre", "scale")}), "whitening"),
             (write(half), "do not fit each other"),
             (write(other), "belongs to another network"),
@@ -226,11 +226,11 @@ def test_figures_derive_from_the_table_of_predictions():
     probabilities[:, 0] = (0.86, 0.5, 0.5, 0.5)
     probabilities[3, 1] = 0.45
     table = metrics.table(list("abcd"), ["basophil", "basophil", "ig", "eosinophil"], list("abcd"), probabilities, LABELS)
-    rule = Trust(review_below=0.6, candidate_from=0.4)
+    rule = Uncertainty(review_below=0.6, candidate_from=0.4)
     assert metrics.unfamiliar(table) is None  # a run from before the distance
     assert metrics.review(table, rule) == {"below": 0.6, "share": 0.75, "caught": 1.0}
     assert metrics.candidates(table, rule) == {"from": 0.4, "coverage": 0.75, "mean_size": 1.25}
-    assert metrics.candidates(table, Trust()) is None
+    assert metrics.candidates(table, Uncertainty()) is None
     far = table.assign(distance=[0.1, 0.2, 1.2, 1.0])
     assert metrics.unfamiliar(far) == {"share": 0.25, "caught": 0.5}
     assert metrics.review(far, rule) == {"below": 0.6, "share": 0.5, "caught": 0.5}

@@ -26,9 +26,10 @@ from torch import Tensor
 
 from cells import pbc
 from cells.classes import NAMES
-from cells.classifier import Classifier
-from cells.images import read_image
-from train import data, duplicates, loop, metrics, model
+from cells.model.classifier import Classifier
+from cells.read.images import read_image
+from train import data, duplicates, loop, metrics
+from train import network as model
 
 COLUMNS = ("kind", "image_id", "label", "other_image_id", "other_label", "score", "split")
 KINDS = ("same cells, two labels", "label", "two cells", "same cells, one label")

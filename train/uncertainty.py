@@ -10,10 +10,11 @@ import numpy as np
 import pandas as pd
 from sklearn.covariance import ledoit_wolf
 
-from cells import pbc, trust
-from cells.classifier import Classifier
-from cells.images import ImageError
-from cells.trust import Familiar, Trust
+from cells import pbc
+from cells.model.classifier import Classifier
+from cells.model.folder import UNCERTAINTY_FILE
+from cells.model.uncertainty import Familiar, Uncertainty
+from cells.read.images import ImageError
 from train import data, metrics
 
 # Of validation cells:
@@ -35,7 +36,7 @@ def fit(run: Path, dataset: datasets.Dataset, parts: list[str]) -> None:
     familiar = fit_familiar(features, np.array(subsets["train"]["label"][:]))
     probabilities, features = _measure(classifier, subsets["validation"])
     labels = np.array(subsets["validation"]["label"][:])
-    fit_thresholds(probabilities, labels, familiar, familiar.distance(features)).save(folder / trust.FILE)
+    fit_thresholds(probabilities, labels, familiar, familiar.distance(features)).save(folder / UNCERTAINTY_FILE)
     classifier = Classifier.load(folder)
     for part, name in (("validation", "validation.csv"), ("test", "predictions.csv")):
         _predict(classifier, subsets[part]).to_csv(run / name, index=False, float_format="%.6g")
@@ -67,12 +68,12 @@ def fit_familiar(features: np.ndarray, labels: np.ndarray) -> Familiar:
     return Familiar(centre, scale, whitening, means @ whitening.astype(np.float32))
 
 
-def fit_thresholds(probabilities: np.ndarray, labels: np.ndarray, familiar: Familiar, distances: np.ndarray) -> Trust:
+def fit_thresholds(probabilities: np.ndarray, labels: np.ndarray, familiar: Familiar, distances: np.ndarray) -> Uncertainty:
     """From probabilities (n, classes), labels (n,) and distances (n,) of validation cells."""
     own = np.sort(probabilities[np.arange(len(labels)), labels])
     # The split-conformal quantile: one cell more than there are, so that the promise holds for the next one.
     left_out = int(np.floor((len(labels) + 1) * (1 - COVERAGE))) - 1
-    return Trust(
+    return Uncertainty(
         review_below=float(np.quantile(probabilities.max(1), REVIEW_SHARE)),
         candidate_from=float(own[left_out]) if left_out >= 0 else 0.0,  # so few cells promise nothing: all are candidates
         unfamiliar_above=float(np.quantile(distances, 1 - UNFAMILIAR_SHARE)),

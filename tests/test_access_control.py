@@ -12,7 +12,7 @@ import pytest
 from serving import serve
 from visiting import Answer, ask, classify, upload
 
-from cells.drawn import draw_cell
+from cells.synthetic import draw_cell
 
 ROOT = Path(__file__).resolve().parent.parent
 NAME = "patient-Lopez.png"  # what no one else may see, and no log may have

@@ -1,0 +1,133 @@
+"""A model folder's PyTorch network -> ONNX files for ONNX Runtime, in 32 and in 8 bits.
+
+A file carries what other libraries do not need: the digest of the weights that it was made from, the labels and the
+preprocessing.
+"""
+
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterable
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+from PIL import Image
+
+from cells.model.folder import CALIBRATION_FILE, ONNX_FILE, QUANTIZED_FILE, digest, may_quantize
+from cells.model.onnx_network import KEY, OnnxNetwork, preprocess
+
+
+class ExportError(Exception):
+    """A network that cannot be exported here. Its text is one line for the user."""
+
+
+def export(folder: Path) -> None:
+    """Write ONNX_FILE into a model folder, and QUANTIZED_FILE where it may serve. Raises ExportError, ImportError, OSError."""
+    import torch
+
+    from cells.model.torch_network import TorchNetwork
+
+    network = TorchNetwork(folder)
+    network.network.to("cpu")
+    facts = {"source": digest(folder), "labels": network.labels} | preprocessing_of(network)
+    try:
+        program = torch.onnx.export(
+            network.answers,
+            (torch.zeros(2, 3, facts["size"], facts["size"]),),
+            dynamo=True,
+            verbose=False,
+            input_names=["pixel_values"],
+            output_names=["logits", "features"],
+            dynamic_shapes={"pixel_values": {0: torch.export.Dim("batch", min=1, max=4096)}},
+        )
+    except Exception as error:  # whatever of a network the exporter does not know
+        raise ExportError(f"{folder} cannot be exported: {str(error).strip().splitlines()[0]}") from error
+    program.model.metadata_props[KEY] = json.dumps(facts)
+    _write(folder / ONNX_FILE, lambda file: program.save(file, external_data=False))
+    if may_quantize(folder):
+        quantize(folder)
+
+
+def quantize(folder: Path) -> None:
+    """Write QUANTIZED_FILE from ONNX_FILE: a ViT's matrices in 8 bits; of a network with a CALIBRATION_FILE its convolutions.
+
+    Each column or channel has a scale of its own. Of the weights seven bits are used, since processors without VNNI
+    instructions overflow with eight. Raises ExportError, ImportError, OSError.
+    """
+    from onnxruntime.quantization import quantize_dynamic
+
+    if (folder / CALIBRATION_FILE).is_file():
+        _quantize_static(folder)
+    else:
+        _quantize(folder, partial(quantize_dynamic, op_types_to_quantize=["MatMul", "Gemm"]))
+
+
+def calibrate(folder: Path, images: Iterable[Image.Image]) -> None:
+    """Write CALIBRATION_FILE, the range of each value in the network over some pictures, and with it QUANTIZED_FILE.
+
+    Raises as quantize().
+    """
+    served = OnnxNetwork(folder / ONNX_FILE, digest(folder))
+    pixels = ({"pixel_values": preprocess(image, served.size, served.mean, served.std)[None]} for image in images)
+    (folder / CALIBRATION_FILE).unlink(missing_ok=True)
+    _quantize_static(folder, SimpleNamespace(get_next=lambda: next(pixels, None)))
+
+
+def _quantize_static(folder: Path, reader: object | None = None) -> None:
+    """With the ranges that CALIBRATION_FILE holds; where there is none, `reader` gives what it is made from."""
+    from onnxruntime.quantization import QuantType, quantize_static
+
+    options = {
+        "calibration_data_reader": reader,
+        "calibration_cache_path": folder / CALIBRATION_FILE,
+        # Not what makes the features of them: from rounded means and variances almost every picture looks unfamiliar.
+        "op_types_to_quantize": ["Conv", "Relu", "Add", "MaxPool"],
+        "activation_type": QuantType.QUInt8,
+        "weight_type": QuantType.QInt8,
+    }
+    _quantize(folder, partial(quantize_static, **options))
+
+
+def _quantize(folder: Path, quantize_it: Callable[..., None]) -> None:
+    import onnx
+    from onnxruntime.quantization.quant_utils import add_pre_process_metadata
+
+    def write(file: Path) -> None:
+        try:
+            network = onnx.load(folder / ONNX_FILE)
+            add_pre_process_metadata(network)  # the exporter has fused what can be; without the mark it warns
+            del network.graph.value_info[:]  # shapes that the exporter noted before it turned some matrices around
+            quantize_it(network, file, per_channel=True, reduce_range=True)
+        except (ImportError, OSError):
+            raise
+        except Exception as error:  # whatever of a network the quantisation does not know
+            raise ExportError(f"{folder} cannot be quantised: {str(error).strip().splitlines()[0]}") from error
+
+    _write(folder / QUANTIZED_FILE, write)
+
+
+def _write(path: Path, write: Callable[[Path], object]) -> None:
+    """So that no one ever reads half of it."""
+    path.parent.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent) as temporary:
+        whole = Path(temporary, path.name)
+        write(whole)
+        os.replace(whole, path)
+
+
+def preprocessing_of(network: object) -> dict:
+    """The size, mean and std with which preprocess() does what the network's own preprocessing does.
+
+    Found by looking at what becomes of black and of white, and checked on noise. Raises ExportError where it does more.
+    """
+    black, white = (network.preprocess(Image.new("RGB", (8, 8), colour)) for colour in ("black", "white"))
+    std = 1 / (white - black)[:, 0, 0]
+    facts = {"size": black.shape[-1], "mean": (-black[:, 0, 0] * std).tolist(), "std": std.tolist()}
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (363, 360, 3), np.uint8))
+    theirs = network.preprocess(noise)
+    ours = preprocess(noise, facts["size"], np.float32(facts["mean"]), np.float32(facts["std"]))
+    if ours.shape != theirs.shape or not np.allclose(ours, theirs, atol=1e-4):
+        raise ExportError("its preprocessing is more than a resize to a square and a normalisation, so it is not exported.")
+    return facts

@@ -1,0 +1,112 @@
+"""A model folder on disk: which files it has, which labels it knows, and where a model's name leads.
+
+The folder is the interface of the project: `train` writes it, `hub` moves it, `cells` reads it.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from safetensors import SafetensorError
+
+from cells.classes import LABELS, SUBTYPE_LABELS
+
+EMBEDDED = Path(__file__).resolve().parent.parent.parent / "models"
+DEFAULT = "resnet18"
+
+WEIGHTS = "model.safetensors"
+REQUIRED_FILES = ("config.json", WEIGHTS)
+NETWORK_FILES = (*REQUIRED_FILES, "preprocessor_config.json")  # the last is a ViT's; a timm model has its own in config.json
+
+ONNX_FILE, QUANTIZED_FILE = "onnx/model.onnx", "onnx/model_quantized.onnx"  # where the Hub's libraries look for them
+CALIBRATION_FILE = "calibration.json"  # of a convolutional network: the ranges of its values, for the quantised network
+QUANTIZED_RECORD = "quantized.json"  # what `python -m train onnx_check` measured of the quantised network
+LARGEST_FALL = 0.002  # of accuracy, up to which the quantised network serves
+
+UNCERTAINTY_FILE, UNCERTAINTY_ARRAYS = "trust.json", "trust.safetensors"
+
+# What decides an answer. The exported network is made from these files.
+MODEL_FILES = (*NETWORK_FILES, CALIBRATION_FILE, QUANTIZED_RECORD, UNCERTAINTY_FILE, UNCERTAINTY_ARRAYS)
+
+
+class ModelError(Exception):
+    """A model that cannot be used. Its text is one line for the user."""
+
+
+def unusable(source: str | os.PathLike, error: Exception) -> ModelError:
+    """One line on a model that something could not be made of."""
+    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    if isinstance(error, SafetensorError):
+        reason = "a .safetensors file of it is damaged or cut off; get the model again."
+    return ModelError(f"The model {source} cannot be loaded: {reason}")
+
+
+def check_labels(found: Iterable[str], source: str | os.PathLike) -> None:
+    """Whether a model's labels are the 8 types or the 13 subtypes; `source` is its name. Raises ModelError."""
+    labels = set(found)
+    if labels not in (set(LABELS), set(SUBTYPE_LABELS)):
+        raise ModelError(
+            f"The model {source} knows other labels ({', '.join(sorted(map(str, labels))[:8])}); needed are "
+            f"{', '.join(LABELS)}, or the 13 subtypes."
+        )
+
+
+def locate(source: str | os.PathLike) -> tuple[str, str | None]:
+    """(the folder of an embedded model's name, or the folder or Hub id as it is; a Hub id's revision). Raises ModelError."""
+    text = os.fspath(source)
+    if (EMBEDDED / text / "config.json").is_file():
+        return str(EMBEDDED / text), None
+    if Path(text).is_dir():
+        return text, None
+    if text.partition("@")[0].count("/") == 1 and not text.startswith((".", "/", "~")):
+        return split_revision(text)
+    raise ModelError(
+        f"There is no model {text!r}; give one of {', '.join(embedded())}, a model folder, or a Hub id (USER/NAME)."
+    )
+
+
+def split_revision(place: str) -> tuple[str, str | None]:
+    """USER/NAME or USER/NAME@REVISION, in two."""
+    repo_id, _, revision = place.partition("@")
+    return repo_id, revision or None
+
+
+def embedded() -> list[str]:
+    """The names of the models that come with this code."""
+    return sorted(config.parent.name for config in EMBEDDED.glob("*/config.json"))
+
+
+def embedded_folder(name: str) -> Path:
+    """Where an embedded model lies."""
+    return EMBEDDED / name
+
+
+def is_embedded(folder: Path) -> bool:
+    """Whether a model folder comes with this code."""
+    return folder.resolve().parent == EMBEDDED.resolve()
+
+
+def version(folder: Path) -> str:
+    """As `cat FILES | sha256sum | head -c 8` has it, of MODEL_FILES that are present. Raises ModelError."""
+    missing = [file for file in REQUIRED_FILES if not (folder / file).is_file()]
+    if missing:
+        raise ModelError(f"it has no {missing[0]}; weights in pickle form are never read.")
+    return _sha256(folder, MODEL_FILES)[:8]
+
+
+def digest(folder: Path) -> str:
+    """SHA-256 of what the network is made from."""
+    return _sha256(folder, NETWORK_FILES)
+
+
+def _sha256(folder: Path, names: Iterable[str]) -> str:
+    present = (folder / name for name in names if (folder / name).is_file())
+    return hashlib.sha256(b"".join(file.read_bytes() for file in present)).hexdigest()
+
+
+def may_quantize(folder: Path) -> bool:
+    """Whether the quantised network was found to be as good as the other. Raises ValueError, KeyError for a broken record."""
+    file = folder / QUANTIZED_RECORD
+    return file.is_file() and json.loads(file.read_text())["fall"] <= LARGEST_FALL
