@@ -50,8 +50,6 @@ CHECK_SECONDS = 300
 FETCHES = 4  # models that are fetched at once; classifying goes on meanwhile
 # The line of all that classify; the steps of a review have another, and do not wait for it.
 LINE = {"concurrency_id": "classify", "concurrency_limit": limits.CLASSIFYING}
-NO_DISK = "The server's disk is full, so no file can be kept there; try again later."
-NO_FOLDER = "The server cannot keep files at the moment; try again later."
 
 # What a browser keeps, by these names. Gradio encrypts it with the secret; a constant one lets a restarted server read it.
 KEPT, STEPS, RANGES, SECRET = "blood-cells-review", "blood-cells-steps", "blood-cells-ranges", "blood-cells"
@@ -100,7 +98,7 @@ class Page:
             try:
                 catalog.fetch(one, lambda done, total, words=words: progress((done, total), desc=words, unit="bytes"))
             except (HubError, ModelError) as error:
-                raise self.error(f"{translate(str(error), self.language)} {self.t['errors']['others_go_on']}") from None
+                raise self.error(f"{translate(error.message, self.language)} {self.t['errors']['others_go_on']}") from None
 
     def choose(self, model: str, second: str, progress: gr.Progress = gr.Progress()) -> None:  # noqa: B008
         """Fetch what was chosen; an error raised here would lie over the list, so that no other model could be chosen."""
@@ -123,7 +121,7 @@ class Page:
         try:
             sources = unpacked(files)
         except ArchiveError as error:
-            raise self.error(translate(str(error), self.language)) from None
+            raise self.error(translate(error.message, self.language)) from None
         if len(sources) > limits.FILES:
             raise self.error(self.t["errors"]["too_many"].format(count=len(sources), most=limits.FILES))
         return self.begin(sources, model, second, ranges, progress)
@@ -150,7 +148,7 @@ class Page:
         try:
             files = examples.fetch()
         except HubError as error:
-            raise self.error(translate(str(error), self.language)) from None
+            raise self.error(translate(error.message, self.language)) from None
         return self.begin([(Path(file).name, file) for file in files], model, second, ranges, progress)
 
     def begin(self, sources: list[tuple[str, Source]], model: str, second: str, ranges: list, progress: gr.Progress) -> dict:
@@ -254,7 +252,7 @@ class Page:
         try:
             grid = saliency.heatmap(self.load(review.model.rpartition("@")[0]), picture, label)
         except ModelError as error:  # its files were cut off since it was loaded
-            raise self.error(translate(str(error), self.language)) from None
+            raise self.error(translate(error.message, self.language)) from None
         note = self.t["evidence_note"].format(name=name(label, self.language))
         note += f" {self.t['evidence_gone']}" if is_small else ""
         seen = saliency.overlay(fitted(picture, LARGE), grid)
@@ -280,7 +278,7 @@ class Page:
                     path.write_text(views.report(review, comment, typical, self.language), encoding="utf-8")
                 return self.downloads[kind].move_resource_to_block_cache(path)
         except OSError as error:
-            raise self.error(translate(unkept(error), self.language)) from None
+            raise self.error(self.t["errors"][unkept(error)]) from None
 
     def clear(self) -> dict:
         """Forget everything, here and in the browser."""
@@ -299,7 +297,7 @@ class Page:
         try:
             return catalog.load(model)
         except (HubError, ModelError) as error:
-            raise self.error(translate(str(error), self.language)) from None
+            raise self.error(translate(error.message, self.language)) from None
 
     def check(self, review: Review, index: int = 0) -> None:
         if index >= len(review.cells):
@@ -333,7 +331,7 @@ class Page:
         try:
             checked = differential.check_ranges(dict(zip(names, (row[-2:] for row in ranges), strict=False)))
         except RangeError as error:
-            gr.Warning(self.error(translate(str(error), self.language)).message)
+            gr.Warning(self.error(translate(error.message, self.language)).message)
             return differential.TYPICAL
         return {label: checked[one] for label, one in zip(differential.ORDER, names, strict=True) if one in checked}
 
@@ -495,15 +493,15 @@ def awaited(found: Iterable[T]) -> Iterator[T]:
 
 
 def unkept(error: OSError) -> str:
-    """What a user is told of a file that could not be written; where, and which, is no one's business."""
-    return NO_DISK if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) else NO_FOLDER
+    """The key of what a user is told of a file that could not be written; where, and which, is no one's business."""
+    return "disk_full" if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) else "disk_closed"
 
 
 def refuse_upload(request: Request, error: OSError) -> PlainTextResponse:
     """In place of "Internal Server Error", which the page would show."""
     with contextlib.suppress(OSError):  # the log may lie on the same disk
         print(f"{request.url.path}: {error.strerror}", file=sys.stderr)
-    return PlainTextResponse(unkept(error), 507)
+    return PlainTextResponse(texts(LANGUAGES[0])["errors"][unkept(error)], 507)
 
 
 def unpacked(files: list[str]) -> list[tuple[str, Source]]:

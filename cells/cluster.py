@@ -21,7 +21,7 @@ from cells.model.classifier import Classifier, Prediction
 from cells.model.folder import ModelError, embedded
 from cells.model.uncertainty import ERROR
 from cells.read.find_images import CallError, is_meant, no_picture, walk
-from cells.read.images import SUFFIXES, ImageError, MissingFileError, Source
+from cells.read.images import SUFFIXES, ImageError, Source
 from cells.review import Cell, Review
 from cells.write import table
 
@@ -108,7 +108,7 @@ class Actor:
         self.classifier = Classifier.load(model)
         self.batch_size = batch_size
         if str(self.classifier) != version:
-            raise ModelError(f"{model} is {self.classifier} on this machine, where the call is of {version}.")
+            raise ModelError("model_other_version", model=model, found=str(self.classifier), wanted=version)
 
     def __call__(self, rows: "pyarrow.Table") -> pd.DataFrame:
         """A batch, which is one row -> a row per picture."""
@@ -124,7 +124,7 @@ class Actor:
             answers = self.classifier.predict([one for _, one in readable], [name for name, _ in readable], self.batch_size)
             for name, one in zip(names, sources, strict=True):
                 unread = isinstance(one, ImageError)
-                yield Prediction(name, None, ERROR, str(one), self.classifier.labels) if unread else next(answers)
+                yield Prediction(name, None, ERROR, one.message, self.classifier.labels) if unread else next(answers)
 
 
 def _sources(batch: Batch, batch_size: int) -> Iterator[list[Source | ImageError]]:
@@ -143,9 +143,9 @@ def _fetched(place: bytes, root: str) -> bytes | ImageError:
         with _file_system(root).open_input_stream(os.fsdecode(place)) as file:
             return file.read()
     except FileNotFoundError:
-        return MissingFileError("There is no such file.")
+        return ImageError("file_missing")
     except OSError as error:
-        return ImageError(f"The file cannot be read: {_last_line(error)}.")
+        return ImageError("file_unreadable", reason=_last_line(error))
 
 
 def _walked(path: str) -> Iterator[Place]:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from cells.classes import TYPE_OF_SUBTYPE
+from cells.messages import Error
 
 ORDER = ("neutrophil", "lymphocyte", "monocyte", "eosinophil", "basophil", "ig")  # of a laboratory's report
 TYPICAL = {  # per cent of the white cells of adults
@@ -26,8 +27,8 @@ CORRECT_FROM = 5.0  # erythroblasts per 100 white cells, from which a counter's 
 Range = tuple[float, float]
 
 
-class RangeError(Exception):
-    """A typical range that is none. Its text is one line for the user."""
+class RangeError(Error):
+    """A typical range that is none."""
 
 
 @dataclass(frozen=True)
@@ -117,8 +118,8 @@ def check_ranges(ranges: Mapping[str, tuple[object, object]]) -> dict[str, Range
         try:
             low, high = (float(str(limit).replace(",", ".")) for limit in limits)
         except ValueError:
-            raise RangeError(f"The typical range of {label} is to be two numbers.") from None
+            raise RangeError("range_not_numbers", label=label) from None
         if not 0 <= low <= high <= 100:
-            raise RangeError(f"The typical range of {label} is to go from a lower to a higher percentage, between 0 and 100.")
+            raise RangeError("range_not_percent", label=label)
         checked[label] = (low, high)
     return checked

@@ -14,6 +14,7 @@ import numpy as np
 
 from cells import differential
 from cells.classes import LABELS, SUBTYPE_LABELS, TYPE_OF_SUBTYPE
+from cells.messages import Message, message
 from cells.model.classifier import Prediction
 from cells.model.uncertainty import ERROR, OK, REVIEW, STATUSES, UNFAMILIAR
 
@@ -187,9 +188,20 @@ def _to_json(prediction: Prediction) -> dict:
         "file": prediction.file,
         "probabilities": None if prediction.probabilities is None else [float(p) for p in prediction.probabilities],
         "status": prediction.status,
-        "message": prediction.message,
+        "message": _message_to_json(prediction.message),
         "candidates": prediction.candidates,
     }
+
+
+def _message_to_json(said: Message | str) -> dict | str:
+    return {"code": said.code, "values": said.values} if isinstance(said, Message) else said
+
+
+def _message_from_json(kept: Mapping | str) -> Message | str:
+    """A browser may hold a plain sentence, which an older version of the page stored."""
+    if isinstance(kept, str):
+        return kept
+    return message(str(kept["code"]), **{str(key): str(value) for key, value in kept["values"].items()})
 
 
 def _from_json(kept: Mapping) -> Prediction:
@@ -200,4 +212,4 @@ def _from_json(kept: Mapping) -> Prediction:
     if not whole or kept["status"] not in STATUSES or (values is None) != (kept["status"] == ERROR):
         raise ValueError("this is no prediction")
     candidates = tuple(label for label in kept["candidates"] if label in labels)
-    return Prediction(str(kept["file"]), probabilities, kept["status"], str(kept["message"]), labels, candidates)
+    return Prediction(str(kept["file"]), probabilities, kept["status"], _message_from_json(kept["message"]), labels, candidates)

@@ -44,10 +44,10 @@ def hub_models() -> dict[str, str]:
     try:
         named = tomllib.loads(LIST.read_text())
     except (OSError, tomllib.TOMLDecodeError) as error:
-        raise HubError(f"{LIST} cannot be read: {error}.") from None
+        raise HubError("list_unreadable", file=LIST, reason=str(error)) from None
     wrong = [name for name, place in named.items() if not isinstance(place, str)]
     if wrong:
-        raise HubError(f'{LIST}: {wrong[0]} is to be a text, "USER/NAME" or "".')
+        raise HubError("list_not_text", file=LIST, name=wrong[0])
     return {name: place for name, place in named.items() if place} | {place: place for place in _variable()}
 
 
@@ -96,8 +96,7 @@ def look_up(repo_id: str, revision: str | None) -> tuple[str, list[str]]:
     there = [sibling.rfilename for sibling in info.siblings]
     if WEIGHTS not in there:
         pickled = any(name.endswith((".bin", ".pt", ".pth", ".pkl", ".ckpt")) for name in there)
-        what = "has its weights in pickle form only, which can hold programs" if pickled else f"has no {WEIGHTS}"
-        raise HubError(f"{repo_id} {what}; it cannot be used here.")
+        raise HubError("hub_pickle", repo=repo_id) if pickled else HubError("hub_no_weights", repo=repo_id, file=WEIGHTS)
     return info.sha, there
 
 
@@ -131,10 +130,10 @@ def load(name: str) -> Classifier:
         return _load(str(embedded_folder(name)), name)
     place = hub_models().get(name)
     if place is None:
-        raise HubError(f"{name} is not offered any more; choose another model.")
+        raise HubError("hub_not_offered", model=name)
     folder = _folder(*split_revision(place))
     if folder is None:
-        raise HubError(f"{place} is not on this disk any more; choose it again.")
+        raise HubError("hub_not_cached", model=place)
     return _load(folder, place)
 
 

@@ -24,7 +24,7 @@ def check(repo_id: str, revision: str = "main") -> list[str]:
         label = max(answer, key=answer.get)
         gap = max(abs(answer.get(key, 1.0) - value) for key, value in reference.items())
         if gap > TOLERANCE:
-            raise HubError(f"{repo_id}: {name} answers otherwise than AutoModelForImageClassification, by {gap:.3f}.")
+            raise HubError("check_differs", repo=repo_id, library=name, gap=f"{gap:.3f}")
         lines.append(f"{name}: {label} {answer[label]:.4f}")
     return lines
 

@@ -34,7 +34,7 @@ def push(
     try:
         parts = prepare(pbc.read(sources), pbc.read_split(split_file))
     except pbc.DataError as error:
-        raise HubError(str(error)) from None
+        raise HubError("text", text=str(error)) from None
     with TemporaryDirectory() as folder:
         files: dict[str, Path | bytes] = {"audit.csv": AUDIT}
         for part, rows in parts.items():

@@ -25,5 +25,5 @@ def fetch() -> list[str]:
         folder = Path(snapshot_download(repo_id, repo_type="dataset", allow_patterns=f"{FOLDER}/*"), FOLDER)
     found = sorted(map(str, folder.glob("*")))
     if not found:
-        raise HubError(f"{repo_id} has no examples.")
+        raise HubError("hub_no_examples", repo=repo_id)
     return found

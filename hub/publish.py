@@ -24,9 +24,11 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
+from cells.messages import Error
 from cells.model.classifier import load_onnx
 from cells.model.folder import MODEL_FILES, ONNX_FILE, QUANTIZED_FILE, REQUIRED_FILES
 from hub import card
+from hub.messages import ENGLISH
 
 logging.set_verbosity_error()  # what it would warn of ends in a HubError here, or well
 
@@ -35,15 +37,17 @@ FIGURES = "figures/*.png"
 NEEDED = (*REQUIRED_FILES, "trust.json", "metrics.json")
 
 
-class HubError(Exception):
-    """Something that the Hub or the disk refused. Its text is one line for the user."""
+class HubError(Error):
+    """Something that the Hub or the disk refused."""
+
+    sentences = ENGLISH
 
 
 def contents(folder: Path) -> dict[str, Path]:
     """What of a model folder goes to the Hub beside the card: path there -> file here. Raises HubError."""
     missing = [name for name in NEEDED if not (folder / name).is_file()]
     if missing:
-        raise HubError(f"{folder} lacks {', '.join(missing)}; a model folder is what `python -m train` leaves.")
+        raise HubError("folder_incomplete", folder=folder, files=", ".join(missing))
     names = [name for name in FILES if (folder / name).is_file()]
     figures = [f"figures/{path.name}" for path in sorted(folder.glob(FIGURES))]
     return {name: folder / name for name in (*names, *figures)}
@@ -110,7 +114,7 @@ def pull(repo_id: str, models: Path, revision: str = "main") -> Path:
         names = [name for name in api.list_repo_files(repo_id, revision=revision) if name in known or Path(name).match(FIGURES)]
         missing = [name for name in ("config.json", "model.safetensors") if name not in names]
         if missing:
-            raise HubError(f"{repo_id} has no {', '.join(missing)}: it holds no model of this kind.")
+            raise HubError("hub_no_model", repo=repo_id, files=", ".join(missing))
         for name in names:
             api.hf_hub_download(repo_id, name, revision=revision, local_dir=temporary)
         shutil.rmtree(Path(temporary) / ".cache", ignore_errors=True)
@@ -142,30 +146,30 @@ def explained(repo_id: str) -> Iterator[None]:
     except HubError:
         raise
     except (HTTPError, OSError, RuntimeError, HFValidationError) as error:
-        raise HubError(_explain(repo_id, error)) from None  # the cause may show headers, with the token in them
+        raise _explained(repo_id, error) from None  # the cause may show headers, with the token in them
 
 
-def _explain(repo_id: str, error: Exception) -> str:
+def _explained(repo_id: str, error: Exception) -> HubError:
     status = error.response.status_code if isinstance(error, HfHubHTTPError) and error.response is not None else None
     if isinstance(error, HFValidationError):
-        return f"{repo_id!r} is no name of a repo; it is to be USER/NAME, of letters, digits, '-', '_' and '.'."
+        return HubError("hub_bad_name", repo=repr(repo_id))
     if isinstance(error, RevisionNotFoundError):
-        return f"{repo_id} has no such revision."
-    if status == 404 or isinstance(error, RepositoryNotFoundError):
-        return f"{repo_id} is not there, or you may not see it; check the name, or sign in with `hf auth login`."
-    if status == 401 or isinstance(error, LocalTokenNotFoundError):
-        return f"{repo_id}: the Hub does not know you; sign in with `hf auth login`."
-    if status == 403:
-        return f"{repo_id}: your token may not do this; it needs the right to write there."
-    if status == 409:
-        return f"{repo_id}: someone else changed it at the same moment; try again."
-    if status == 429:
-        wait = error.response.headers.get("Retry-After")
-        return f"{repo_id}: the Hub takes no more requests for now; try again {f'in {wait} s' if wait else 'later'}."
+        return HubError("hub_no_revision", repo=repo_id)
+    if isinstance(error, RepositoryNotFoundError):
+        return HubError("hub_not_found", repo=repo_id)
+    if isinstance(error, LocalTokenNotFoundError):
+        return HubError("hub_unknown_user", repo=repo_id)
+    if status == 429 and (seconds := error.response.headers.get("Retry-After")):
+        return HubError("hub_busy_for", repo=repo_id, seconds=seconds)
+    if status in BY_STATUS:
+        return HubError(BY_STATUS[status], repo=repo_id)
     if status is not None:
-        return f"{repo_id}: the Hub answered with an error ({status}); try again later."
+        return HubError("hub_failed", repo=repo_id, status=status)
     if isinstance(error, OfflineModeIsEnabled):
-        return f"{repo_id}: HF_HUB_OFFLINE is set; unset it to reach the Hub."
+        return HubError("hub_offline", repo=repo_id)
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS):
-        return f"{repo_id}: {error.strerror}."
-    return f"{repo_id}: the Hub cannot be reached, or the transfer broke off; check the network, then try again."
+        return HubError("hub_disk", repo=repo_id, reason=error.strerror)
+    return HubError("hub_unreachable", repo=repo_id)
+
+
+BY_STATUS = {401: "hub_unknown_user", 403: "hub_forbidden", 404: "hub_not_found", 409: "hub_conflict", 429: "hub_busy"}

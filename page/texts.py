@@ -1,11 +1,11 @@
 """The page's words in its languages, from texts.toml."""
 
-import re
 import tomllib
 from functools import cache
 from pathlib import Path
 
 from cells.classes import NAMES, SPANISH
+from cells.messages import Message
 
 FILE = Path(__file__).with_name("texts.toml")
 LANGUAGES = ("en", "es")
@@ -23,15 +23,10 @@ def name(label: str, language: str) -> str:
     return CLASS_NAMES[language].get(label) or texts(language)["choice"][label]
 
 
-def translate(message: str, language: str) -> str:
-    """A sentence of cells or hub in the page's language; one that is not known stays as it is."""
-    for pattern, words in _messages(language):
-        if found := pattern.fullmatch(message):
-            return words.format(*found.groups())
-    return message
-
-
-@cache
-def _messages(language: str) -> list[tuple[re.Pattern, str]]:
+def translate(message: Message | str, language: str) -> str:
+    """A sentence of cells or hub in the page's language; a text without a code stays as it is."""
     known = texts(language).get("messages", {})
-    return [(re.compile(re.escape(english).replace(r"\{\}", "(.+)"), re.DOTALL), words) for english, words in known.items()]
+    if not isinstance(message, Message) or message.code not in known:
+        return str(message)
+    values = {key: translate(value, language) if isinstance(value, Message) else value for key, value in message.values.items()}
+    return known[message.code].format(**values)

@@ -10,7 +10,7 @@ from PIL import Image
 
 from cells.read import limits
 from cells.read.archive import ArchiveError, is_archive, pictures
-from cells.read.images import BrokenImageError, EmptyFileError, ImageError, UnknownFormatError, read_image
+from cells.read.images import ImageError, read_image
 from cells.synthetic import draw_cell
 
 
@@ -168,19 +168,19 @@ def test_an_entry_whose_header_is_damaged_is_an_image_error(pack):
         path = pack(["ñ.png"])
         damage(path, before, after)
         (one,) = pictures(path, 1)
-        with pytest.raises(BrokenImageError):
+        with pytest.raises(ImageError, match="damaged"):
             read_image(one)
 
 
 def test_a_compression_that_nobody_knows_is_an_image_error(pack):
     (one,) = pictures(pack(["a.png"], compress_type=99), 1)
-    with pytest.raises(BrokenImageError):
+    with pytest.raises(ImageError, match="damaged"):
         read_image(one)
 
 
 def test_an_entry_that_is_larger_than_it_says_is_not_read_further(pack):
     (one,) = pictures(pack({"a.png": PICTURE + bytes(5_000_000)}, file_size=1000), 1)
-    with pytest.raises(BrokenImageError):
+    with pytest.raises(ImageError, match="damaged"):
         read_image(one)
 
 
@@ -197,7 +197,7 @@ def test_an_entry_that_is_smaller_than_it_says_is_read(pack):
 @pytest.mark.parametrize("change", [{"compress_size": 20}, {"CRC": 1}, {"header_offset": 7}], ids=str)
 def test_an_entry_that_lies_about_its_content_is_an_image_error(pack, change):
     (one,) = pictures(pack(["a.png"], **change), 1)
-    with pytest.raises(BrokenImageError):
+    with pytest.raises(ImageError, match="damaged"):
         read_image(one)
 
 
@@ -208,5 +208,5 @@ def test_pictures_in_a_zip_are_judged_as_any_other(pack):
         try:
             assert isinstance(read_image(one), Image.Image)
         except ImageError as error:
-            errors[one.at] = type(error)
-    assert errors == {"empty.png": EmptyFileError, "text.png": UnknownFormatError, "half.png": BrokenImageError}
+            errors[one.at] = error.code
+    assert errors == {"empty.png": "file_empty", "text.png": "picture_unknown", "half.png": "picture_broken"}

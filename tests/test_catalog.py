@@ -23,6 +23,7 @@ FILES = {name: (FOLDER / name).read_bytes() for name in COPIED}
 WORKER = """
 import json, os, sys
 
+from cells.model.folder import ModelError
 from hub import catalog
 from hub.publish import HubError
 for line in sys.stdin:

@@ -21,7 +21,7 @@ from test_browser import EN, ES, ROOT, WAIT, cell, classify, counts, download, g
 from cells.__main__ import main as cells_main
 from cells.model.classifier import Classifier
 from cells.synthetic import draw_cell
-from page.texts import translate
+from page.texts import texts
 
 GATED = Path(__file__).with_name("gated_app.py")
 NO_DISK = "The server's disk is full, so no file can be kept there; try again later."
@@ -269,11 +269,11 @@ def test_a_full_disk_is_a_sentence_and_nothing_is_lost(server, open_page, cells,
     classify(page, cells[:20])
     server.limit_files(3000)
     page.click("#csv")
-    page.get_by_text(translate(NO_DISK, language)).first.wait_for()
+    page.get_by_text(texts(language)["errors"]["disk_full"]).first.wait_for()
     page.reload()
     page.locator("#gallery [data-cell]").nth(19).wait_for()
     page.set_input_files("#files input[type=file]", cells[:1])
-    page.get_by_text(translate(NO_DISK, language)).first.wait_for()
+    page.get_by_text(texts(language)["errors"]["disk_full"]).first.wait_for()
     give(page, 1, "not_a_cell")  # needs no disk
     server.limit_files(resource.RLIM_INFINITY)
     assert download(page, "#csv", server.folder / "cells.csv").stat().st_size > 3000
@@ -338,7 +338,8 @@ def test_cut_off_weights_are_one_line_on_the_command_line(model_folder, cell_fil
 def test_the_page_says_which_model_is_cut_off_and_the_others_go_on(server, open_page, cells, language):
     weights = server.folder / "models" / "vit_tiny" / "model.safetensors"
     whole = weights.read_bytes()
-    message = translate(f"The model vit_tiny {cut_off(weights)}", language)
+    reason = cut_off(weights)
+    message = f"The model vit_tiny {reason}" if language == "en" else "El modelo vit_tiny no se puede cargar"
     page = open_page(language)
     upload(page, cells[:2])
     choose(page, "vit_tiny")

@@ -12,8 +12,10 @@ import pytest
 from PIL import Image
 from test_review import predict, unreadable
 
+from cells import messages
 from cells.classes import LABELS, SUBTYPE_LABELS
 from cells.differential import TYPICAL, RangeError, check_ranges
+from cells.messages import Error, message
 from cells.model.classifier import Classifier
 from cells.model.folder import embedded
 from cells.model.uncertainty import STATUSES, Uncertainty
@@ -21,11 +23,13 @@ from cells.read import archive, images, limits
 from cells.read.images import ImageError, read_image
 from cells.review import NOT_A_CELL, REJECTED, TWO_CELLS, Cell, Review
 from cells.synthetic import draw_cell
+from hub import messages as hub_messages
 from page import views
 from page.texts import FILE, LANGUAGES, name, texts, translate
 
 WORDS = tomllib.loads(FILE.read_text(encoding="utf-8"))
 MESSAGES = WORDS["es"]["messages"]
+SENTENCES = messages.ENGLISH | hub_messages.ENGLISH
 
 
 def flat(words: object, place: str = "") -> dict[str, str]:
@@ -80,20 +84,28 @@ def test_classes_have_their_names_of_the_language():
 # --- messages ---
 
 
-@pytest.mark.parametrize("english", MESSAGES)
-def test_a_message_keeps_its_values_and_is_taken_for_no_other(english):
-    assert placeholders(english) == placeholders(MESSAGES[english])
-    values = [f"<{number}>" for number in range(english.count("{}"))]
-    assert translate(english.format(*values), "es") == MESSAGES[english].format(*values)
+@pytest.mark.parametrize("code", SENTENCES)
+def test_every_sentence_is_translated_with_its_values(code):
+    assert placeholders(SENTENCES[code]) == placeholders(MESSAGES[code])
+
+
+def test_no_sentence_is_translated_that_nobody_says():
+    assert set(MESSAGES) == set(SENTENCES)
 
 
 def test_a_value_may_be_anything():
-    assert translate("The file cannot be read: a.\n{0} {x} %s\\1.", "es") == "El archivo no se puede leer: a.\n{0} {x} %s\\1."
+    said = message("file_unreadable", reason="a.\n{0} {x} %s\\1")
+    assert translate(said, "es") == "El archivo no se puede leer: a.\n{0} {x} %s\\1."
 
 
-def test_english_and_what_is_not_known_stay_as_they_are():
-    for message in (*MESSAGES, "Nobody ever said this.", ""):
-        assert translate(message, "en") == message
+def test_a_reason_within_a_sentence_is_translated_too():
+    said = message("model_unusable", model="m", reason=message("model_file_broken"))
+    assert said == "The model m cannot be loaded: a .safetensors file of it is damaged or cut off; get the model again."
+    assert translate(said, "es").startswith("El modelo m no se puede cargar: un archivo .safetensors suyo")
+
+
+def test_english_and_texts_without_a_code_stay_as_they_are():
+    assert translate(message("file_missing"), "en") == "There is no such file."
     assert translate("Nobody ever said this.", "es") == "Nobody ever said this."
 
 
@@ -166,22 +178,22 @@ def of_trust(model_folder: Path) -> list[str]:
     return [one.message for one in classifier.predict([draw_cell("ig")], ["a"])]
 
 
-def raised(kind: type[Exception], function, *arguments) -> str:
+def raised(kind: type[Error], function, *arguments) -> str:
     with pytest.raises(kind) as caught:
         function(*arguments)
-    return str(caught.value)
+    return caught.value.message
 
 
 def test_every_sentence_that_a_user_can_meet_is_translated(tmp_path, model_folder, monkeypatch):
     met = [*of_pictures(tmp_path, monkeypatch), *of_archives(tmp_path, monkeypatch), *of_ranges(), *of_trust(model_folder)]
     assert len(set(met)) == len(met) == 28
-    for message in met:
-        spanish = translate(message, "es")
-        assert spanish != message
-        assert re.findall(r"\d+(?:\.\d+)?", spanish) == re.findall(r"\d+(?:\.\d+)?", message)
+    for english in met:
+        spanish = translate(english, "es")
+        assert spanish != english
+        assert re.findall(r"\d+(?:\.\d+)?", spanish) == re.findall(r"\d+(?:\.\d+)?", english)
     for value in ("File name too long", "Input/output error", ".png, .tif", "monocyte"):
-        (message,) = [one for one in met if value in one][:1]
-        assert value in translate(message, "es")
+        (english,) = [one for one in met if value in one][:1]
+        assert value in translate(english, "es")
 
 
 # --- views ---

@@ -18,6 +18,7 @@ import numpy as np
 from PIL import Image
 
 from cells.classes import LABELS, SUBTYPE_LABELS
+from cells.messages import Message
 from cells.model import onnx_network, uncertainty
 from cells.model.export import ExportError, export
 from cells.model.folder import UNCERTAINTY_ARRAYS, UNCERTAINTY_FILE, ModelError, check_labels, is_embedded, locate, unusable
@@ -46,7 +47,7 @@ class Prediction:
     file: str
     probabilities: np.ndarray | None
     status: str
-    message: str
+    message: Message | str  # why the status is not `ok`
     labels: tuple[str, ...] = LABELS
     candidates: tuple[str, ...] = ()
     distance: float | None = None
@@ -173,7 +174,7 @@ class Classifier:
             return
         _, features = self.measure([Image.new("RGB", (8, 8))])
         if self.uncertainty.familiar.means.shape != (len(self.labels), features.shape[1]):
-            raise ModelError(f"The model {source} cannot be loaded: its {UNCERTAINTY_ARRAYS} belongs to another network.")
+            raise unusable(source, ModelError("model_arrays_foreign", file=UNCERTAINTY_ARRAYS))
 
 
 def classify_all(
@@ -206,7 +207,7 @@ def classify_all(
         ]
         for one, file in zip(batch, names, strict=False):
             if isinstance(one, ImageError):
-                yield b"", *(Prediction(file, None, uncertainty.ERROR, str(one), each.labels) for each in classifiers)
+                yield b"", *(Prediction(file, None, uncertainty.ERROR, one.message, each.labels) for each in classifiers)
             else:
                 found = zip(classifiers, answers, strict=True)
                 yield one[0], *(classifier._prediction(file, *next(answer)) for classifier, answer in found)

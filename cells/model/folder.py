@@ -12,6 +12,7 @@ from pathlib import Path
 from safetensors import SafetensorError
 
 from cells.classes import LABELS, SUBTYPE_LABELS
+from cells.messages import Error, message
 
 EMBEDDED = Path(__file__).resolve().parent.parent.parent / "models"
 DEFAULT = "resnet18"
@@ -31,26 +32,27 @@ UNCERTAINTY_FILE, UNCERTAINTY_ARRAYS = "trust.json", "trust.safetensors"
 MODEL_FILES = (*NETWORK_FILES, CALIBRATION_FILE, QUANTIZED_RECORD, UNCERTAINTY_FILE, UNCERTAINTY_ARRAYS)
 
 
-class ModelError(Exception):
-    """A model that cannot be used. Its text is one line for the user."""
+class ModelError(Error):
+    """A model that cannot be used."""
 
 
 def unusable(source: str | os.PathLike, error: Exception) -> ModelError:
     """One line on a model that something could not be made of."""
-    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    if isinstance(error, SafetensorError):
-        reason = "a .safetensors file of it is damaged or cut off; get the model again."
-    return ModelError(f"The model {source} cannot be loaded: {reason}")
+    if isinstance(error, Error):
+        reason = error.message
+    elif isinstance(error, SafetensorError):
+        reason = message("model_file_broken")
+    else:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    return ModelError("model_unusable", model=os.fspath(source), reason=reason)
 
 
 def check_labels(found: Iterable[str], source: str | os.PathLike) -> None:
     """Whether a model's labels are the 8 types or the 13 subtypes; `source` is its name. Raises ModelError."""
     labels = set(found)
     if labels not in (set(LABELS), set(SUBTYPE_LABELS)):
-        raise ModelError(
-            f"The model {source} knows other labels ({', '.join(sorted(map(str, labels))[:8])}); needed are "
-            f"{', '.join(LABELS)}, or the 13 subtypes."
-        )
+        known = ", ".join(sorted(map(str, labels))[:8])
+        raise ModelError("model_labels", model=os.fspath(source), found=known, needed=", ".join(LABELS))
 
 
 def locate(source: str | os.PathLike) -> tuple[str, str | None]:
@@ -62,9 +64,7 @@ def locate(source: str | os.PathLike) -> tuple[str, str | None]:
         return text, None
     if text.partition("@")[0].count("/") == 1 and not text.startswith((".", "/", "~")):
         return split_revision(text)
-    raise ModelError(
-        f"There is no model {text!r}; give one of {', '.join(embedded())}, a model folder, or a Hub id (USER/NAME)."
-    )
+    raise ModelError("model_unknown", model=repr(text), known=", ".join(embedded()))
 
 
 def split_revision(place: str) -> tuple[str, str | None]:
@@ -92,7 +92,7 @@ def version(folder: Path) -> str:
     """As `cat FILES | sha256sum | head -c 8` has it, of MODEL_FILES that are present. Raises ModelError."""
     missing = [file for file in REQUIRED_FILES if not (folder / file).is_file()]
     if missing:
-        raise ModelError(f"it has no {missing[0]}; weights in pickle form are never read.")
+        raise ModelError("model_lacks_file", file=missing[0])
     return _sha256(folder, MODEL_FILES)[:8]
 
 

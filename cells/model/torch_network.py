@@ -60,7 +60,7 @@ class TorchNetwork:
             folder, trust_remote_code=False, use_safetensors=True, dtype=torch.float32, output_loading_info=True
         )
         if report["missing_keys"]:
-            raise ModelError(f"it lacks weights, {sorted(report['missing_keys'])[0]} among them.")
+            raise ModelError("model_lacks_weights", weight=min(report["missing_keys"]))
         self.processor = AutoImageProcessor.from_pretrained(folder, trust_remote_code=False, backend="pil")
         self.network.to("cuda" if torch.cuda.is_available() else "cpu").eval()
         self.answers = Answers(self.network).eval()

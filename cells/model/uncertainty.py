@@ -18,6 +18,8 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
+from cells.messages import Message, message
+
 OK, REVIEW, UNFAMILIAR, ERROR = STATUSES = "ok", "review", "unfamiliar", "error"
 
 FILE, ARRAYS = "trust.json", "trust.safetensors"
@@ -79,12 +81,12 @@ class Uncertainty:
             return [None] * len(features)
         return (self.familiar.distance(features) / self.unfamiliar_above).tolist()
 
-    def status(self, probabilities: np.ndarray, distance: float | None = None) -> tuple[str, str]:
+    def status(self, probabilities: np.ndarray, distance: float | None = None) -> tuple[str, Message | str]:
         """(status, message) of one probability vector and its relative distance."""
         if distance is not None and not distance <= 1:  # nor where it is no number
-            return UNFAMILIAR, "Does not look like the pictures that the model learned from: its answer may mean nothing."
+            return UNFAMILIAR, message("unfamiliar")
         if probabilities.max() < self.review_below:
-            return REVIEW, f"Probability below {self.review_below:.3f}: look at this cell yourself."
+            return REVIEW, message("review", threshold=f"{self.review_below:.3f}")
         return OK, ""
 
     def candidates(self, probabilities: np.ndarray) -> np.ndarray:

@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cells.read import limits
-from cells.read.images import BROKEN, SUFFIXES, BrokenImageError, ImageError
+from cells.read.images import SUFFIXES, ImageError
 
 ENTRY = b"PK\x01\x02"  # what each entry of a ZIP's table of contents begins with
 LOCAL_HEADER = struct.Struct("<4s22xHH")  # before an entry's content: its mark, and the lengths of name and extra field
 
 
 class ArchiveError(ImageError):
-    """A ZIP that cannot be used. Its text is the message for the user."""
+    """A ZIP that cannot be used."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Entry:
     info: zipfile.ZipInfo
 
     def read_bytes(self) -> bytes:
-        """The content, never more than the table of contents says. Raises BrokenImageError, FileNotFoundError.
+        """The content, never more than the table of contents says. Raises ImageError, FileNotFoundError.
 
         zipfile's own reading asks for all that a compressed piece expands to, however little the table says.
         """
@@ -38,9 +38,9 @@ class Entry:
         try:
             data = DECOMPRESS[self.info.compress_type](packed, self.info.file_size + 1)
         except Exception:  # of zlib, bz2, lzma; and a KeyError for a compression that nobody knows
-            raise BrokenImageError(BROKEN) from None
+            raise ImageError("picture_broken") from None
         if len(data) > self.info.file_size or zlib.crc32(data) != self.info.CRC:
-            raise BrokenImageError(BROKEN)
+            raise ImageError("picture_broken")
         return data
 
     def _packed(self) -> bytes:
@@ -53,9 +53,9 @@ class Entry:
                 file.seek(extra_length, 1)
                 packed = file.read(min(self.info.compress_size, limits.FILE_BYTES))
             except (struct.error, OSError, ValueError, OverflowError):  # an offset that lies
-                raise BrokenImageError(BROKEN) from None
+                raise ImageError("picture_broken") from None
         if not known:
-            raise BrokenImageError(BROKEN)
+            raise ImageError("picture_broken")
         return packed
 
 
@@ -71,17 +71,17 @@ def pictures(file: str, most: int) -> list[Entry]:
     """
     found = sorted((one for one in _entries(file) if _is_picture(one)), key=lambda one: one.filename)
     if not found:
-        raise ArchiveError(f"The ZIP holds no picture; the endings looked for are {', '.join(SUFFIXES)}.")
+        raise ArchiveError("zip_empty", endings=", ".join(SUFFIXES))
     if len(found) > most:
-        raise ArchiveError(f"The ZIP holds {len(found)} pictures, and {most} are allowed; split it.")
+        raise ArchiveError("zip_too_many", count=len(found), allowed=most)
     if any(one.flag_bits & 1 for one in found):
-        raise ArchiveError("The ZIP is locked with a password; make it without one.")
+        raise ArchiveError("zip_locked")
     if sum(one.file_size for one in found) > limits.UNPACKED_BYTES:  # no more than it says is read
-        raise ArchiveError(f"The ZIP holds more than {limits.UNPACKED_BYTES // 1_000_000} MB of pictures; split it.")
+        raise ArchiveError("zip_too_large", megabytes=limits.UNPACKED_BYTES // 1_000_000)
     if any(one.file_size > limits.FILE_BYTES for one in found):
-        raise ArchiveError(f"The ZIP holds a picture of more than {limits.FILE_BYTES // 1_000_000} MB; leave it out.")
+        raise ArchiveError("zip_picture_too_large", megabytes=limits.FILE_BYTES // 1_000_000)
     if any(len(one.filename) > limits.NAME for one in found):
-        raise ArchiveError(f"The ZIP holds a name of more than {limits.NAME} letters; shorten it.")
+        raise ArchiveError("zip_name_too_long", letters=limits.NAME)
     return [Entry(file, one.filename, one) for one in found]
 
 
@@ -90,13 +90,13 @@ def _entries(file: str) -> list[zipfile.ZipInfo]:
     try:
         # The count that a ZIP states can lie; its entries cannot do without their mark. Each costs time and memory below.
         if Path(file).read_bytes().count(ENTRY) > limits.ENTRIES:
-            raise ArchiveError(f"The ZIP holds more than {limits.ENTRIES} files and folders; split it.")
+            raise ArchiveError("zip_too_many_entries", allowed=limits.ENTRIES)
         with zipfile.ZipFile(file) as archive:
             return archive.infolist()
     except ArchiveError:
         raise
     except Exception:  # a damaged table can make zipfile raise almost anything
-        raise ArchiveError("The ZIP is damaged or cut off; make it again.") from None
+        raise ArchiveError("zip_broken") from None
 
 
 def _is_picture(entry: zipfile.ZipInfo) -> bool:

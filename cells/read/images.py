@@ -18,6 +18,7 @@ from typing import Protocol
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from cells.messages import Error
 from cells.read import limits
 from cells.read.decode_budget import Metered, SlowError
 
@@ -41,55 +42,8 @@ class Packed(Protocol):
 Source = str | os.PathLike | bytes | Packed | Image.Image  # the last is taken as it is: RGB
 
 
-class ImageError(Exception):
-    """A file that is not one readable picture. Its text is the message for the user."""
-
-
-class MissingFileError(ImageError):
-    """There is nothing at the path."""
-
-
-class FolderError(ImageError):
-    """The path is a folder."""
-
-
-class PermissionDeniedError(ImageError):
-    """The file may not be read."""
-
-
-class EmptyFileError(ImageError):
-    """The file has no bytes."""
-
-
-class UnknownFormatError(ImageError):
-    """The bytes are not a picture in a format that is read here."""
-
-
-class AnimationError(ImageError):
-    """The file holds several pictures."""
-
-
-class TooManyPixelsError(ImageError):
-    """The picture has more than are allowed of its kind."""
-
-
-class TooLongError(ImageError):
-    """One side is more than limits.ASPECT times the other."""
-
-
-class TooManyBytesError(ImageError):
-    """The file has more than limits.FILE_BYTES."""
-
-
-class SlowImageError(ImageError):
-    """The picture takes more than limits.FILE_SECONDS to read."""
-
-
-class BrokenImageError(ImageError):
-    """The file begins as a picture, but is truncated or damaged."""
-
-
-BROKEN = "The picture is damaged or cut off; save or copy it again."
+class ImageError(Error):
+    """A file that is not one readable picture."""
 
 
 def read_image(source: Source) -> Image.Image:
@@ -98,19 +52,19 @@ def read_image(source: Source) -> Image.Image:
         return source
     data = source if isinstance(source, bytes) else _read_bytes(source)
     if not data:
-        raise EmptyFileError("The file is empty (0 bytes); choose one that holds a picture.")
+        raise ImageError("file_empty")
     try:
         return _to_rgb(_checked(Image.open(Metered(data), formats=FORMATS), data))
     except ImageError:
         raise
     except UnidentifiedImageError:
-        raise UnknownFormatError("This is not a picture that can be read; use JPEG, PNG, TIFF, BMP or WebP.") from None
+        raise ImageError("picture_unknown") from None
     except Image.DecompressionBombError:
-        raise TooManyPixelsError(_too_many("far too many pixels", limits.PIXELS)) from None
+        raise ImageError("picture_far_too_large", allowed=_millions(limits.PIXELS)) from None
     except SlowError:
-        raise SlowImageError(f"The picture takes more than {limits.FILE_SECONDS} s to read; save it as PNG.") from None
+        raise ImageError("picture_slow", seconds=limits.FILE_SECONDS) from None
     except Exception:  # a damaged file can make a decoder raise almost anything
-        raise BrokenImageError(BROKEN) from None
+        raise ImageError("picture_broken") from None
 
 
 def thumbnail(image: Image.Image, side: int) -> bytes:
@@ -136,35 +90,34 @@ def _read_bytes(source: str | os.PathLike | Packed) -> bytes:
         _check_file(path.stat())
         return path.read_bytes()
     except FileNotFoundError:
-        raise MissingFileError("There is no such file.") from None
+        raise ImageError("file_missing") from None
     except IsADirectoryError:
         readable = os.access(source, os.R_OK | os.X_OK)
-        raise FolderError(f"This is a folder{', not a picture' if readable else ' that may not be opened'}.") from None
+        raise ImageError("file_is_folder" if readable else "folder_closed") from None
     except PermissionError:
-        raise PermissionDeniedError("The file may not be read: permission denied.") from None
+        raise ImageError("file_denied") from None
     except (OSError, ValueError) as error:  # a ValueError for a name with a zero in it
-        raise ImageError(f"The file cannot be read: {getattr(error, 'strerror', None) or error}.") from None
+        raise ImageError("file_unreadable", reason=getattr(error, "strerror", None) or str(error)) from None
 
 
 def _check_file(status: os.stat_result) -> None:
     """Refuse a device, which may never end, and what is too large to be read whole. A pipe is somebody's wish."""
     if stat.S_ISCHR(status.st_mode) or stat.S_ISBLK(status.st_mode):
-        raise ImageError("The file cannot be read: it is no regular file.")
+        raise ImageError("file_irregular")
     if stat.S_ISREG(status.st_mode) and status.st_size > limits.FILE_BYTES:
-        raise TooManyBytesError(f"The file has more than {limits.FILE_BYTES // 1_000_000} MB; crop the picture to the cell.")
+        raise ImageError("file_too_large", megabytes=limits.FILE_BYTES // 1_000_000)
 
 
 def _checked(image: Image.Image, data: bytes) -> Image.Image:
     """The same, if it is one picture of a sane size, which its header says."""
     pixels, most = image.width * image.height, _most_pixels(image, data)
     if pixels > most:
-        raise TooManyPixelsError(_too_many(f"{pixels / 1e6:.4g} million pixels", most))
+        raise ImageError("picture_too_large", megapixels=f"{pixels / 1e6:.4g}", allowed=_millions(most))
     if max(image.size) > limits.ASPECT * min(image.size):  # resized to what a network takes, such a one fills the memory
-        size = f"{image.width} x {image.height}"
-        raise TooLongError(f"The picture has {size} pixels; a side may be at most {limits.ASPECT} times the other.")
+        raise ImageError("picture_too_long", width=image.width, height=image.height, times=limits.ASPECT)
     # Whether there is a second, never how many: they would have to be gone through one by one.
     if getattr(image, "is_animated", False) and image.format != "MPO":  # a telephone's JPEG with a second, smaller picture
-        raise AnimationError("The file holds several pictures (an animation or a stack); save one picture a file.")
+        raise ImageError("picture_several")
     return image
 
 
@@ -212,8 +165,8 @@ CODESTREAM_BYTES = 8_000_000  # a core decodes some 4 million a second
 TILES = 4096  # of 256 x 256 pixels, with room
 
 
-def _too_many(amount: str, most: int) -> str:
-    return f"The picture has {amount}, and {most / 1e6:g} million are allowed; crop it to the cell."
+def _millions(pixels: int) -> str:
+    return f"{pixels / 1e6:g}"
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

@@ -68,7 +68,7 @@ def _forms(folder: Path, calibrating: datasets.Dataset) -> Iterator[tuple[str, T
             calibrate(folder, (read_image(pbc.source_of(one)) for one in calibrating["image"][:]))
         yield QUANTIZED, OnnxNetwork(folder / QUANTIZED_FILE, digest(folder))
     except (ExportError, ImportError, ValueError) as error:
-        raise ModelError(f"{folder} cannot be measured as ONNX: {error}") from None
+        raise ModelError("text", text=f"{folder} cannot be measured as ONNX: {error}") from None
 
 
 def _answers(classifier: Classifier, served: TorchNetwork | OnnxNetwork, sources: Sequence) -> tuple[np.ndarray, list[str]]:

@@ -1,0 +1,27 @@
+"""What a user may be told of the Hub: a code, and its sentence in English. The page translates by code."""
+
+ENGLISH = {
+    "hub_bad_name": "{repo} is no name of a repo; it is to be USER/NAME, of letters, digits, '-', '_' and '.'.",
+    "hub_no_revision": "{repo} has no such revision.",
+    "hub_not_found": "{repo} is not there, or you may not see it; check the name, or sign in with `hf auth login`.",
+    "hub_unknown_user": "{repo}: the Hub does not know you; sign in with `hf auth login`.",
+    "hub_forbidden": "{repo}: your token may not do this; it needs the right to write there.",
+    "hub_conflict": "{repo}: someone else changed it at the same moment; try again.",
+    "hub_busy_for": "{repo}: the Hub takes no more requests for now; try again in {seconds} s.",
+    "hub_busy": "{repo}: the Hub takes no more requests for now; try again later.",
+    "hub_failed": "{repo}: the Hub answered with an error ({status}); try again later.",
+    "hub_offline": "{repo}: HF_HUB_OFFLINE is set; unset it to reach the Hub.",
+    "hub_disk": "{repo}: {reason}.",
+    "hub_unreachable": "{repo}: the Hub cannot be reached, or the transfer broke off; check the network, then try again.",
+    "hub_pickle": "{repo} has its weights in pickle form only, which can hold programs; it cannot be used here.",
+    "hub_no_weights": "{repo} has no {file}; it cannot be used here.",
+    "hub_no_model": "{repo} has no {files}: it holds no model of this kind.",
+    "hub_not_offered": "{model} is not offered any more; choose another model.",
+    "hub_not_cached": "{model} is not on this disk any more; choose it again.",
+    "hub_no_examples": "{repo} has no examples.",
+    "list_unreadable": "{file} cannot be read: {reason}.",
+    "list_not_text": '{file}: {name} is to be a text, "USER/NAME" or "".',
+    "folder_incomplete": "{folder} lacks {files}; a model folder is what `python -m train` leaves.",
+    "check_differs": "{repo}: {library} answers otherwise than AutoModelForImageClassification, by {gap}.",
+    "text": "{text}",
+}
