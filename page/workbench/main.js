@@ -1,0 +1,659 @@
+// The workbench: it ties the review, the store, the view and the server together. The browser owns the review; the server
+// answers questions about it and keeps nothing.
+
+import { action } from './keys.js';
+import { REJECTED, Reading, create, nextSteps, parse, undone, withAnswer, withSteps } from './review.js';
+import { Journal, open } from './store.js';
+import { Detail, Gallery, chart, element } from './view.js';
+
+const CHUNK = 8; // pictures of one request: rows appear while the others are still classified
+const AHEAD = 2; // requests under way at once
+const RETRY = [500, 1500, 4000, 8000]; // milliseconds before a failed request is sent again
+
+export async function start({ root, server, upload, settings }) {
+  followLanguage(settings);
+  const workbench = new Workbench(root, server, upload, settings);
+  await workbench.restore();
+  root.dataset.ready = '';
+  return workbench;
+}
+
+class Workbench {
+  constructor(root, server, upload, settings) {
+    Object.assign(this, { root, server, upload, settings, texts: settings.texts });
+    this.review = null;
+    this.redoable = [];
+    this.sources = new Map();
+    this.run = 0;
+    this.saving = Promise.resolve();
+    this.journal = new Journal();
+    this.channel = new BroadcastChannel('blood-cells');
+    this.channel.onmessage = event => this.refreshSteps(event.data);
+    this.typical = JSON.parse(localStorage.getItem('blood-cells-typical') ?? 'null') ?? settings.typical;
+    this.find();
+    this.at('#real').hidden = !settings.real_examples;
+    this.listen();
+    this.theme(localStorage.getItem('blood-cells-theme') ?? (matchMedia('(prefers-color-scheme: dark)').matches ? 'dark' : 'light'));
+  }
+
+  at(selector) { return this.root.querySelector(selector); }
+
+  find() {
+    const on = { confirmGroup: name => this.confirmGroup(name), decide: choice => this.decide(choice) };
+    this.gallery = new Gallery(this.at('#gallery'), this.settings, on);
+    this.detail = new Detail(this.at('#detail'), this.settings, this.gallery, on);
+  }
+
+  listen() {
+    const on = (selector, event, handler) => this.at(selector).addEventListener(event, handler);
+    on('#files input', 'change', event => this.take([...event.target.files].map(file => ({ file, name: file.name }))));
+    on('#folder input', 'change', event => this.take([...event.target.files].map(file => ({ file, name: file.webkitRelativePath || file.name }))));
+    this.root.addEventListener('dragover', event => { if (event.dataTransfer?.types.includes('Files')) event.preventDefault(); });
+    this.root.addEventListener('drop', event => this.drop(event));
+    on('#classify', 'click', () => this.classify());
+    on('#examples', 'click', () => this.classify(this.settings.drawn.map(label => ({ name: `${this.texts.drawn} ${this.gallery.name(label)}`, drawn: label }))));
+    on('#real', 'click', () => this.real());
+    for (const selector of ['#model', '#second']) on(selector, 'change', event => this.fetch(event.target));
+    on('#cancel', 'click', () => this.cancel());
+    on('#new', 'click', () => this.newBatch());
+    on('#saliency', 'click', () => this.saliency());
+    on('#undo', 'click', () => this.undo());
+    on('#redo', 'click', () => this.redo());
+    on('#comment', 'input', event => this.note(event.target.value));
+    on('#size', 'input', event => this.resize(Number(event.target.value)));
+    on('#filter', 'change', event => this.setFilter(event.target.value));
+    on('#save', 'click', () => this.saveFile());
+    on('#help', 'click', () => this.at('#about').showModal());
+    on('#ranges', 'click', () => this.editRanges());
+    on('#theme', 'click', () => this.theme(this.root.dataset.theme === 'dark' ? 'light' : 'dark'));
+    for (const kind of ['csv', 'excel', 'report']) on(`#${kind}`, 'click', () => this.export(kind));
+    on('#gallery', 'click', event => this.click(event));
+    document.addEventListener('keydown', event => this.key(event));
+    this.dragging();
+  }
+
+  // --- pictures ---
+
+  async drop(event) {
+    const entries = [...event.dataTransfer?.items ?? []].map(item => item.webkitGetAsEntry?.()).filter(Boolean);
+    if (!entries.length) return;
+    event.preventDefault();
+    const found = [];
+    for (const entry of entries) await walk(entry, found, this.settings.limits.files + 1, this.settings.limits.suffixes);
+    await this.take(found);
+  }
+
+  // Files that a person chose: pictures, ZIPs, or a saved review.
+  async take(chosen) {
+    const reviews = chosen.filter(each => each.name.toLowerCase().endsWith('.json'));
+    if (reviews.length) return this.openFile(reviews[0].file);
+    const { suffixes, files, file_bytes } = this.settings.limits;
+    const known = chosen.filter(each => [...suffixes, '.zip'].some(suffix => each.name.toLowerCase().endsWith(suffix)));
+    if (!known.length) return this.say(this.texts.errors.no_pictures);
+    if (known.length > files) return this.say(this.texts.errors.too_many.replace('{count}', known.length).replace('{most}', files));
+    const large = known.find(each => each.file.size > file_bytes);
+    if (large) return this.say(`${large.name}: ${this.texts.errors.file_too_large}`);
+    this.chosen = known;
+    this.at('#chosen').textContent = this.texts.chosen.replace('{count}', known.length);
+    this.at('#classify').disabled = false;
+    this.say('');
+  }
+
+  // Real cells, one of each type, of a dataset on the Hub.
+  async real() {
+    const answer = await this.server.examples({ language: this.settings.language }).catch(() => null);
+    if (!answer || answer.error) return this.say(answer?.error.text ?? this.texts.errors.server_gone);
+    return this.classify(answer.examples);
+  }
+
+  // A model of the Hub comes to the server's disk when a person chooses it.
+  async fetch(select) {
+    if (!select.value) return;
+    this.say('');
+    select.disabled = true;
+    const answer = await this.server.refresh({ language: this.settings.language, model: select.value }).catch(() => null);
+    select.disabled = false;
+    if (!answer || answer.error) this.say(answer?.error.text ?? this.texts.errors.server_gone);
+  }
+
+  // Upload ZIPs to learn what they hold; every other file is uploaded with its chunk.
+  async listed(chosen, language) {
+    const found = [];
+    for (const each of chosen) {
+      if (!each.file || !each.name.toLowerCase().endsWith('.zip')) { found.push(each); continue; }
+      const { path } = await this.upload(each.file);
+      const answer = await this.server.open_archive({ language, path });
+      if (answer.error) throw new Said(answer.error.text);
+      found.push(...answer.entries.map(({ entry, name }) => ({ name, path, entry })));
+      this.archives.push(path);
+    }
+    return found;
+  }
+
+  async classify(chosen = this.chosen) {
+    if (!chosen?.length) return this.say(this.texts.errors.no_pictures);
+    const run = ++this.run, { language, limits } = this.settings;
+    this.archives = [];
+    this.say('');
+    try {
+      const sources = await this.listed(chosen, language);
+      if (sources.length > limits.files) throw new Said(this.texts.errors.too_many.replace('{count}', sources.length).replace('{most}', limits.files));
+      await this.begin();
+      await this.classifyAll(run, sources.map((source, index) => ({ ...source, id: String(index + 1) })));
+    } catch (error) {
+      if (run === this.run) this.say(error instanceof Said ? error.message : this.texts.errors.server_gone);
+    } finally {
+      if (this.archives.length) this.server.discard({ paths: this.archives }).catch(() => {});
+      if (run === this.run) this.phase(this.review?.cells.length ? 'review' : 'empty');
+    }
+  }
+
+  async begin() {
+    this.review = create(crypto.randomUUID?.() ?? `${Date.now()}-${Math.random()}`, new Date().toISOString());
+    this.redoable = [];
+    this.sources.clear();
+    this.gallery.clear();
+    this.at('#comment').value = '';
+    this.phase('classifying');
+    const head = this.review;
+    await this.keep(store => store.saveHead(head));
+  }
+
+  async classifyAll(run, sources) {
+    const total = sources.length, began = performance.now();
+    const chunks = [];
+    for (let at = 0; at < total; at += CHUNK) chunks.push(sources.slice(at, at + CHUNK));
+    for (const source of sources) if (source.file) this.sources.set(source.id, source.file);
+    const under = [];
+    let finished = 0;
+    for (const chunk of chunks) {
+      under.push(this.answer(run, chunk));
+      if (under.length < AHEAD && chunk !== chunks.at(-1)) continue;
+      while (under.length && (under.length >= AHEAD || chunk === chunks.at(-1))) {
+        const answer = await under.shift();
+        if (run !== this.run) return;
+        if (answer.error) throw new Said(answer.error.text);
+        finished += answer.cells.length;
+        await this.add(answer);
+        this.progress(finished, total, performance.now() - began);
+      }
+    }
+  }
+
+  // One chunk's answer. It is asked again where the server or the network fails; the pictures are uploaded anew each time.
+  async answer(run, chunk) {
+    for (let attempt = 0; ; attempt += 1) {
+      try {
+        const sources = [];
+        for (const { file, ...source } of chunk) {
+          sources.push(file ? { ...source, path: (await this.upload(file)).path } : source);
+        }
+        const { language } = this.settings;
+        const answer = await this.server.classify({
+          language, batch: this.review.batch, model: this.at('#model').value, second: this.at('#second').value, sources,
+        });
+        if (!answer?.cells && !answer?.error) throw new Error('no answer');
+        if (answer.error?.code !== 'busy' || attempt >= RETRY.length) return answer;
+        throw new Said(answer.error.text);
+      } catch (error) {
+        if (run !== this.run || attempt >= RETRY.length) throw error;
+        this.say(error instanceof Said ? error.message : this.texts.errors.server_retry);
+        await new Promise(resolve => setTimeout(resolve, RETRY[attempt]));
+        this.say('');
+      }
+    }
+  }
+
+  async add(answer) {
+    const before = this.review.cells.length;
+    this.review = withAnswer(this.review, answer);
+    const added = this.review.cells.slice(before);
+    const head = this.review;
+    await this.keep(async store => { await store.saveHead(head); await store.addCells(head.batch, added, before); });
+    this.draw();
+    if (!this.gallery.current) this.choose(this.gallery.visible()[0], false);
+  }
+
+  progress(finished, total, milliseconds) {
+    const left = Math.ceil((total - finished) * milliseconds / finished / 1000);
+    this.at('#progress').value = finished / total;
+    this.at('#progress_words').textContent = this.texts.progress.replace('{done}', finished).replace('{total}', total).replace('{seconds}', left);
+  }
+
+  cancel() {
+    this.run += 1;
+    this.phase(this.review?.cells.length ? 'review' : 'empty');
+  }
+
+  // --- what is shown ---
+
+  phase(name) {
+    this.root.dataset.phase = name;
+    if (name !== 'empty') this.draw();
+  }
+
+  reading() {
+    const typeOf = label => this.settings.classes.find(each => each.label === label)?.type ?? label;
+    return new Reading(this.review, typeOf);
+  }
+
+  choices() {
+    return [...this.review.labels, ...REJECTED];
+  }
+
+  draw() {
+    if (!this.review) return;
+    const reading = this.reading();
+    this.gallery.show(reading);
+    this.showDetail(reading);
+    this.showSummary(reading);
+    this.count(reading);
+  }
+
+  // What these steps changed.
+  redraw(steps) {
+    const reading = this.reading(), touched = new Set(steps.map(step => step.cell));
+    this.gallery.update(this.review.cells.filter(cell => touched.has(cell.id)), reading);
+    this.showDetail(reading);
+    this.showSummary(reading);
+    this.count(reading);
+  }
+
+  showDetail(reading = this.reading()) {
+    const cell = this.review.cells.find(each => each.id === this.gallery.current);
+    this.detail.show(cell, reading, this.gallery.selected.size, this.choices());
+    this.at('#undo').disabled = !this.review.steps.length;
+    this.at('#redo').disabled = !this.redoable.length;
+  }
+
+  showSummary(reading) {
+    const found = reading.summary();
+    const words = { all: found.pictures, review: found.review + found.disagree, unfamiliar: found.unfamiliar, changed: found.changed, undecided: found.pictures - found.decided };
+    for (const option of this.at('#filter').options) option.textContent = `${this.texts.filter[option.value]} ${words[option.value]}`;
+    this.at('#reviewed').textContent = this.texts.reviewed.replace('{decided}', found.decided).replace('{total}', found.pictures);
+    this.at('#batch').textContent = `${found.pictures} ${this.texts.pictures} · ${this.review.model}${this.review.second_model ? ` · ${this.review.second_model}` : ''}`;
+    const blasts = reading.counts().blast ?? 0;
+    this.at('#banner').hidden = !(found.unfamiliar > found.pictures / 4) && !blasts;
+    this.at('#banner').dataset.kind = blasts ? 'blast' : 'unfamiliar';
+    if (!this.at('#banner').hidden) this.at('#banner_words').textContent = this.texts.banner_unfamiliar.replace('{count}', found.unfamiliar).replace('{total}', found.pictures);
+  }
+
+  // The differential of the counts as they are now; an answer to older counts is dropped.
+  async count(reading) {
+    const counts = reading.counts(), asked = JSON.stringify([counts, this.ranges(), this.review.labels]);
+    if (asked === this.asked) return;
+    this.asked = asked;
+    try {
+      const found = await this.server.differential({ language: this.settings.language, counts, labels: this.review.labels, typical: this.ranges() });
+      if (asked !== this.asked || !found?.rows) return;
+      chart(this.at('#chart'), found, this.texts);
+      this.at('#white').textContent = `${found.white} ${this.texts.white}${found.small ? ` · ${this.texts.few_short}` : ''}`;
+      this.at('#white').title = found.small ? this.texts.few : '';
+      this.at('#others').textContent = [...found.per_100.map(each => `${each.name}: ${each.count}${each.rate === null ? '' : `, ${each.rate} ${this.texts.per_100_short}`}`), ...(found.platelets ? [`${this.texts.platelets_short}: ${found.platelets}`] : [])].join(' · ');
+    } catch {
+      this.asked = null; // asked again with the next step
+    }
+  }
+
+  theme(name) {
+    this.root.dataset.theme = name;
+    localStorage.setItem('blood-cells-theme', name);
+  }
+
+  // The typical ranges, a row a class. An empty field marks nothing.
+  editRanges() {
+    const field = (label, end) => element('input', {
+      type: 'number', min: 0, max: 100, step: 0.1, value: this.typical[label]?.[end] ?? '', 'aria-label': `${this.gallery.name(label)} ${end ? this.texts.ranges_headers[2] : this.texts.ranges_headers[1]}`,
+      onchange: event => this.setRange(label, end, event.target),
+    });
+    const rows = this.settings.classes.filter(each => each.white && each.type === each.label).map(({ label }) => element('tr', {}, element('td', {}, this.gallery.name(label)), element('td', {}, field(label, 0)), element('td', {}, field(label, 1))));
+    this.at('.limits').replaceChildren(...rows);
+    this.at('#limits').showModal();
+  }
+
+  setRange(label, end, input) {
+    const pair = [...this.typical[label] ?? ['', '']];
+    pair[end] = input.value === '' ? '' : Number(input.value);
+    this.typical = { ...this.typical, [label]: pair };
+    localStorage.setItem('blood-cells-typical', JSON.stringify(this.typical));
+    this.count(this.reading());
+  }
+
+  // Only whole ranges are sent.
+  ranges() {
+    return Object.fromEntries(Object.entries(this.typical).filter(([, [low, high]]) => low !== '' && high !== '' && low <= high));
+  }
+
+  say(words) {
+    this.at('#said').textContent = words;
+    this.at('#said').hidden = !words;
+  }
+
+  choose(id, focus = true, extend = false) {
+    if (!id) return;
+    const ids = this.gallery.visible();
+    if (extend) {
+      this.anchor ??= this.gallery.current;
+      const [from, to] = [ids.indexOf(this.anchor), ids.indexOf(id)].sort((a, b) => a - b);
+      this.gallery.select(ids.slice(Math.max(from, 0), to + 1), id, focus);
+    } else {
+      this.anchor = null;
+      this.gallery.select([id], id, focus);
+    }
+    this.showDetail();
+  }
+
+  click(event) {
+    const id = event.target.closest('[data-cell]')?.dataset.cell;
+    if (!id || this.dragged) return;
+    if (event.ctrlKey || event.metaKey) {
+      const ids = new Set(this.gallery.selected);
+      ids[ids.has(id) ? 'delete' : 'add'](id);
+      this.gallery.select(ids, id);
+      this.showDetail();
+    } else this.choose(id, true, event.shiftKey);
+  }
+
+  key(event) {
+    const inside = this.root.contains(document.activeElement) || document.activeElement === document.body;
+    if (!inside || this.root.dataset.phase === 'empty' || this.root.querySelector('dialog[open]') || !this.review?.cells.length) return;
+    const typing = event.target.closest?.('textarea, select, input, [contenteditable]');
+    const heading = event.target.closest?.('[data-heading]');
+    const found = action(event, this.choices(), Boolean(typing), Boolean(heading));
+    const onButton = event.target.closest?.('button:not([data-cell]):not([data-heading])');
+    if (!found || (event.key === 'Enter' && onButton)) return;
+    event.preventDefault();
+    ({
+      move: () => this.choose(this.gallery.neighbour(found.to), true, found.extend),
+      decide: () => this.decide(found.choice),
+      confirm: () => this.confirm(),
+      confirmGroup: () => this.confirmGroup(heading.dataset.heading),
+      selectGroup: () => this.selectGroup(),
+      undo: () => this.undo(),
+      redo: () => this.redo(),
+      nextGroup: () => this.toHeading(1),
+      previousGroup: () => this.toHeading(-1),
+      saliency: () => this.saliency(),
+      size: () => this.resize(Number(this.at('#size').value) + 16 * found.by),
+      help: () => this.at('#about').showModal(),
+      deselect: () => this.choose(this.gallery.current),
+    })[found.do]();
+  }
+
+  toHeading(by) {
+    const headings = this.gallery.headings();
+    const here = document.activeElement.closest('[data-heading]') ?? document.activeElement.closest('.group')?.querySelector('[data-heading]');
+    headings[(headings.indexOf(here) + by + headings.length) % headings.length]?.focus();
+  }
+
+  selectGroup() {
+    const ids = [...this.gallery.cells.get(this.gallery.current)?.parentElement.children ?? []].filter(each => !each.hidden).map(each => each.dataset.cell);
+    this.gallery.select(ids, this.gallery.current);
+    this.showDetail();
+  }
+
+  resize(side) {
+    const size = Math.min(160, Math.max(40, side));
+    this.at('#size').value = size;
+    this.root.style.setProperty('--cell', `${size}px`);
+  }
+
+  setFilter(name) {
+    const tests = {
+      all: () => true, changed: (cell, reading) => reading.isChanged(cell), undecided: (cell, reading) => !reading.decision(cell),
+      review: (cell, reading) => reading.isHeld(cell) && reading.status(cell) !== 'unfamiliar', unfamiliar: (cell, reading) => reading.status(cell) === 'unfamiliar',
+    };
+    this.gallery.filter = tests[name];
+    this.draw();
+  }
+
+  // --- decisions ---
+
+  decide(choice) {
+    const ids = [...this.gallery.selected];
+    const visible = this.gallery.visible();
+    const last = Math.max(...ids.map(id => visible.indexOf(id)));
+    const following = visible.slice(last + 1).find(id => !this.gallery.selected.has(id));
+    this.step(ids, choice);
+    this.choose(following ?? this.gallery.current);
+  }
+
+  // The model's word becomes the person's, for the selected cells.
+  confirm() {
+    const reading = this.reading();
+    const visible = this.gallery.visible(), ids = [...this.gallery.selected];
+    const following = visible[Math.max(...ids.map(id => visible.indexOf(id))) + 1];
+    this.stepEach(ids, cell => reading.label(cell));
+    this.choose(following ?? this.gallery.current);
+  }
+
+  confirmGroup(name) {
+    const reading = this.reading();
+    const group = reading.groups(this.gallery.order).find(each => each.name === name);
+    const open = group?.cells.filter(cell => !reading.decision(cell)).map(cell => cell.id) ?? [];
+    const headings = this.gallery.headings(), at = headings.findIndex(each => each.dataset.heading === name);
+    const next = headings[at + 1]?.dataset.heading;
+    this.stepEach(open, cell => reading.guess(cell));
+    (next && this.gallery.sections.get(next)?.heading.firstElementChild)?.focus();
+  }
+
+  stepEach(ids, choose) {
+    const time = new Date().toISOString();
+    const cells = this.review.cells.filter(cell => ids.includes(cell.id) && choose(cell));
+    const number = nextSteps(this.review, cells.map(cell => cell.id), '', time)[0]?.number;
+    this.apply(cells.map(cell => ({ cell: cell.id, number, decision: choose(cell), time })));
+  }
+
+  step(ids, decision) {
+    this.apply(nextSteps(this.review, ids, decision, new Date().toISOString()));
+  }
+
+  apply(steps) {
+    if (!steps.length) return;
+    this.redoable = [];
+    this.review = withSteps(this.review, steps);
+    this.keepSteps(steps, []);
+    this.redraw(steps);
+  }
+
+  undo() {
+    const [review, back] = undone(this.review);
+    if (!back.length) return;
+    this.review = review;
+    this.redoable.push(back);
+    this.keepSteps([], back);
+    this.redraw(back);
+    this.choose(back[0].cell);
+  }
+
+  redo() {
+    const steps = this.redoable.pop();
+    if (!steps) return;
+    this.review = withSteps(this.review, steps);
+    this.keepSteps(steps, []);
+    this.redraw(steps);
+    this.choose(steps[0].cell);
+  }
+
+  note(comment) {
+    const head = this.review = { ...this.review, comment };
+    this.keep(store => store.saveHead(head));
+  }
+
+  // Dragging the selected cells to another group, by mouse or after a long touch.
+  dragging() {
+    let from = null, timer = 0;
+    const start = (id, event) => {
+      if (!this.gallery.selected.has(id)) this.choose(id);
+      this.dragged = true;
+      this.root.classList.add('dragging');
+      event.target.setPointerCapture?.(event.pointerId);
+    };
+    const target = event => document.elementFromPoint(event.clientX, event.clientY)?.closest('[data-group]');
+    const end = () => { clearTimeout(timer); from = null; this.root.classList.remove('dragging'); setTimeout(() => { this.dragged = false; }); };
+    const gallery = this.at('#gallery');
+    gallery.addEventListener('pointerdown', event => {
+      const id = event.target.closest('[data-cell]')?.dataset.cell;
+      if (!id || event.button) return;
+      from = { id, x: event.clientX, y: event.clientY };
+      if (event.pointerType === 'touch') timer = setTimeout(() => from && start(id, event), 400);
+    });
+    gallery.addEventListener('pointermove', event => {
+      if (!from) return;
+      const far = Math.hypot(event.clientX - from.x, event.clientY - from.y) > 8;
+      if (far && !this.dragged) { if (event.pointerType === 'touch') end(); else start(from.id, event); }
+      for (const section of gallery.querySelectorAll('.group')) section.classList.toggle('over', this.dragged && section === target(event));
+    });
+    gallery.addEventListener('touchmove', event => { if (this.dragged) event.preventDefault(); }, { passive: false });
+    gallery.addEventListener('pointerup', event => {
+      const label = this.dragged ? target(event)?.dataset.group.split('/').at(-1) : null;
+      if (label && this.choices().includes(label)) this.decide(label);
+      end();
+    });
+    gallery.addEventListener('pointercancel', end);
+  }
+
+  // --- keeping ---
+
+  // Steps go into a journal at once, which needs no waiting, and from there into the store: a page that is closed in the same
+  // instant loses none.
+  keepSteps(added, removed) {
+    const entry = { batch: this.review.batch, added, removed };
+    this.journal.add(entry);
+    this.keep(store => store.change(entry)).then(stored => stored && this.journal.remove(entry));
+  }
+
+  // Changes are stored one after another; where the browser refuses, one line offers the file.
+  keep(change) {
+    this.saving = this.saving.then(async () => {
+      try {
+        await change(await (this.store ??= open()));
+        this.channel.postMessage(this.review?.batch ?? '');
+        return true;
+      } catch {
+        this.unkept();
+        return false;
+      }
+    });
+    return this.saving;
+  }
+
+  unkept() {
+    this.at('#unkept').hidden = false;
+  }
+
+  async restore() {
+    const store = await (this.store ??= open());
+    for (const entry of Journal.left()) await store?.change(entry).catch(() => {});
+    const kept = await store?.latest().catch(() => null);
+    if (!store) this.unkept();
+    if (kept?.cells.length) this.show(kept);
+    else this.phase('empty');
+  }
+
+  show(review) {
+    this.review = review;
+    this.redoable = [];
+    this.gallery.clear();
+    this.at('#comment').value = review.comment;
+    this.phase('review');
+    this.choose(this.gallery.visible()[0], false);
+  }
+
+  // Another tab changed the steps of this batch.
+  async refreshSteps(batch) {
+    if (batch !== this.review?.batch) return;
+    let saving, steps;
+    do { // a step that is taken meanwhile must not be overwritten by what was read before it
+      saving = this.saving;
+      await saving;
+      steps = await (await this.store)?.steps(batch);
+    } while (saving !== this.saving);
+    if (steps && batch === this.review?.batch && JSON.stringify(steps) !== JSON.stringify(this.review.steps)) {
+      this.review = { ...this.review, steps };
+      this.draw();
+    }
+  }
+
+  async newBatch() {
+    if (this.review?.steps.length && !confirm(this.texts.new_batch)) return;
+    this.run += 1;
+    const batch = this.review?.batch;
+    this.review = null;
+    this.gallery.clear();
+    this.phase('empty');
+    if (batch) await this.keep(store => store.remove(batch));
+  }
+
+  saveFile() {
+    download(`review-${this.review.created.slice(0, 10)}.json`, new Blob([JSON.stringify(this.review)], { type: 'application/json' }));
+  }
+
+  async openFile(file) {
+    try {
+      const review = parse(JSON.parse(await file.text()));
+      this.show(review);
+      await this.keep(store => store.put(review));
+    } catch {
+      this.say(this.texts.errors.no_review);
+    }
+  }
+
+  // --- questions to the server ---
+
+  async saliency() {
+    const cell = this.review?.cells.find(each => each.id === this.gallery.current);
+    const label = cell && this.reading().guess(cell);
+    if (!label) return this.say(this.texts.errors.no_picture_of_cell);
+    const file = this.sources.get(cell.id);
+    const picture = file ? { path: (await this.upload(file)).path } : { picture: cell.picture };
+    const answer = await this.server.saliency({ language: this.settings.language, model: this.review.model, label, ...picture }).catch(() => null);
+    if (!answer || answer.error) return this.say(answer?.error.text ?? this.texts.errors.server_gone);
+    this.detail.showSaliency(cell.id, answer.picture, answer.note);
+  }
+
+  async export(kind) {
+    const { language } = this.settings;
+    const answer = await this.server.export({ language, kind, review: this.review, typical: this.ranges() }).catch(() => null);
+    if (!answer || answer.error) return this.say(answer?.error.text ?? this.texts.errors.server_gone);
+    const bytes = Uint8Array.from(atob(answer.data), letter => letter.charCodeAt(0));
+    download(answer.name, new Blob([bytes], { type: answer.type }));
+  }
+}
+
+// The first page of a visit follows the browser's language, or the one that was used last; the links change it.
+function followLanguage({ language, languages }) {
+  const key = 'blood-cells-language';
+  const wanted = localStorage.getItem(key) ?? Object.keys(languages).find(code => navigator.language.startsWith(code));
+  const isFirst = !sessionStorage.getItem(key);
+  sessionStorage.setItem(key, language);
+  if (isFirst && wanted && wanted !== language && languages[wanted]) return location.replace(languages[wanted]);
+  localStorage.setItem(key, language);
+  document.documentElement.lang = language;
+}
+
+// A sentence for the person.
+class Said extends Error {}
+
+function download(name, blob) {
+  const link = element('a', { href: URL.createObjectURL(blob), download: name });
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
+}
+
+// The files below what was dropped, with their folders in their names; pictures alone, and no more than `most`.
+async function walk(entry, found, most, suffixes) {
+  if (found.length >= most || entry.name.startsWith('.')) return;
+  if (entry.isFile) {
+    const name = entry.fullPath.replace(/^\//, '');
+    if (![...suffixes, '.zip', '.json'].some(suffix => name.toLowerCase().endsWith(suffix))) return;
+    found.push({ name, file: await new Promise((resolve, reject) => entry.file(resolve, reject)) });
+    return;
+  }
+  const reader = entry.createReader();
+  for (;;) { // a reader gives a hundred at a time
+    const some = await new Promise((resolve, reject) => reader.readEntries(resolve, reject));
+    if (!some.length) return;
+    for (const each of some) await walk(each, found, most, suffixes);
+  }
+}

@@ -1,0 +1,161 @@
+// A review: the cells of a batch and a person's steps through them. Plain values, no DOM: what the browser keeps, what a file
+// holds, and what the server is sent. No function changes what it is given.
+
+export const FORMAT = 1;
+export const REJECTED = ['not_a_cell', 'two_cells'];
+
+export function create(batch, created) {
+  return {
+    format: FORMAT, batch, created, model: '', second_model: '', labels: [], second_labels: [], review_below: 0,
+    cells: [], steps: [], comment: '',
+  };
+}
+
+// The review with the cells of one answer of the server. An answer about another batch changes nothing, nor does one that
+// came before.
+export function withAnswer(review, answer) {
+  if (answer.batch !== review.batch) return review;
+  const known = new Set(review.cells.map(cell => cell.id));
+  const { model, second_model, labels, second_labels, review_below } = answer;
+  const cells = [...review.cells, ...answer.cells.filter(cell => !known.has(cell.id))];
+  return { ...review, model, second_model, labels, second_labels, review_below, cells };
+}
+
+// cell id -> what a person said last: the step with the highest number.
+export function decisions(steps) {
+  const latest = new Map();
+  for (const step of steps) {
+    if (!(latest.get(step.cell)?.number > step.number)) latest.set(step.cell, step);
+  }
+  return new Map([...latest].map(([cell, step]) => [cell, step.decision]));
+}
+
+// The steps of one key press: one for each cell, all with the next number.
+export function nextSteps(review, cells, decision, time) {
+  const known = new Set(review.cells.map(cell => cell.id));
+  const number = highest(review.steps) + 1;
+  return cells.filter(cell => known.has(cell)).map(cell => ({ cell, number, decision, time }));
+}
+
+export function withSteps(review, steps) {
+  return { ...review, steps: [...review.steps, ...steps] };
+}
+
+// [the review without its last key press, the steps that were taken back].
+export function undone(review) {
+  const number = highest(review.steps);
+  const back = review.steps.filter(step => step.number === number);
+  return [{ ...review, steps: review.steps.filter(step => step.number !== number) }, back];
+}
+
+function highest(steps) {
+  return steps.reduce((most, step) => Math.max(most, step.number), 0);
+}
+
+// What the model says of a cell: the label with the largest probability; null for a picture that could not be read.
+export function guess(probabilities, labels) {
+  if (!probabilities) return null;
+  return labels[probabilities.reduce((best, p, index) => (p > probabilities[best] ? index : best), 0)];
+}
+
+export class Reading {
+  // What derives from a review. `typeOf` maps a subtype to its type, and any other label to itself.
+  constructor(review, typeOf = label => label) {
+    this.review = review;
+    this.typeOf = typeOf;
+    this.decisions = decisions(review.steps);
+  }
+
+  decision(cell) {
+    return this.decisions.get(cell.id) ?? '';
+  }
+
+  guess(cell) {
+    return guess(cell.probabilities, this.review.labels);
+  }
+
+  // The model's status, or `disagree` where a second model names another type.
+  status(cell) {
+    if (cell.status !== 'ok' || !cell.second?.probabilities) return cell.status;
+    const other = guess(cell.second.probabilities, this.review.second_labels);
+    return this.typeOf(other) === this.typeOf(this.guess(cell)) ? 'ok' : 'disagree';
+  }
+
+  // What stands for a cell: a person's word, otherwise the model's; null for an unreadable picture.
+  label(cell) {
+    return this.decision(cell) || this.guess(cell);
+  }
+
+  isHeld(cell) {
+    return !this.decision(cell) && this.status(cell) !== 'ok';
+  }
+
+  isChanged(cell) {
+    return Boolean(this.decision(cell)) && this.decision(cell) !== this.guess(cell);
+  }
+
+  // The group in which a cell stands. Unfamiliar cells and those on which two models disagree stand apart, by the guess.
+  group(cell) {
+    const status = this.status(cell);
+    if (this.decision(cell) || status === 'ok' || status === 'review') return this.label(cell);
+    return status === 'error' ? 'error' : `${status}/${this.guess(cell)}`;
+  }
+
+  // Smaller for a more doubtful cell.
+  doubt(cell) {
+    return (this.isHeld(cell) ? 0 : 2) + (cell.probabilities ? Math.max(...cell.probabilities) : 0);
+  }
+
+  // [{name, cells}] in the order of `order` (labels); disagreements first, unfamiliar cells after the types.
+  groups(order) {
+    const found = new Map();
+    for (const cell of this.review.cells) {
+      const name = this.group(cell);
+      if (!found.has(name)) found.set(name, []);
+      found.get(name).push(cell);
+    }
+    const place = name => groupPlace(name, order);
+    return [...found.keys()].sort((a, b) => place(a) - place(b)).map(name => ({
+      name, cells: found.get(name).sort((a, b) => this.doubt(a) - this.doubt(b)),
+    }));
+  }
+
+  // label -> how many cells enter the differential.
+  counts() {
+    const found = {};
+    for (const cell of this.review.cells) {
+      const label = this.label(cell);
+      if (label && !this.isHeld(cell) && !REJECTED.includes(label)) found[label] = (found[label] ?? 0) + 1;
+    }
+    return found;
+  }
+
+  summary() {
+    const found = { pictures: 0, decided: 0, changed: 0, review: 0, unfamiliar: 0, disagree: 0, error: 0 };
+    for (const cell of this.review.cells) {
+      found.pictures += 1;
+      if (this.decision(cell)) found.decided += 1;
+      if (this.isChanged(cell)) found.changed += 1;
+      if (this.isHeld(cell)) found[this.status(cell)] += 1;
+    }
+    return found;
+  }
+}
+
+export function groupPlace(name, order) {
+  const [status, label] = name.includes('/') ? name.split('/') : ['', name];
+  const base = { disagree: -1000, '': 0, unfamiliar: 1000 }[status] ?? 0;
+  const at = [...order, ...REJECTED].indexOf(label);
+  return name === 'error' ? 3000 : base + (at < 0 ? 500 : at);
+}
+
+// A review that a file or the browser's storage holds. Throws Error where it is none.
+export function parse(value) {
+  const isText = each => typeof each === 'string';
+  const whole = value?.format === FORMAT && isText(value.batch) && isText(value.model) && Array.isArray(value.labels)
+    && Array.isArray(value.cells) && Array.isArray(value.steps)
+    && value.cells.every(cell => isText(cell.id) && isText(cell.name) && (cell.probabilities === null || Array.isArray(cell.probabilities)))
+    && value.steps.every(step => isText(step.cell) && Number.isInteger(step.number) && isText(step.decision));
+  if (!whole) throw new Error('not a review');
+  return { ...create(value.batch, value.created ?? ''), ...value };
+}

@@ -1,0 +1,66 @@
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { test } from 'node:test';
+import { Reading, create, decisions, nextSteps, parse, undone, withAnswer, withSteps } from './review.js';
+
+const labels = ['neutrophil', 'lymphocyte', 'monocyte'];
+const cell = (id, probabilities, status = 'ok', second = null) => ({ id, name: `${id}.png`, probabilities, status, second, message: null, prediction_set: [], picture: '' });
+const answer = (batch, ...cells) => ({ batch, model: 'm@1/int8', second_model: '', labels, second_labels: labels, review_below: 0.9, cells });
+const review = (...cells) => withAnswer(create('b', '2026-01-01T00:00:00Z'), answer('b', ...cells));
+const decide = (each, ids, decision) => withSteps(each, nextSteps(each, ids, decision, 't'));
+
+for (const { name, steps, holds } of JSON.parse(readFileSync(new URL('cases.json', import.meta.url)))) {
+  test(`which decision holds: ${name}`, () => assert.deepEqual(Object.fromEntries(decisions(steps)), holds));
+}
+
+test('an answer about another batch changes nothing', () => {
+  const before = review(cell('1', [1, 0, 0]));
+  assert.equal(withAnswer(before, answer('other', cell('2', [1, 0, 0]))), before);
+});
+
+test('an answer that comes twice is taken once', () => {
+  const once = review(cell('1', [1, 0, 0]));
+  assert.equal(withAnswer(once, answer('b', cell('1', [0, 1, 0]))).cells.length, 1);
+});
+
+test('undo takes back a whole key press, and the decision before it holds again', () => {
+  const first = decide(review(cell('1', [1, 0, 0]), cell('2', [1, 0, 0])), ['1'], 'monocyte');
+  const [back, taken] = undone(decide(first, ['1', '2'], 'lymphocyte'));
+  assert.equal(taken.length, 2);
+  assert.deepEqual(Object.fromEntries(decisions(back.steps)), { 1: 'monocyte' });
+  assert.deepEqual(undone(review())[1], []);
+});
+
+test('a step names only cells of the batch', () => {
+  assert.deepEqual(nextSteps(review(cell('1', [1, 0, 0])), ['1', '9'], 'monocyte', 't').map(step => step.cell), ['1']);
+});
+
+test('held cells are not counted before a person decides', () => {
+  const held = review(cell('1', [0.8, 0.1, 0.1], 'review'), cell('2', [0, 1, 0], 'unfamiliar'), cell('3', [0, 0, 1]), cell('4', null, 'error'));
+  assert.deepEqual(new Reading(held).counts(), { monocyte: 1 });
+  assert.deepEqual(new Reading(decide(held, ['1', '2'], 'neutrophil')).counts(), { neutrophil: 2, monocyte: 1 });
+  assert.deepEqual(new Reading(decide(held, ['3'], 'not_a_cell')).counts(), {});
+});
+
+test('two models disagree by types, not by subtypes', () => {
+  const typeOf = label => ({ BNE: 'neutrophil', SNE: 'neutrophil' })[label] ?? label;
+  const pair = { ...review(cell('1', [1, 0, 0], 'ok', { probabilities: [1, 0, 0], status: 'ok' })), second_labels: ['BNE', 'LY', 'MO'] };
+  assert.equal(new Reading(pair, typeOf).status(pair.cells[0]), 'ok');
+  assert.equal(new Reading({ ...pair, second_labels: ['LY', 'BNE', 'MO'] }, typeOf).status(pair.cells[0]), 'disagree');
+});
+
+test('groups: disagreements, types in order, unfamiliar cells by guess, unreadable ones; the most doubtful first', () => {
+  const all = review(
+    cell('1', [0.99, 0, 0.01]), cell('2', [0.91, 0, 0.09]), cell('3', [0.5, 0.4, 0.1], 'review'), cell('4', [0, 1, 0], 'unfamiliar'), cell('5', null, 'error'),
+    cell('6', [1, 0, 0], 'ok', { probabilities: [0, 1, 0], status: 'ok' }),
+  );
+  assert.deepEqual(new Reading(all).groups(labels).map(group => [group.name, group.cells.map(each => each.id)]), [
+    ['disagree/neutrophil', ['6']], ['neutrophil', ['3', '2', '1']], ['unfamiliar/lymphocyte', ['4']], ['error', ['5']],
+  ]);
+});
+
+test('what a file holds is a review, or an error', () => {
+  const whole = decide(review(cell('1', [1, 0, 0])), ['1'], 'monocyte');
+  assert.deepEqual(parse(JSON.parse(JSON.stringify(whole))), whole);
+  for (const broken of [null, 1, {}, { ...whole, format: 2 }, { ...whole, cells: [{}] }, { ...whole, steps: [{ cell: '1' }] }]) assert.throws(() => parse(broken));
+});
