@@ -1,13 +1,12 @@
 """Counted cells -> a differential as laboratories report it.
 
 The denominator are the white cells. Erythroblasts (nucleated red cells) are given per 100 white cells, platelets apart. Shares
-are whole percentages with their counts and exact 95 % limits (Clopper and Pearson 1934). Typical ranges are for orientation,
-never a verdict: they differ between laboratories and populations, so a user can give others.
+are whole percentages that sum to 100 (largest remainder), with their counts and exact 95 % limits (Clopper and Pearson 1934).
+Typical ranges are for orientation, never a verdict: they differ between laboratories and populations. A user can give others.
 """
 
-import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from cells.classes import TYPE_OF_SUBTYPE
@@ -33,35 +32,27 @@ class RangeError(Error):
 
 @dataclass(frozen=True)
 class Share:
-    """One kind of white cell. Shares are per cent of the white cells; `low` and `high` are the 95 % limits."""
+    """One kind of white cell. Shares are per cent of the white cells; `low` and `high` are the 95 % limits.
+
+    `whole` is the percentage of a report: those of all kinds sum to 100.
+    """
 
     label: str
     count: int
     percent: float
+    whole: int
     low: float
     high: float
     typical: Range | None
 
     @property
-    def whole(self) -> int:
-        """Per cent as a report has it."""
-        return _half_up(self.percent)
-
-    @property
     def mark(self) -> str:
-        """`low` or `high` where the whole percentage lies outside the typical range, otherwise nothing.
-
-        A range from 0.5 is met by 0: of 100 cells, one can hardly be half there.
-        """
+        """`low` or `high` where the 95 % limits exclude the typical range, otherwise nothing."""
         if self.typical is None:
             return ""
-        if self.whole < math.floor(self.typical[0]):
+        if self.high < self.typical[0]:
             return "low"
-        return "high" if self.whole > _half_up(self.typical[1]) else ""
-
-
-def _half_up(percent: float) -> int:
-    return math.floor(percent + 0.5)
+        return "high" if self.low > self.typical[1] else ""
 
 
 @dataclass(frozen=True)
@@ -90,23 +81,50 @@ class Differential:
 
 def differential(labels: Iterable[str], typical: Mapping[str, Range] = TYPICAL) -> Differential:
     """Of the labels of counted cells: cell types, or subtypes, which count as their type."""
-    counts = Counter(TYPE_OF_SUBTYPE.get(label, label) for label in labels)
-    white = sum(counts[label] for label in ORDER)
-    shares = tuple(_share(label, counts[label], white, typical.get(label)) for label in ORDER) if white else ()
-    return Differential(white, shares, counts["erythroblast"], counts["platelet"])
+    return of_counts(Counter(labels), typical)
 
 
-def _share(label: str, count: int, white: int, typical: Range | None) -> Share:
+def of_counts(found: Mapping[str, int], typical: Mapping[str, Range] = TYPICAL) -> Differential:
+    """Of the number of cells of each label: cell types, or subtypes, which count as their type."""
+    counts: Counter[str] = Counter()
+    for label, count in found.items():
+        counts[TYPE_OF_SUBTYPE.get(label, label)] += count
+    numbers = [counts[label] for label in ORDER]
+    white = sum(numbers)
+    if not white:
+        return Differential(0, (), counts["erythroblast"], counts["platelet"])
+    shares = [
+        _share(label, count, white, whole, typical.get(label))
+        for label, count, whole in zip(ORDER, numbers, whole_percentages(numbers), strict=True)
+    ]
+    return Differential(white, tuple(shares), counts["erythroblast"], counts["platelet"])
+
+
+def _share(label: str, count: int, white: int, whole: int, typical: Range | None) -> Share:
     low, high = exact_limits(count, white)
-    return Share(label, count, 100 * count / white, 100 * low, 100 * high, typical)
+    return Share(label, count, 100 * count / white, whole, 100 * low, 100 * high, typical)
+
+
+def whole_percentages(counts: Sequence[int]) -> list[int]:
+    """Whole percentages that sum to 100, by the largest remainder; of two equal ones the larger count, then the first.
+
+    At least one count is above 0.
+    """
+    total = sum(counts)
+    wholes = [100 * count // total for count in counts]
+    by_remainder = sorted(range(len(counts)), key=lambda place: (-(100 * counts[place] % total), -counts[place], place))
+    for place in by_remainder[: 100 - sum(wholes)]:
+        wholes[place] += 1
+    return wholes
 
 
 def exact_limits(count: int, n: int) -> tuple[float, float]:
     """The exact binomial 95 % limits of count out of n, as shares in 0..1 (Clopper and Pearson 1934)."""
-    from scipy.stats import binomtest  # a second that only a differential costs
+    from scipy.special import betaincinv  # a moment that only a differential costs
 
-    limits = binomtest(count, n).proportion_ci(confidence_level=0.95, method="exact")
-    return float(limits.low), float(limits.high)
+    low = betaincinv(count, n - count + 1, 0.025) if count else 0.0
+    high = betaincinv(count + 1, n - count, 0.975) if count < n else 1.0
+    return float(low), float(high)
 
 
 def check_ranges(ranges: Mapping[str, tuple[object, object]]) -> dict[str, Range]:

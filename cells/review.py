@@ -1,95 +1,96 @@
 """A batch of cells under review: what a model said of each, what a person decided, and what counts.
 
-A person's steps are kept in their order and everything derives from them: undoing is dropping the last one, and a page that is
-loaded again needs nothing else.
+The browser owns a review and changes it; it is sent here as JSON (format 1) to be counted and exported. Everything derives from
+the steps of a person.
 """
 
 import base64
+import io
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+from PIL import Image
 
 from cells import differential
-from cells.classes import LABELS, SUBTYPE_LABELS, TYPE_OF_SUBTYPE
+from cells.classes import LABELS, TYPE_OF_SUBTYPE
 from cells.messages import Message, message
 from cells.model.classifier import Prediction
 from cells.model.uncertainty import ERROR, OK, REVIEW, STATUSES, UNFAMILIAR
+from cells.read import limits
 
+FORMAT = 1
+THUMBNAIL = 256  # pixels of a small picture's longer side
 NOT_A_CELL, TWO_CELLS = "not_a_cell", "two_cells"
 REJECTED = (NOT_A_CELL, TWO_CELLS)  # what a person may say of a picture that is not one cell
-DISAGREE = "disagree"  # what is said of a cell that two models name differently
+DISAGREE = "disagree"  # the status of a cell that two models name differently
 HELD = (REVIEW, UNFAMILIAR, DISAGREE, ERROR)  # why a cell is not counted before a person decides
 
 
 @dataclass(frozen=True, eq=False)  # probabilities have no hash
 class Cell:
-    """A picture and what was said of it. `thumbnail` is a small picture's bytes, empty where there was none to read."""
+    """A picture and what was said of it. `thumbnail` is a small JPEG, empty where there was no picture to read."""
 
     prediction: Prediction
     thumbnail: bytes = b""
     second: Prediction | None = None  # of the model that it is compared with
+    id: str = ""
+
+
+@dataclass(frozen=True)
+class Step:
+    """A person gives a cell a class. The steps of one key press share a number."""
+
+    cell: str
+    number: int
+    decision: str  # a label of the model, or one of REJECTED
+    time: str = ""
 
 
 @dataclass(frozen=True, eq=False)
 class Review:
-    """A batch and a person's steps through it. It never changes; each step makes another."""
+    """A batch and a person's steps through it. It never changes."""
 
     cells: tuple[Cell, ...] = ()
     model: str = ""  # with its version
     second_model: str = ""
     review_below: float = 0.0  # the probability below which the model asks for a person
-    steps: tuple[tuple[int, str], ...] = ()  # (a cell, the class that a person gave it)
+    steps: tuple[Step, ...] = ()
+    comment: str = ""
 
     @cached_property
     def decisions(self) -> dict[int, str]:
-        """cell -> what a person last said of it."""
-        return dict(self.steps)
+        """Place of a cell -> what a person last said of it."""
+        places = {cell.id: index for index, cell in enumerate(self.cells)}
+        return {places[cell]: decision for cell, decision in holding(self.steps).items()}
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The model's labels; an unreadable picture does not tell them."""
-        return next((cell.prediction.labels for cell in self.cells if cell.prediction.ranking), LABELS)
+        """The model's labels; an unreadable picture of the command line does not tell them."""
+        readable = (cell.prediction.labels for cell in self.cells if cell.prediction.probabilities is not None)
+        return next(readable, self.cells[0].prediction.labels if self.cells else LABELS)
 
-    @property
-    def choices(self) -> tuple[str, ...]:
-        """What a person may say of a cell: a label of the model, or that it is not one cell."""
-        return (*self.labels, *REJECTED)
+    @cached_property
+    def standing(self) -> tuple[str | None, ...]:
+        """What stands for each cell: the person's word, otherwise the model's; None for an unreadable one."""
+        return tuple(self.decisions.get(index, cell.prediction.label) for index, cell in enumerate(self.cells))
 
-    def decide(self, index: int, choice: str) -> "Review":
-        """A person gives a cell a class, or confirms the model's. Raises ValueError for what is no choice."""
-        if choice not in self.choices or index not in range(len(self.cells)):
-            raise ValueError(f"{choice!r} cannot be said of cell {index}")
-        return replace(self, steps=(*self.steps, (index, choice)))
-
-    def undo(self) -> "Review":
-        return replace(self, steps=self.steps[:-1])
-
-    def said(self, index: int) -> str | None:
-        """What stands for a cell now: the person's word, otherwise the model's; None for an unreadable one."""
-        return self.decisions.get(index, self.cells[index].prediction.label)
-
-    def is_changed(self, index: int) -> bool:
-        """Whether a person said something else than the model."""
-        return self.said(index) != self.cells[index].prediction.label
-
-    def is_open(self, index: int) -> bool:
-        """Whether the cell is held back until a person decides: the model doubts it, or two models disagree."""
-        doubted = self.cells[index].prediction.status not in (OK, ERROR) or self.disagree(index)
-        return index not in self.decisions and doubted
+    @cached_property
+    def held(self) -> tuple[str | None, ...]:
+        """Why each cell is not counted for want of a decision, a word of HELD; None for one that is counted or was decided."""
+        return tuple(None if index in self.decisions else _held(cell) for index, cell in enumerate(self.cells))
 
     def counted(self) -> list[str]:
         """The labels that enter the differential: a person's word, and the model's where nothing speaks against it."""
-        found = (self.said(index) for index in range(len(self.cells)) if not self.is_open(index))
-        return [label for label in found if label is not None and label not in REJECTED]
+        return [label for label, why in zip(self.standing, self.held, strict=True) if why is None and label not in REJECTED]
 
     def summary(self) -> dict[str, int]:
         """How many: pictures, changed, confirmed, unreviewed by a person, and not counted, by why."""
-        held = Counter(map(self._held, range(len(self.cells))))
+        held = Counter(self.held)
         rejected = Counter(choice for choice in self.decisions.values() if choice in REJECTED)
-        changed = sum(self.is_changed(index) for index in self.decisions)
+        changed = sum(self.cells[index].prediction.label != choice for index, choice in self.decisions.items())
         return {
             "pictures": len(self.cells),
             "changed": changed,
@@ -99,117 +100,144 @@ class Review:
             **{choice: rejected[choice] for choice in REJECTED},
         }
 
-    def _held(self, index: int) -> str | None:
-        """Why a cell is not counted, if it is for want of a decision."""
-        status = self.cells[index].prediction.status
-        if index in self.decisions or not (self.is_open(index) or status == ERROR):
-            return None
-        return DISAGREE if status == OK else status
-
-    def groups(self) -> dict[str, list[int]]:
-        """Cells by what stands for them, in a differential's order, the most doubtful first; then those that are no class.
-
-        Undecided cells are groups of their own where two models disagree (the first), and where a picture is unfamiliar or
-        unreadable (named by that status).
-        """
-        found: dict[str, list[int]] = {}
-        for index in sorted(range(len(self.cells)), key=self._doubt):
-            found.setdefault(self._group(index), []).append(index)
-        return {name: found[name] for name in sorted(found, key=_place)}
-
-    def _group(self, index: int) -> str:
-        if index in self.decisions:
-            return self.said(index)
-        status = self.cells[index].prediction.status
-        if status in (UNFAMILIAR, ERROR):
-            return status
-        return DISAGREE if self.disagree(index) else self.said(index)
-
-    def _doubt(self, index: int) -> tuple:
-        """Small for a doubtful cell: those to decide, then by probability."""
-        return (not self.is_open(index), self.cells[index].prediction.probability or 0.0)
-
-    def disagree(self, index: int) -> bool:
-        """Whether the two models give a cell different classes."""
-        cell = self.cells[index]
-        return cell.second is not None and _type(cell.second) != _type(cell.prediction)
-
     def differential(self, typical: Mapping[str, differential.Range] = differential.TYPICAL) -> differential.Differential:
         return differential.differential(self.counted(), typical)
 
-    def to_json(self) -> dict:
-        """Plain values that a browser can keep, without the steps."""
-        return {
-            "model": self.model,
-            "second_model": self.second_model,
-            "review_below": self.review_below,
-            "cells": [
-                {
-                    "thumbnail": base64.b64encode(cell.thumbnail).decode(),
-                    "prediction": _to_json(cell.prediction),
-                    "second": cell.second and _to_json(cell.second),
-                }
-                for cell in self.cells
-            ],
-        }
-
     @classmethod
-    def from_json(cls, kept: Mapping, steps: Sequence[Sequence] = ()) -> "Review":
-        """The review of which a browser kept to_json() and the steps. Raises ValueError where that is not what it holds."""
+    def from_json(cls, value: object) -> "Review":
+        """The review that a browser keeps and a file holds. Raises ValueError where the value is no review of FORMAT."""
         try:
-            cells = tuple(
-                Cell(
-                    _from_json(cell["prediction"]),
-                    base64.b64decode(cell["thumbnail"], validate=True),
-                    None if cell["second"] is None else _from_json(cell["second"]),
-                )
-                for cell in kept["cells"]
-            )
-            review = cls(cells, str(kept["model"]), str(kept["second_model"]), float(kept["review_below"]))
-            for index, choice in steps:
-                review = review.decide(index, choice)
-        except (KeyError, TypeError, AttributeError, OverflowError) as error:
+            return _review_from_json(value)
+        except (KeyError, IndexError, TypeError, AttributeError, OverflowError) as error:
             raise ValueError(f"this is no review: {error!r}") from error
-        return review
+
+
+def holding(steps: Sequence[Step]) -> dict[str, str]:
+    """Cell -> the decision of the step with the highest number; of two with one number, the later in the list."""
+    return {step.cell: step.decision for step in sorted(steps, key=lambda step: step.number)}
+
+
+def _held(cell: Cell) -> str | None:
+    if cell.prediction.status != OK:
+        return cell.prediction.status
+    other = cell.second and _type(cell.second)
+    return DISAGREE if other is not None and other != _type(cell.prediction) else None
 
 
 def _type(prediction: Prediction) -> str | None:
     return TYPE_OF_SUBTYPE.get(prediction.label, prediction.label)
 
 
-def _place(group: str) -> tuple[int, str]:
-    """Disagreements, a differential's order, erythroblasts and platelets, what is no class; subtypes stand with their type."""
-    order = (DISAGREE, *differential.ORDER, "erythroblast", "platelet", *REJECTED, UNFAMILIAR, ERROR)
-    return order.index(TYPE_OF_SUBTYPE.get(group, group)), group
+# --- JSON ---
 
 
-def _to_json(prediction: Prediction) -> dict:
+def cell_to_json(cell: Cell) -> dict:
+    """Plain values of a cell as the browser keeps it; a message's `text` is English."""
+    one = cell.prediction
     return {
-        "file": prediction.file,
-        "probabilities": None if prediction.probabilities is None else [float(p) for p in prediction.probabilities],
-        "status": prediction.status,
-        "message": _message_to_json(prediction.message),
-        "candidates": prediction.candidates,
+        "id": cell.id,
+        "name": one.file,
+        "probabilities": _plain(one.probabilities),
+        "status": one.status,
+        "message": _message_to_json(one.message),
+        "prediction_set": list(one.candidates),
+        "second": cell.second and {"probabilities": _plain(cell.second.probabilities), "status": cell.second.status},
+        "picture": base64.b64encode(cell.thumbnail).decode(),
     }
 
 
-def _message_to_json(said: Message | str) -> dict | str:
-    return {"code": said.code, "values": said.values} if isinstance(said, Message) else said
+def _plain(probabilities: np.ndarray | None) -> list[float] | None:
+    return None if probabilities is None else [float(one) for one in probabilities]
 
 
-def _message_from_json(kept: Mapping | str) -> Message | str:
-    """A browser may hold a plain sentence, which an older version of the page stored."""
-    if isinstance(kept, str):
-        return kept
-    return message(str(kept["code"]), **{str(key): str(value) for key, value in kept["values"].items()})
+def _message_to_json(said: Message | str) -> dict | None:
+    if not said:
+        return None
+    if not isinstance(said, Message):
+        return {"code": "text", "values": {"text": said}, "text": said}
+    return {"code": said.code, "values": {key: str(value) for key, value in said.values.items()}, "text": str(said)}
 
 
-def _from_json(kept: Mapping) -> Prediction:
-    values = kept["probabilities"]
-    probabilities = None if values is None else np.array([float(value) for value in values])
-    labels = LABELS if values is None or len(values) == len(LABELS) else SUBTYPE_LABELS
-    whole = values is None or (len(values) == len(labels) and all(0 <= value < 1.001 for value in probabilities))
-    if not whole or kept["status"] not in STATUSES or (values is None) != (kept["status"] == ERROR):
+def _message_from_json(value: Mapping | None) -> Message | str:
+    if value is None:
+        return ""
+    values = {str(key): str(one) for key, one in value["values"].items()}
+    try:
+        return message(value["code"], **values)
+    except (KeyError, TypeError):  # of another version of the page
+        return str(value["text"])
+
+
+def _review_from_json(value: Mapping) -> Review:
+    if value["format"] != FORMAT:
+        raise ValueError("this is a review of another format")
+    labels, second_labels = _labels(value["labels"]), _labels(value["second_labels"])
+    if len(value["cells"]) > limits.REVIEW_CELLS or len(value["steps"]) > limits.REVIEW_STEPS:
+        raise ValueError("this review has too many cells or steps")
+    cells = tuple(_cell_from_json(one, labels, second_labels) for one in value["cells"])
+    ids = {cell.id for cell in cells}
+    if len(ids) != len(cells) or (cells and not labels):
+        raise ValueError("the cells of a review have ids of their own, and its model has labels")
+    choices = {*labels, *REJECTED}
+    steps = tuple(_step_from_json(one) for one in value["steps"])
+    if not all(step.cell in ids and step.decision in choices for step in steps):
+        raise ValueError("a step is about a cell of another batch, or decides what cannot be decided")
+    words = (_text(value[key]) for key in ("model", "second_model"))
+    return Review(cells, *words, float(value["review_below"]), steps, _text(value["comment"]))
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"{value!r} is no text")
+    return value
+
+
+def _labels(value: Sequence) -> tuple[str, ...]:
+    labels = tuple(map(_text, value))
+    if len(set(labels)) != len(labels) or len(labels) > limits.LABELS:
+        raise ValueError("a label stands there twice, or there are too many")
+    return labels
+
+
+def _cell_from_json(value: Mapping, labels: tuple[str, ...], second_labels: tuple[str, ...]) -> Cell:
+    name = _text(value["name"])
+    said = _message_from_json(value["message"])
+    prediction_set = tuple(label for label in value["prediction_set"] if label in labels)
+    prediction = Prediction(name, _probabilities(value, labels), value["status"], said, labels, prediction_set)
+    second = value["second"]
+    if second is not None:
+        second = Prediction(name, _probabilities(second, second_labels), second["status"], "", second_labels)
+    return Cell(prediction, _picture(value["picture"]), second, _text(value["id"]))
+
+
+def _picture(value: str) -> bytes:
+    """The JPEG in a text of base64, nothing for an empty one."""
+    data = base64.b64decode(value, validate=True)
+    try:
+        if data and max(Image.open(io.BytesIO(data), formats=("JPEG",)).size) > THUMBNAIL:
+            raise ValueError("a picture of a review is a small one")
+    except OSError as error:
+        raise ValueError("a picture of a review is a JPEG") from error
+    return data
+
+
+def _probabilities(value: Mapping, labels: tuple[str, ...]) -> np.ndarray | None:
+    """The probabilities of a prediction, checked together with its status."""
+    status, given = value["status"], value["probabilities"]
+    if status not in STATUSES or (given is None) != (status == ERROR):
         raise ValueError("this is no prediction")
-    candidates = tuple(label for label in kept["candidates"] if label in labels)
-    return Prediction(str(kept["file"]), probabilities, kept["status"], _message_from_json(kept["message"]), labels, candidates)
+    if given is None:
+        return None
+    if not isinstance(given, list) or len(given) != len(labels):
+        raise ValueError("a prediction has a probability for each label")
+    probabilities = np.array([float(one) for one in given])
+    if not ((probabilities >= 0) & (probabilities < 1.001)).all():
+        raise ValueError("a probability lies between 0 and 1")
+    return probabilities
+
+
+def _step_from_json(value: Mapping) -> Step:
+    number = value["number"]
+    if not isinstance(number, int) or isinstance(number, bool) or number < 1:
+        raise ValueError("a step has a running number")
+    return Step(_text(value["cell"]), number, _text(value["decision"]), _text(value.get("time", "")))

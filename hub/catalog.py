@@ -31,12 +31,18 @@ LIST = Path(__file__).with_name("models.toml")
 VARIABLE = "PBC_MODELS"  # ids, separated by spaces
 # In the order in which they are fetched: those that tell whether the others are wanted first.
 FILES = (*(file for file in MODEL_FILES if file != WEIGHTS), ONNX_FILE, QUANTIZED_FILE, WEIGHTS)
+TIMEOUT = 10  # seconds, as the Hub's client has for files
 MODELS_IN_MEMORY = 2  # the least recently used goes first
 
 
 def names() -> list[str]:
     """What the dropdown shows: the embedded models, the default one first, then those of the Hub. Raises HubError."""
     return [*sorted(embedded(), key=lambda name: name != DEFAULT), *hub_models()]
+
+
+def is_embedded(name: str) -> bool:
+    """Whether a model comes with this code, so that nothing is to be fetched."""
+    return name in embedded()
 
 
 def hub_models() -> dict[str, str]:
@@ -60,7 +66,7 @@ def fetch(name: str, report: Callable[[int, int], None] = lambda done, total: No
 
     Raises HubError, and ModelError where it is no model for these cells.
     """
-    if name in embedded():
+    if is_embedded(name):
         return
     repo_id, revision = split_revision(hub_models()[name])
     try:
@@ -92,7 +98,7 @@ def wanted(there: list[str]) -> list[str]:
 def look_up(repo_id: str, revision: str | None) -> tuple[str, list[str]]:
     """(the commit, the files) of a model on the Hub that has weights we load. Raises HubError."""
     with explained(repo_id):
-        info = HfApi().model_info(repo_id, revision=revision)
+        info = HfApi().model_info(repo_id, revision=revision, timeout=TIMEOUT)
     there = [sibling.rfilename for sibling in info.siblings]
     if WEIGHTS not in there:
         pickled = any(name.endswith((".bin", ".pt", ".pth", ".pkl", ".ckpt")) for name in there)
@@ -125,10 +131,14 @@ def _folder(repo_id: str, revision: str | None) -> str | None:
 
 
 def load(name: str) -> Classifier:
-    """A model that is on this disk, from memory if it is there. Raises HubError, ModelError."""
-    if name in embedded():
+    """A model that is on this disk, from memory if it is there; the Hub is not asked. Raises HubError, ModelError.
+
+    `name` is one of names(), or what results call a model of the Hub: USER/NAME or USER/NAME@REVISION.
+    """
+    if is_embedded(name):
         return _load(str(embedded_folder(name)), name)
-    place = hub_models().get(name)
+    models = hub_models()
+    place = models.get(name) or (name if name in models.values() else None)
     if place is None:
         raise HubError("hub_not_offered", model=name)
     folder = _folder(*split_revision(place))

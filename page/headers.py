@@ -1,17 +1,19 @@
-"""What every answer says to the browser, and which of Gradio's doors stay shut since this page has no use for them."""
+"""What every answer says to the browser, and which of Gradio's routes are closed since this page has no use for them."""
 
 import re
 import secrets
 from collections.abc import Awaitable, Callable
 
+from cells.read import limits
+
 Message = dict
 Send = Callable[[Message], Awaitable[None]]
 
-# Under Gradio's prefix: what the page, its API and agents ask for. Shut are, among others, doors that take files which are
+# Under Gradio's prefix: what the page, its API and agents ask for. Closed are, among others, routes that take files which are
 # never deleted, store what a session shows under a link, or fetch any address of the web for anyone.
 PREFIX = "/gradio_api/"
 OPEN = re.compile(
-    r"app_id|info|openapi\.json|startup-events|theme\.css|cancel|reset|upload|upload_progress"
+    r"app_id|info|openapi\.json|startup-events|theme\.css|cancel|reset|upload|upload_progress|component_server"
     r"|(queue|call|run|api|heartbeat|mcp)(/.*)?|file=(?!.*://).*",
     re.DOTALL,
 )
@@ -49,11 +51,29 @@ class Headers:
     async def __call__(self, scope: dict, receive: Callable, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
-        elif is_open(scope["path"]):
-            await self.app(scope, receive, _Answer(scope["path"], send))
-        else:
-            await _Answer(scope["path"], send)({"type": "http.response.start", "status": 404, "headers": []})
+            return
+        answer, status = _Answer(scope["path"], send), refusal(scope)
+        if status:
+            await answer({"type": "http.response.start", "status": status, "headers": []})
             await send({"type": "http.response.body"})
+        else:
+            await self.app(scope, receive, answer)
+
+
+def refusal(scope: Message) -> int:
+    """The status of a request that is not passed on; 0 for one that is."""
+    if not is_open(scope["path"]):
+        return 404
+    if scope["path"].rstrip("/") != f"{PREFIX}component_server":
+        return 0
+    # Gradio reads its body whole, however long it is, and would store the files of a form.
+    headers = {key.lower(): value for key, value in scope["headers"]}
+    length = headers.get(b"content-length", b"")
+    if not headers.get(b"content-type", b"").startswith(b"application/json"):
+        return 415
+    if not length.isdigit():
+        return 411
+    return 413 if int(length) > limits.SENT_BYTES else 0
 
 
 def is_open(path: str) -> bool:

@@ -1,24 +1,29 @@
-"""What visitors leave on the server goes in time, files and memory alike, and none of their words gets into its log."""
+"""What visitors leave on the server goes in time, files and memory alike."""
 
 import asyncio
 import contextlib
-import logging
 import os
 import time
-import traceback
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
+
+from page.uploads import log
 
 PREFIX = "blood-cells-"  # of the folder that a server keeps its visitors' files in
 
 
-def forgetting(folder: Path, age: float, every: float) -> Callable[[Any], contextlib.AbstractAsyncContextManager]:
-    """A lifespan for Gradio's server, during which whatever is older than `age` seconds goes, looked for `every` so many."""
+def forgetting(
+    folder: Path, age: float, every: float, forget: Callable[[Any], None] = lambda app: None
+) -> Callable[[Any], contextlib.AbstractAsyncContextManager]:
+    """A lifespan for Gradio's server, during which whatever is older than `age` seconds goes, looked for `every` so many.
+
+    `forget(app)` clears what the server's App remembers, between two of its own tasks.
+    """
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Any) -> AsyncIterator[None]:
-        task = asyncio.create_task(_keep_forgetting(app, folder, age, every))
+        task = asyncio.create_task(_keep_forgetting(app, folder, age, every, forget))
         try:
             yield
         finally:
@@ -27,13 +32,13 @@ def forgetting(folder: Path, age: float, every: float) -> Callable[[Any], contex
     return lifespan
 
 
-async def _keep_forgetting(app: Any, folder: Path, age: float, every: float) -> None:
+async def _keep_forgetting(app: Any, folder: Path, age: float, every: float, forget: Callable[[Any], None]) -> None:
     while True:
         try:
             await asyncio.to_thread(sweep, folder, age)
-            forget(app, age)
-        except Exception:
-            traceback.print_exc()  # and again at the next turn: what is to go must not stay for one mistake
+            forget(app)
+        except Exception as error:
+            log("retention", error)  # and again at the next turn: what is to go must not stay for one mistake
         await asyncio.sleep(every)
 
 
@@ -63,38 +68,3 @@ def _delete(how: Callable[[Path], None], path: Path, age: float) -> None:
     with contextlib.suppress(OSError):  # gone already, a folder with something in it, or another user's
         if abs(time.time() - path.lstat().st_ctime) > age:  # either way: the clock may have been set back
             how(path)
-
-
-def forget(app: Any, age: float) -> None:
-    """Clear what Gradio remembers of sessions in which nothing was asked for so long; it would keep it for the next hundred.
-
-    To be called where Gradio's own tasks run, between two of them.
-    """
-    queue, holder = app.blocks._queue, app.state_holder
-    asked = {event["session_hash"]: event["time"] for event in list(queue.event_analytics.values())}
-    asked |= {session: when.timestamp() for session, when in list(holder.time_last_used.items())}
-    busy = {event.session_hash for event in list(queue.event_ids_to_events.values())}
-
-    def is_over(session: str) -> bool:
-        return session not in busy and abs(time.time() - asked.get(session, 0)) > age
-
-    for session, held in list(holder.session_data.items()):
-        held.STATE_TTL_WHEN_CLOSED = age  # of Gradio's own, an hour
-        if is_over(session):
-            held.state_data.clear()
-            held.config_values.clear()
-    for session in filter(is_over, list(queue.pending_messages_per_session)):  # answers that no one came for
-        queue.pending_messages_per_session.pop(session)
-        queue.pending_event_ids_session.pop(session, None)
-    for names in app.blocks.temp_file_sets:
-        names.difference_update([name for name in list(names) if not os.path.exists(name)])
-
-
-def quiet() -> None:
-    """From now on a traceback says what kind of error came where, and not its words, which may name a visitor's file."""
-    traceback.TracebackException.format_exception_only = _kind
-    logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # it shows the words of errors that no one waits for
-
-
-def _kind(error: traceback.TracebackException, **_: object) -> Iterator[str]:
-    yield f"{getattr(error, 'exc_type_str', None) or error.exc_type.__name__}\n"  # from Python 3.13 on, and before

@@ -20,7 +20,7 @@ def texts(language: str) -> dict:
 
 def name(label: str, language: str) -> str:
     """A class, or what a person may say in place of one, for people."""
-    return CLASS_NAMES[language].get(label) or texts(language)["choice"][label]
+    return CLASS_NAMES[language].get(label) or texts(language)["choice"].get(label, label)
 
 
 def translate(message: Message | str, language: str) -> str:
@@ -30,3 +30,14 @@ def translate(message: Message | str, language: str) -> str:
         return str(message)
     values = {key: translate(value, language) if isinstance(value, Message) else value for key, value in message.values.items()}
     return known[message.code].format(**values)
+
+
+class RefusedError(Exception):
+    """A call that is not answered: `code` is the key of its sentence in texts' `errors`."""
+
+    def __init__(self, code: str, **values: object) -> None:
+        super().__init__(code)
+        self.code, self.values = code, values
+
+    def sentence(self, language: str) -> str:
+        return texts(language)["errors"][self.code].format(**self.values)

@@ -1,7 +1,6 @@
-"""A review -> the HTML that the page shows. Templates escape every text: a file name is never markup."""
+"""What the page shows and what a person takes away as HTML. Templates escape every text: a file name is never markup."""
 
 import base64
-import io
 import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -9,39 +8,29 @@ from functools import cache
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from PIL import Image
+from markupsafe import Markup
 
 from cells import differential
-from cells.classes import LABELS
-from cells.model.classifier import Prediction
-from cells.model.folder import QUANTIZED_RECORD, embedded, embedded_folder, may_quantize
-from cells.model.uncertainty import ERROR, STATUSES
+from cells.classes import LABELS, SUBTYPE_LABELS, TYPE_OF_SUBTYPE
+from cells.colours import OTHER, colour
+from cells.model.folder import DEFAULT, QUANTIZED_RECORD, embedded, embedded_folder, may_quantize
 from cells.read import limits
+from cells.read.images import SUFFIXES
 from cells.review import DISAGREE, HELD, REJECTED, Review
+from cells.write import excel
 from page.texts import LANGUAGES, name, texts, translate
 
 FOLDER = Path(__file__).parent
+WORKBENCH = FOLDER / "workbench"
 CSS = (FOLDER / "page.css").read_text(encoding="utf-8")
-GRADIO_BUSY = "This application is currently busy. Please try again."
-GALLERY = (FOLDER / "gallery.js").read_text(encoding="utf-8")
-
-
-def script() -> str:
-    """The page's script, with what it says where Gradio has words of its own."""
-    words = {language: texts(language)["gradio"] | {GRADIO_BUSY: busy(language)} for language in LANGUAGES}
-    return (FOLDER / "page.js").read_text(encoding="utf-8").replace("WORDS", json.dumps(words), 1)
-
-
-def busy(language: str) -> str:
-    """What everyone is told who comes to a full queue."""
-    return texts(language)["errors"]["busy"].format(most=limits.WAITING)
+SERVER_WORDS = ("messages", "workbook", "workbook_columns")  # which no browser needs
+STRIP = 10  # cells of each type that a report shows
 
 
 @cache
 def _environment() -> Environment:
-    return Environment(
-        loader=FileSystemLoader(FOLDER), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
+    loader = FileSystemLoader([FOLDER, WORKBENCH])
+    return Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
 
 
 def _render(template: str, language: str, **values: object) -> str:
@@ -50,136 +39,72 @@ def _render(template: str, language: str, **values: object) -> str:
         "language": language,
         "name": lambda label: name(label, language),
         "translate": lambda message: translate(message, language),
-        "percent": lambda share: f"{share:.1%}",
+        "colour": colour,
     }
     return _environment().get_template(template).render(words | values)
 
 
-def thumbnails(review: Review) -> str:
-    """A style sheet with every thumbnail, sent once; gallery and table only name them, so a changed class costs little."""
-    rules = (
-        f".t{index}{{background-image:url(data:image/jpeg;base64,{base64.b64encode(cell.thumbnail).decode()})}}"
-        for index, cell in enumerate(review.cells)
-        if cell.thumbnail
-    )
-    return f"<style>{''.join(rules)}</style>"
+# --- the workbench ---
 
 
-def gallery(review: Review, selected: int, language: str) -> str:
-    """Every cell as a button, grouped by what stands for it, the most doubtful first."""
-    groups = {_group_name(group, language): cells for group, cells in review.groups().items()}
+def workbench(language: str, models: list[str]) -> str:
+    """The frame that page/workbench/main.js fills."""
     return _render(
-        "gallery.html",
+        "workbench.html",
         language,
-        review=review,
-        groups=groups,
-        selected=selected,
-        described=lambda index: _described(review, index, language),
+        models=models,
+        languages=[(code, address(code), texts(code)["language"]) for code in LANGUAGES],
+        accept=",".join((*SUFFIXES, ".zip", ".json")),
+        about=Markup(about(language)),
+        real_examples=False,
     )
 
 
-def _described(review: Review, index: int, language: str) -> list[str]:
-    """What a screen reader says of a cell, and what a mouse finds over it."""
-    cell, decision, t = review.cells[index], review.decisions.get(index), texts(language)
-    words = [f"{index + 1}: {cell.prediction.file}"]
-    if decision:
-        words.append(f"{t['by_person']}: {name(decision, language)}")
-    if cell.prediction.ranking:
-        words.append(f"{name(cell.prediction.label, language)} {cell.prediction.probability:.1%}")
-    if cell.second and cell.second.ranking:
-        words.append(f"{t['by_second']}: {name(cell.second.label, language)}")
-    return [*words, t["status"][cell.prediction.status]]
+def address(language: str) -> str:
+    """Of the page in a language, relative to that in any other."""
+    return "." if language == LANGUAGES[0] else language
 
 
-def _group_name(group: str, language: str) -> str:
-    if group in STATUSES:
-        return texts(language)["status_long"][group]
-    if group == DISAGREE:
-        return texts(language)["disagree"]
-    return name(group, language)
+def settings(language: str, models: list[str], real_examples: bool) -> dict:
+    """What the workbench knows from the start: plain values."""
+    return {
+        "language": language,
+        "languages": {code: address(code) for code in LANGUAGES},
+        "texts": {
+            key: words for key, words in texts(language).items() if key not in ("messages", "workbook", "workbook_columns")
+        },
+        "models": models,
+        "default_model": DEFAULT,
+        "classes": [_class(label, language) for label in order()],
+        "choices": [{"label": choice, "name": name(choice, language), "colour": OTHER} for choice in REJECTED],
+        "typical": {label: list(pair) for label, pair in differential.TYPICAL.items()},
+        "limits": {
+            "files": limits.FILES,
+            "file_bytes": limits.FILE_BYTES,
+            "chunk": limits.CHUNK,
+            "comment": limits.COMMENT,
+            "suffixes": list(SUFFIXES),
+        },
+        "real_examples": real_examples,
+        "drawn": list(LABELS),
+    }
 
 
-def rows(review: Review, language: str) -> list[list]:
-    """The same cells for the sortable table."""
-    t = texts(language)
-    return [_row(review, index, language, t) for cells in review.groups().values() for index in cells]
+def order() -> list[str]:
+    """Types in the order of a report, each followed by its subtypes."""
+    types = [*differential.ORDER, *(label for label in LABELS if label not in differential.ORDER)]
+    return [label for one in types for label in (one, *(code for code in SUBTYPE_LABELS if TYPE_OF_SUBTYPE[code] == one))]
 
 
-def _row(review: Review, index: int, language: str, t: dict) -> list:
-    cell, decision = review.cells[index], review.decisions.get(index)
-    one = cell.prediction
-    runner_up = f"{name(one.ranking[1][0], language)} ({one.ranking[1][1]:.1%})" if one.ranking else ""
-    row = [
-        index + 1,
-        f'<i class="t t{index}"></i>',
-        one.file,
-        name(one.label, language) if one.ranking else "",
-        name(decision, language) if decision else "",
-        round(100 * one.probability, 1) if one.ranking else None,
-        runner_up,
-        candidates(one, language),
-        t["status"][one.status] + (f": {translate(one.message, language)}" if one.status == ERROR else ""),
-    ]
-    other = cell.second.label if cell.second else None
-    return [*row, name(other, language) if other else ""] if review.second_model else row
-
-
-def candidates(prediction: Prediction, language: str) -> str:
-    """The prediction set in words, where it has more than one: "neutrophil or immature granulocyte"."""
-    if len(prediction.candidates) < 2:
-        return ""
-    return f" {texts(language)['or']} ".join(name(label, language) for label in prediction.candidates)
-
-
-def detail(review: Review, selected: int, picture: Image.Image | None, language: str, note: str = "") -> str:
-    """One cell, large, with everything that was said of it. `picture` is what to show; without one, the thumbnail."""
-    if not review.cells:
-        return ""
-    cell = review.cells[selected]
-    return _render(
-        "detail.html",
-        language,
-        index=selected,
-        cell=cell,
-        decision=review.decisions.get(selected),
-        picture=_data(picture) if picture else _data_of(cell.thumbnail) if cell.thumbnail else "",
-        candidates=candidates(cell.prediction, language),
-        note=note,
-        second_model=review.second_model,
-        model=review.model,
-    )
-
-
-def _data(picture: Image.Image) -> str:
-    buffer = io.BytesIO()
-    picture.save(buffer, "JPEG", quality=90)
-    return _data_of(buffer.getvalue())
-
-
-def _data_of(jpeg: bytes) -> str:
-    return f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}"
-
-
-def counts(review: Review, typical: Mapping[str, differential.Range], language: str) -> str:
-    """The differential with what is not counted, and the model."""
-    found = review.differential(typical)
-    summary, t = review.summary(), texts(language)
-    why = {DISAGREE: t["disagree"]} | t["status"] | t["choice"]
-    held = [f"{summary[key]} {why[key]}" for key in (*HELD, *REJECTED) if summary[key]]
-    return _render("counts.html", language, review=review, found=found, summary=summary, held=held)
-
-
-def report(review: Review, comment: str, typical: Mapping[str, differential.Range], language: str) -> str:
-    """A page of its own, to print: the differential, what it counts, by which model, and a person's comment."""
-    return _render(
-        "report.html",
-        language,
-        counts=counts(review, typical, language),
-        review=review,
-        summary=review.summary(),
-        comment=comment,
-        date=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-    )
+def _class(label: str, language: str) -> dict:
+    kind = TYPE_OF_SUBTYPE.get(label, label)
+    return {
+        "label": label,
+        "name": name(label, language),
+        "type": kind,
+        "colour": colour(label),
+        "white": kind in differential.ORDER,
+    }
 
 
 def about(language: str) -> str:
@@ -213,6 +138,72 @@ def _request() -> dict[str, str]:
     }
 
 
-def type_names(language: str) -> str:
-    """The eight types in a row of words."""
-    return ", ".join(name(label, language) for label in LABELS)
+# --- files to take away ---
+
+
+def excel_language(language: str) -> excel.Language:
+    """The words of a workbook."""
+    t = texts(language)
+    return excel.Language(
+        words=t["workbook"],
+        columns=t["workbook_columns"],
+        name=lambda label: name(label, language),
+        status=lambda status: t["status"][status],
+        translate=lambda message: translate(message, language),
+    )
+
+
+def report(review: Review, typical: Mapping[str, differential.Range], language: str, when: datetime | None = None) -> str:
+    """One A4 page to print: the differential as a chart, a strip of cells a type, by which model, and a person's comment."""
+    found, summary, t = review.differential(typical), review.summary(), texts(language)
+    why = {DISAGREE: t["disagree"]} | t["status"] | t["choice"]
+    return _render(
+        "report.html",
+        language,
+        review=review,
+        found=found,
+        summary=summary,
+        chart=CHART,
+        bars=[_bar(place, share) for place, share in enumerate(found.shares)],
+        held=[f"{summary[key]} {why[key]}" for key in (*HELD, *REJECTED) if summary[key]],
+        strips=_strips(review),
+        date=(when or datetime.now(UTC)).strftime("%Y-%m-%d %H:%M UTC"),
+    )
+
+
+CHART = {"left": 165, "width": 360, "row": 24, "right": 150}  # units of the chart's view box
+
+
+def _bar(place: int, share: differential.Share) -> dict:
+    """A row of the chart: where its bar, its interval and its typical range lie."""
+
+    def across(percent: float) -> float:
+        return round(CHART["left"] + CHART["width"] * percent / 100, 1)
+
+    typical = share.typical and _span(*map(across, share.typical))
+    return {
+        "share": share,
+        "y": CHART["row"] * place,
+        "bar": _span(across(0), across(share.percent)),
+        "interval": {"from": across(share.low), "to": across(share.high)},
+        "typical": typical,
+    }
+
+
+def _span(start: float, end: float) -> dict:
+    return {"x": start, "width": round(end - start, 1)}
+
+
+def _strips(review: Review) -> list[dict]:
+    """Some of the counted cells of each label, the most probable first, with how many there are."""
+    places: dict[str, list[int]] = {}
+    for index, (label, why) in enumerate(zip(review.standing, review.held, strict=True)):
+        if why is None and label not in REJECTED:
+            places.setdefault(label, []).append(index)
+    ranks = {label: rank for rank, label in enumerate(order())}
+    strips = []
+    for label in sorted(places, key=lambda label: (ranks.get(label, len(ranks)), label)):
+        cells = sorted((review.cells[index] for index in places[label]), key=lambda cell: -(cell.prediction.probability or 0))
+        pictures = [f"data:image/jpeg;base64,{base64.b64encode(cell.thumbnail).decode()}" for cell in cells if cell.thumbnail]
+        strips.append({"label": label, "count": len(cells), "pictures": pictures[:STRIP]})
+    return strips

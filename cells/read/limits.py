@@ -15,3 +15,11 @@ SECONDS = 600  # of the clock, from the first picture of a request to its last; 
 
 CLASSIFYING = 4  # requests at once: one large one does not hold up the small ones; more would only share the same cores
 WAITING = 60  # requests in the queue; whoever comes then is told at once that there is no place
+
+CHUNK = 16  # pictures of one call of the page, which shows the rows of each as they come
+SENT_BYTES = 64_000_000  # of what a browser sends in one call: a whole review with its small pictures
+REVIEW_CELLS, REVIEW_STEPS, LABELS = 5_000, 100_000, 100  # of a review that is exported
+COMMENT = 10_000  # letters
+FETCHING = 4  # models that are fetched from the Hub at once; classifying goes on meanwhile
+FETCH_SECONDS = 600  # of the clock, that a person waits for a model of the Hub
+EXPLAINING = 2  # saliency maps at once, each of which takes a core

@@ -2,67 +2,148 @@
 
 import io
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import BinaryIO
 
 import pandas as pd
 import xlsxwriter
+from PIL import Image
 
 from cells import differential
 from cells.classes import NAMES
-from cells.review import Review
+from cells.colours import colour
+from cells.messages import Message
+from cells.review import REJECTED, Review
 from cells.write import table
 
 ROW_HEIGHT = 50  # points, of a row with a picture
-OPTIONS = {"strings_to_formulas": False, "strings_to_urls": False, "strings_to_numbers": False, "nan_inf_to_errors": False}
+PICTURE_SIDE = 62  # pixels of a picture in its row
+OPTIONS = {
+    **{"strings_to_formulas": False, "strings_to_urls": False, "strings_to_numbers": False, "nan_inf_to_errors": False},
+    "in_memory": True,  # nothing of a visitor's is written to a disk on the way
+}
+PREDICTION_SET = table.TEXTS[6]
+CLASS_COLUMNS = ("prediction", "person", "second", "compared_prediction")
+
+ENGLISH = {
+    "sheet_cells": "cells",
+    "sheet_differential": "differential",
+    "sheet_about": "about",
+    "picture": "picture",
+    "or": "or",
+    "cell_type": "cell type",
+    "count": "count",
+    "per_cent": "per cent",
+    "from": "95 % from",
+    "to": "95 % to",
+    "typical": "typical",
+    "range": "{low} to {high}",
+    "white": "white cells",
+    "erythroblasts": "erythroblasts",
+    "per_100": "erythroblasts per 100 white cells",
+    "platelets": "platelets (no part of the differential)",
+    "few": "fewer than {enough} white cells: the limits are wide",
+    "what": "what",
+    "value": "value",
+    "model": "model",
+    "compared": "compared with",
+    "date": "date (UTC)",
+    "pictures": "pictures",
+    "changed": "changed by a person",
+    "confirmed": "confirmed by a person",
+    "unreviewed": "not reviewed by a person",
+    "held_review": "not counted: low confidence",
+    "held_unfamiliar": "not counted: unfamiliar",
+    "held_disagree": "not counted: two models disagree",
+    "held_error": "not counted: could not be read",
+    "not_a_cell": "not a cell, says a person",
+    "two_cells": "two cells, says a person",
+    "review_below": "review below a probability of",
+    "comment": "comment",
+    "note": "note",
+    "not_for_diagnosis": "For research and teaching, not for diagnosis.",
+}
+
+
+@dataclass(frozen=True)
+class Language:
+    """How a workbook says things. The default is English, with columns and labels as in the CSV."""
+
+    words: Mapping[str, str] = field(default_factory=dict)  # as ENGLISH
+    columns: Mapping[str, str] = field(default_factory=dict)  # the CSV's column -> a header; p_LABEL takes "p" and the class
+    name: Callable[[str], str] = lambda label: label
+    status: Callable[[str], str] = lambda status: status
+    translate: Callable[[Message | str], str] = lambda said: said
 
 
 def write(
     review: Review,
-    path: str | os.PathLike,
-    comment: str = "",
+    place: str | os.PathLike | BinaryIO,
     typical: Mapping[str, differential.Range] = differential.TYPICAL,
+    language: Language | None = None,
     when: datetime | None = None,
 ) -> None:
     """Write the .xlsx file. `when` is the date that it names, by default now. Raises OSError where it cannot write."""
+    language = language or Language()
+    words = language.words or ENGLISH
     try:
-        with xlsxwriter.Workbook(path, OPTIONS) as book:
-            _write_cells(book, review)
-            _write_rows(book, "differential", _differential_rows(review.differential(typical)), (26, 10, 10, 16, 16, 10))
-            _write_rows(book, "about", about(review, comment, when), (34, 60))
+        with xlsxwriter.Workbook(place, OPTIONS) as book:
+            _write_cells(book, review, language, words)
+            found = review.differential(typical)
+            rows = _differential_rows(found, words, _class_name(language))
+            colours = [colour(one.label) for one in found.shares]
+            _write_rows(book, words["sheet_differential"], rows, (30, 10, 10, 16, 16, 12), colours)
+            _write_rows(book, words["sheet_about"], about(review, words, when), (34, 60))
     except xlsxwriter.exceptions.FileCreateError as error:
         raise error.args[0] if isinstance(error.args[0], OSError) else OSError(str(error)) from None
 
 
-def about(review: Review, comment: str = "", when: datetime | None = None) -> list[tuple]:
+def _class_name(language: Language) -> Callable[[str], str]:
+    """Of the differential, whose classes have words in English too."""
+    return language.name if language.words else lambda label: NAMES[label]
+
+
+def about(review: Review, words: Mapping[str, str] = ENGLISH, when: datetime | None = None) -> list[tuple]:
     """(what, value) of everything that a reader needs to judge the table."""
     summary = review.summary()
     when = when or datetime.now(UTC)
     return [
-        ("what", "value"),
-        ("model", review.model),
-        *([("compared with", review.second_model)] if review.second_model else []),
-        ("date (UTC)", when.strftime("%Y-%m-%d %H:%M")),
-        ("pictures", summary["pictures"]),
-        ("changed by a person", summary["changed"]),
-        ("confirmed by a person", summary["confirmed"]),
-        ("not reviewed by a person", summary["unreviewed"]),
-        ("not counted: low confidence", summary["review"]),
-        ("not counted: unfamiliar", summary["unfamiliar"]),
-        ("not counted: two models disagree", summary["disagree"]),
-        ("not counted: could not be read", summary["error"]),
-        ("not a cell, says a person", summary["not_a_cell"]),
-        ("two cells, says a person", summary["two_cells"]),
-        ("review below a probability of", round(review.review_below, 4)),
-        ("comment", comment),
-        ("note", "For research and teaching, not for diagnosis."),
+        (words["what"], words["value"]),
+        (words["model"], review.model),
+        *([(words["compared"], review.second_model)] if review.second_model else []),
+        (words["date"], when.strftime("%Y-%m-%d %H:%M")),
+        *((words[key], summary[key]) for key in ("pictures", "changed", "confirmed", "unreviewed")),
+        *((words[f"held_{why}"], summary[why]) for why in ("review", "unfamiliar", "disagree", "error")),
+        *((words[choice], summary[choice]) for choice in REJECTED),
+        (words["review_below"], round(review.review_below, 4)),
+        (words["comment"], review.comment),
+        (words["note"], words["not_for_diagnosis"]),
     ]
 
 
-def _write_cells(book: xlsxwriter.Workbook, review: Review) -> None:
-    """Header fixed, filters on, probabilities as percentages, a thumbnail before each row if there are any."""
-    frame = table.to_frame(review)
-    sheet = book.add_worksheet("cells")
+def _frame(review: Review, language: Language, words: Mapping[str, str]) -> pd.DataFrame:
+    """The table of the CSV, with classes and status in the workbook's language."""
+    frame = table.to_frame(review, translate=language.translate)
+    for column in frame.columns.intersection(CLASS_COLUMNS):
+        frame[column] = [language.name(label) if isinstance(label, str) else None for label in frame[column]]
+    frame["status"] = frame["status"].map(language.status)
+    sets = (cell.prediction.candidates for cell in review.cells)
+    frame[PREDICTION_SET] = [f" {words['or']} ".join(map(language.name, one)) or None for one in sets]
+    return frame
+
+
+def _header(column: str, language: Language) -> str:
+    if not language.columns:
+        return column
+    return language.columns.get(column) or f"p {language.name(column.removeprefix('p_'))}"
+
+
+def _write_cells(book: xlsxwriter.Workbook, review: Review, language: Language, words: Mapping[str, str]) -> None:
+    """Header fixed, filters on, probabilities as percentages, a small picture before each row if there are any."""
+    frame = _frame(review, language, words)
+    sheet = book.add_worksheet(words["sheet_cells"])
     percent, middle, bold = (
         book.add_format(look) for look in ({"num_format": "0.0%", "valign": "vcenter"}, {"valign": "vcenter"}, {"bold": True})
     )
@@ -70,55 +151,81 @@ def _write_cells(book: xlsxwriter.Workbook, review: Review) -> None:
     first = int(pictured)
     shares = table.numbers(frame)
     if pictured:
-        sheet.write_string(0, 0, "picture", bold)
+        sheet.write_string(0, 0, words["picture"], bold)
         sheet.set_column(0, 0, 10)
     for column, name in enumerate(frame.columns, first):
-        values = frame[name]
-        sheet.write_string(0, column, name, bold)
+        values, header = frame[name], _header(name, language)
+        sheet.write_string(0, column, header, bold)
         longest = 8 if name in shares else min(60, max([0, *values.dropna().astype(str).map(len)]))
-        sheet.set_column(column, column, max(longest, len(name)) + 2, percent if name in shares else middle)
+        sheet.set_column(column, column, max(longest, len(header)) + 2, percent if name in shares else middle)
         for row, value in enumerate(values, 1):
             if not pd.isna(value):
                 sheet.write(row, column, value)
-    for row, cell in enumerate(review.cells, 1):
-        if pictured:
-            sheet.set_row(row, ROW_HEIGHT)
-        if cell.thumbnail:
-            place = {"image_data": io.BytesIO(cell.thumbnail), "object_position": 1, "x_offset": 2, "y_offset": 1}
-            sheet.insert_image(row, 0, "thumbnail.jpg", place | {"x_scale": 0.5, "y_scale": 0.5})
+    _colour_classes(book, sheet, review, first + list(frame.columns).index("prediction"), frame["prediction"])
+    _insert_pictures(sheet, review)
     sheet.freeze_panes(1, first + 1)
     sheet.autofilter(0, first, len(frame), first + len(frame.columns) - 1)
 
 
-def _differential_rows(found: differential.Differential) -> list[tuple]:
-    header = ("cell type", "count", "per cent", "95 % from", "95 % to", "typical")
+def _colour_classes(book: xlsxwriter.Workbook, sheet, review: Review, column: int, names: pd.Series) -> None:
+    """A line in the class's colour beside its name."""
+    looks: dict[str, object] = {}
+    for row, (cell, name) in enumerate(zip(review.cells, names, strict=True), 1):
+        if (label := cell.prediction.label) is not None:
+            shade = colour(label)
+            if shade not in looks:
+                looks[shade] = book.add_format(_line(shade))
+            sheet.write_string(row, column, name, looks[shade])
+
+
+def _line(shade: str) -> dict:
+    return {"left": 5, "left_color": shade, "valign": "vcenter"}
+
+
+def _insert_pictures(sheet, review: Review) -> None:
+    if any(cell.thumbnail for cell in review.cells):
+        sheet.set_default_row(ROW_HEIGHT)
+        sheet.set_row(0, 18)
+    for row, cell in enumerate(review.cells, 1):
+        if cell.thumbnail:
+            scale = PICTURE_SIDE / max(Image.open(io.BytesIO(cell.thumbnail)).size)
+            place = {"image_data": io.BytesIO(cell.thumbnail), "object_position": 1, "x_offset": 2, "y_offset": 1}
+            sheet.insert_image(row, 0, "cell.jpg", place | {"x_scale": scale, "y_scale": scale})
+
+
+def _differential_rows(found: differential.Differential, words: Mapping[str, str], name: Callable[[str], str]) -> list[tuple]:
     rows = [
-        (NAMES[one.label], one.count, one.whole, round(one.low, 1), round(one.high, 1), _range(one.typical))
+        (name(one.label), one.count, one.whole, round(one.low, 1), round(one.high, 1), _range(one.typical, words))
         for one in found.shares
     ]
     per_100 = found.erythroblasts_per_100
     return [
-        header,
+        tuple(words[key] for key in ("cell_type", "count", "per_cent", "from", "to", "typical")),
         *rows,
-        ("white cells", found.white),
-        ("erythroblasts", found.erythroblasts),
-        ("erythroblasts per 100 white cells", None if per_100 is None else round(per_100, 1)),
-        ("platelets (no part of the differential)", found.platelets),
-        *([(f"fewer than {differential.ENOUGH} white cells: the limits are wide",)] if found.is_small else []),
+        (words["white"], found.white),
+        (words["erythroblasts"], found.erythroblasts),
+        (words["per_100"], None if per_100 is None else round(per_100, 1)),
+        (words["platelets"], found.platelets),
+        *([(words["few"].format(enough=differential.ENOUGH),)] if found.is_small else []),
     ]
 
 
-def _range(typical: differential.Range | None) -> str:
-    return "" if typical is None else f"{typical[0]:g} to {typical[1]:g}"
+def _range(typical: differential.Range | None, words: Mapping[str, str]) -> str:
+    return "" if typical is None else words["range"].format(low=f"{typical[0]:g}", high=f"{typical[1]:g}")
 
 
-def _write_rows(book: xlsxwriter.Workbook, name: str, rows: list[tuple], widths: tuple[int, ...]) -> None:
+def _write_rows(
+    book: xlsxwriter.Workbook, name: str, rows: list[tuple], widths: tuple[int, ...], colours: Sequence[str] = ()
+) -> None:
+    """A sheet of rows, the first of which is a header; a row after it has a line in its colour where there is one."""
     sheet = book.add_worksheet(name)
     bold = book.add_format({"bold": True})
     for column, width in enumerate(widths):
         sheet.set_column(column, column, width)
     for row, values in enumerate(rows):
         for column, value in enumerate(values):
+            line = column == 0 and 0 < row <= len(colours)
+            look = [bold] if row == 0 else [book.add_format(_line(colours[row - 1]))] if line else []
             if value is not None:
-                sheet.write(row, column, value, *([bold] if row == 0 else []))
+                sheet.write(row, column, value, *look)
     sheet.freeze_panes(1, 0)

@@ -2,12 +2,13 @@
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from cells.classes import LABELS
+from cells.messages import Message
 from cells.model.uncertainty import ERROR
 from cells.review import Review
 
@@ -31,10 +32,12 @@ FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", *"\uff1d\uff0b\uff0d\uff
 FORMULA = re.compile(rf"(^|;)(?=[{re.escape(''.join(FORMULA_STARTS))}])")
 
 
-def to_frame(review: Review, labels: Sequence[str] = ()) -> pd.DataFrame:
+def to_frame(
+    review: Review, labels: Sequence[str] = (), translate: Callable[[Message | str], str] = lambda said: said
+) -> pd.DataFrame:
     """A row per cell, in their order, with columns() of the model's labels; `person` is what a person said of it.
 
-    `labels` are needed only where no picture of the review may be readable, and so tell them.
+    `labels` are needed only where the review may have no cell to tell them. `translate` gives the words of `message`.
     """
     labels, decisions = labels or review.labels, review.decisions
     rows = []
@@ -42,7 +45,7 @@ def to_frame(review: Review, labels: Sequence[str] = ()) -> pd.DataFrame:
         one = cell.prediction
         (first, second) = one.ranking[:2] if one.ranking else ((None, None), (None, None))
         probabilities = [None] * len(labels) if one.probabilities is None else one.probabilities.tolist()
-        words = (" or ".join(one.candidates) or None, one.status, one.message, review.model)
+        words = (" or ".join(one.candidates) or None, one.status, translate(one.message), review.model)
         row = (printable(one.file), first[0], decisions.get(index), first[1], *second, *words, *probabilities)
         other = cell.second and (review.second_model, cell.second.label, cell.second.probability)
         rows.append((*row, *(other or (None, None, None))))

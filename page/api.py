@@ -1,0 +1,88 @@
+"""What programs and agents call: /classify, over Gradio's queue, with the columns of the CSV."""
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import gradio as gr
+
+from cells.messages import Error
+from cells.model.classifier import Classifier
+from cells.read import archive, limits
+from cells.read.images import Source
+from cells.review import Cell, Review
+from cells.write import table
+from hub import catalog
+from hub.publish import HubError
+from page import uploads
+from page.gradio_internals import has_left
+from page.texts import LANGUAGES, RefusedError
+
+
+def add(demo: gr.Blocks) -> None:
+    """The call and its hidden components, within a page of Blocks."""
+    files = gr.File(file_count="multiple", visible=False)
+    model = gr.Dropdown(catalog.names(), visible=False)
+    answer, called = gr.JSON(visible=False), gr.Button(visible=False)
+
+    def classify(files, model, request: gr.Request) -> list[dict]:
+        """Classify pictures of single blood cells, or ZIPs of them; a row for each, with the columns of the CSV."""
+        session = request.session_hash if request else None
+        return rows([file.path for file in files.root] if files else [], model, lambda: has_left(demo, session))
+
+    # Gradio's own preprocessing makes an empty file for each one that was uploaded, which nobody deletes.
+    called.click(classify, [files, model], answer, api_name="classify", preprocess=False, concurrency_limit=limits.CLASSIFYING)
+
+
+def rows(paths: list[str], model: str, is_over: Callable[[], bool] = lambda: False) -> list[dict]:
+    """A row for each picture of the uploads at `paths`; once `is_over` says so, the rest is not begun. Raises gr.Error."""
+    try:
+        sources = unpacked([str(uploads.find(path)) for path in paths])
+        if not 1 <= len(sources) <= limits.FILES:
+            raise refused(f"{len(sources)} pictures were given; give 1 to {limits.FILES}.")
+        classifier = present(model)
+        names, pictures = zip(*sources, strict=True)
+        cells = tuple(map(Cell, in_time(classifier.predict(pictures, names), is_over)))
+    except RefusedError as error:
+        raise refused(error.sentence(LANGUAGES[0])) from None
+    except Error as error:
+        raise refused(str(error)) from None
+    frame = table.to_frame(Review(cells, str(classifier))).astype(object)
+    return frame.where(frame.notna(), None).to_dict("records")
+
+
+def refused(sentence: str) -> gr.Error:
+    return gr.Error(sentence, print_exception=False)
+
+
+def present(model: str) -> Classifier:
+    """A model, fetched where it is not on this disk yet. Raises HubError, ModelError."""
+    try:
+        return catalog.load(model)
+    except HubError as error:
+        if error.code != "hub_not_cached":
+            raise
+    catalog.fetch(model)
+    return catalog.load(model)
+
+
+def unpacked(files: list[str]) -> list[tuple[str, Source]]:
+    """(name, source) of every picture; a ZIP stands for those in it. Past limits.FILES none is opened. Raises ArchiveError."""
+    found: list[tuple[str, Source]] = []
+    for file in files:
+        if archive.is_archive(file) and len(found) <= limits.FILES:
+            found += [(one.at, one) for one in archive.pictures(file, limits.FILES)]
+        else:
+            found.append((Path(file).name, file))
+    return found
+
+
+def in_time(found: Iterable, is_over: Callable[[], bool]) -> Iterator:
+    """Each, for at most limits.SECONDS and as long as somebody waits; the batch under way is finished. Raises RefusedError."""
+    end = time.monotonic() + limits.SECONDS
+    for one in found:
+        if time.monotonic() > end:
+            raise RefusedError("too_long", most=limits.SECONDS)
+        if is_over():
+            raise RefusedError("nobody_waits")
+        yield one

@@ -1,0 +1,433 @@
+"""What the workbench asks the server: each a function of one JSON object, with no state between two calls.
+
+None raises. A failure is {"error": {"code": ..., "text": a sentence in the page's language}}, so no file name of a visitor gets
+into the log. Those that compute for long are coroutines that wait in a lane: a full lane says so at once.
+"""
+
+import base64
+import contextlib
+import functools
+import inspect
+import io
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import anyio
+from PIL import Image
+
+from cells import differential as percentages
+from cells.classes import LABELS
+from cells.colours import colour
+from cells.messages import Error
+from cells.model.classifier import Classifier, classify_all
+from cells.model.folder import ModelError
+from cells.read import archive, limits
+from cells.read.archive import Entry
+from cells.read.images import Source, fitted, read_image
+from cells.review import THUMBNAIL, Cell, Review, cell_to_json
+from cells.synthetic import draw_cell
+from cells.write import excel, table
+from hub import catalog, examples
+from hub.publish import HubError
+from page import uploads, views
+from page.texts import LANGUAGES, RefusedError, name, texts, translate
+
+LARGE = 480  # pixels of a saliency map's longer side
+MOST_COUNT = 10**9  # cells of a kind, in a differential
+
+
+class Lane:
+    """So many calls at once, of which so many more wait. Whoever comes to a full lane is told at once."""
+
+    def __init__(self, running: int, waiting: int, code: str = "busy") -> None:
+        self.running, self.waiting, self.code = running, waiting, code
+        self.count = 0
+        self.lock = threading.Lock()
+        self.limiter: anyio.CapacityLimiter | None = None
+
+    def enter(self) -> None:
+        """Raises RefusedError where the lane is full."""
+        with self.lock:
+            if self.count >= self.running + self.waiting:
+                raise RefusedError(self.code, most=self.waiting or self.running)
+            self.count += 1
+
+    def leave(self) -> None:
+        with self.lock:
+            self.count -= 1
+
+    async def run(self, work: Callable, *arguments: object) -> dict:
+        """work(*arguments) in a thread, when it is its turn. Raises RefusedError, and what `work` raises."""
+        self.enter()
+        try:
+            if self.count == 1:  # a limiter belongs to the event loop that first uses it
+                self.limiter = anyio.CapacityLimiter(self.running)
+            return await anyio.to_thread.run_sync(work, *arguments, limiter=self.limiter)
+        finally:
+            self.leave()
+
+
+CLASSIFYING = Lane(limits.CLASSIFYING, limits.WAITING)
+FETCHING = Lane(limits.FETCHING, 0, "busy_fetching")
+EXPLAINING = Lane(limits.EXPLAINING, limits.WAITING)
+
+
+def answered(function: Callable) -> Callable:
+    """A server function: `function(asked, language)`, whose failures are sentences."""
+
+    def failure(error: Exception, language: str) -> dict:
+        if isinstance(error, RefusedError):
+            return said(error.code, error.sentence(language))
+        if isinstance(error, Error):
+            return said(error.code, translate(error.message, language))
+        if isinstance(error, OSError):
+            code = uploads.unkept(error)
+            return said(code, texts(language)["errors"][code])
+        uploads.log(function.__name__, error)
+        return said("internal", texts(language)["errors"]["internal"])
+
+    if inspect.iscoroutinefunction(function):
+
+        @functools.wraps(function)
+        async def wrapped(asked: object) -> dict:
+            language = language_of(asked)
+            try:
+                return await function(checked(asked), language)
+            except Exception as error:
+                return failure(error, language)
+    else:
+
+        @functools.wraps(function)
+        def wrapped(asked: object) -> dict:
+            language = language_of(asked)
+            try:
+                return function(checked(asked), language)
+            except Exception as error:
+                return failure(error, language)
+
+    del wrapped.__wrapped__  # Gradio looks at the signature
+    return wrapped
+
+
+def said(code: str, text: str) -> dict:
+    return {"error": {"code": code, "text": text}}
+
+
+def language_of(asked: object) -> str:
+    language = asked.get("language") if isinstance(asked, dict) else None
+    return language if language in LANGUAGES else LANGUAGES[0]
+
+
+def checked(asked: object) -> dict:
+    if not isinstance(asked, dict):
+        raise RefusedError("bad_request")
+    return asked
+
+
+def text_of(asked: Mapping, key: str, default: str | None = None) -> str:
+    value = asked.get(key, default)
+    if not isinstance(value, str) or len(value) > limits.NAME:
+        raise RefusedError("bad_request")
+    return value
+
+
+# --- classifying ---
+
+
+@answered
+def open_archive(asked: dict, language: str) -> dict:
+    """The pictures in an uploaded ZIP: {entries: [{entry, name}]}."""
+    path = uploads.find(text_of(asked, "path"))
+    found = archive.pictures(str(path), limits.FILES)
+    return {"entries": [{"entry": index, "name": table.printable(entry.at)} for index, entry in enumerate(found)]}
+
+
+@answered
+async def classify(asked: dict, language: str) -> dict:
+    """What one or two models say of at most limits.CHUNK pictures; cells are as a review keeps them."""
+    batch = text_of(asked, "batch")
+    models = list(dict.fromkeys(filter(None, (text_of(asked, "model"), text_of(asked, "second", "")))))  # none twice
+    sources = asked.get("sources")
+    if not models or not isinstance(sources, list) or not 1 <= len(sources) <= limits.CHUNK:
+        raise RefusedError("bad_request")
+    return await CLASSIFYING.run(classified, batch, models, sources, language)
+
+
+def classified(batch: str, models: list[str], asked: list, language: str) -> dict:
+    """The answer of classify. Uploaded pictures are deleted at its end, so a call that failed can be sent again."""
+    sources = sources_of(asked, language)
+    classifiers = [catalog.load(model) for model in models]
+    names, pictures = [one.name for one in sources], [one.picture for one in sources]
+    found = classify_all(classifiers, pictures, names, thumbnail_side=THUMBNAIL)
+    cells = [Cell(first, small, *others, id=one.id) for one, (small, first, *others) in zip(sources, found, strict=True)]
+    first, second = [*classifiers, None][:2]
+    answer = {
+        "batch": batch,
+        "model": str(first),
+        "second_model": str(second or ""),
+        "labels": list(first.labels),
+        "second_labels": list(second.labels) if second else [],
+        "review_below": first.uncertainty.review_below,
+        "cells": [in_language(cell, language) for cell in cells],
+    }
+    uploads.delete(one.upload for one in sources if one.upload)
+    return answer
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A picture to classify. `upload` is the file that is deleted afterwards."""
+
+    id: str
+    name: str
+    picture: Source
+    upload: Path | None = None
+
+
+def sources_of(asked: list, language: str) -> list[Asked]:
+    """Of {id, name} with one of: path; path and entry; drawn; example. Raises RefusedError, ArchiveError, HubError."""
+    opened = functools.cache(lambda path: archive.pictures(path, limits.FILES))
+    return [source_of(checked(one), opened, language) for one in asked]
+
+
+def source_of(one: dict, opened: Callable[[str], list[Entry]], language: str) -> Asked:
+    id_, called = text_of(one, "id"), text_of(one, "name", "")
+    if "drawn" in one:
+        if (label := text_of(one, "drawn")) not in LABELS:
+            raise RefusedError("bad_request")
+        return Asked(id_, called or f"{texts(language)['drawn']} {name(label, language)}", draw_cell(label))
+    if "example" in one:
+        path = element_of(examples.cached(), one["example"])
+        return Asked(id_, called or Path(path).name, path)
+    path = uploads.find(text_of(one, "path"))
+    if "entry" in one:
+        entry = element_of(opened(str(path)), one["entry"])
+        return Asked(id_, called or entry.at, entry)
+    return Asked(id_, called or path.name, path, path)
+
+
+def element_of(found: list, place: object) -> object:
+    if not isinstance(place, int) or isinstance(place, bool) or not 0 <= place < len(found):
+        raise RefusedError("bad_request")
+    return found[place]
+
+
+def in_language(cell: Cell, language: str) -> dict:
+    kept = cell_to_json(cell)
+    if kept["message"]:
+        kept["message"]["text"] = translate(cell.prediction.message, language)
+    return kept
+
+
+@answered
+def discard(asked: dict, language: str) -> dict:
+    """Delete uploads that are no longer needed; what is none, or gone already, is passed over."""
+    paths = asked.get("paths")
+    if not isinstance(paths, list) or len(paths) > limits.FILES:
+        raise RefusedError("bad_request")
+    for path in paths:
+        with contextlib.suppressRefusedError:
+            uploads.delete([uploads.find(text_of({"path": path}, "path"))])
+    return {}
+
+
+# --- models and examples of the Hub ---
+
+
+@answered
+async def refresh(asked: dict, language: str) -> dict:
+    """Fetch a model of the Hub, or look for a newer version of it. An embedded one is answered at once."""
+    model = text_of(asked, "model")
+    if model not in catalog.names():
+        raise HubError("hub_not_offered", model=model)
+    if catalog.is_embedded(model):
+        return {}
+    return await in_time(catalog.fetch, model)
+
+
+@answered
+async def real_examples(asked: dict, language: str) -> dict:
+    """Fetch real cells of the dataset on the Hub: {examples: [{example, name}]}."""
+    if not examples.dataset():
+        raise RefusedError("bad_request")
+    await in_time(examples.fetch)
+    return {"examples": [{"example": index, "name": Path(path).name} for index, path in enumerate(examples.cached())]}
+
+
+async def in_time(work: Callable, *arguments: object) -> dict:
+    """work(*arguments) in a thread that nobody waits for longer than limits.FETCH_SECONDS, since the Hub may be silent.
+
+    The thread keeps its place in the lane until it ends. Raises RefusedError, and what `work` raises.
+    """
+    outcome: list[Exception | None] = []
+
+    def run() -> None:
+        try:
+            work(*arguments)
+            outcome.append(None)
+        except Exception as error:
+            outcome.append(error)
+        finally:
+            FETCHING.leave()
+
+    FETCHING.enter()
+    threading.Thread(target=run, daemon=True).start()
+    with anyio.move_on_after(limits.FETCH_SECONDS):
+        while not outcome:
+            await anyio.sleep(0.05)
+    if not outcome:
+        raise RefusedError("hub_silent", minutes=limits.FETCH_SECONDS // 60)
+    if outcome[0] is not None:
+        raise outcome[0]
+    return {}
+
+
+# --- saliency ---
+
+
+@answered
+async def saliency(asked: dict, language: str) -> dict:
+    """{picture: base64 JPEG, note} of a cell, as the model that classified it sees it."""
+    model, label = text_of(asked, "model"), text_of(asked, "label")
+    return await EXPLAINING.run(explained, model, label, asked, language)
+
+
+def explained(called: str, label: str, asked: dict, language: str) -> dict:
+    from cells.model.saliency import heatmap, overlay
+
+    classifier = loaded(called)
+    if label not in classifier.labels:
+        raise RefusedError("bad_request")
+    source, upload = picture_of(asked)
+    picture = read_image(source)
+    seen = overlay(fitted(picture, LARGE), heatmap(classifier, picture, label))
+    if upload:
+        uploads.delete([upload])
+    note = texts(language)["saliency_note"].format(name=name(label, language))
+    return {"picture": base64.b64encode(jpeg(seen)).decode(), "note": note}
+
+
+def jpeg(picture: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG", quality=90)
+    return buffer.getvalue()
+
+
+def loaded(called: str) -> Classifier:
+    """The model that a review names, as NAME@VERSION/BACKEND. Raises HubError, and ModelError where its version is another."""
+    model, _, version = called.rpartition("@")
+    version = version.partition("/")[0]
+    classifier = catalog.load(model)
+    if classifier.version != version:
+        raise ModelError("model_other_version", model=model, found=classifier.version, wanted=version)
+    return classifier
+
+
+def picture_of(asked: dict) -> tuple[Source, Path | None]:
+    """(a picture, the upload to delete afterwards): sent as base64, or uploaded, or in an uploaded ZIP."""
+    if "picture" in asked:
+        try:
+            return base64.b64decode(asked["picture"], validate=True), None
+        except (TypeError, ValueError):
+            raise RefusedError("bad_request") from None
+    path = uploads.find(text_of(asked, "path"))
+    if "entry" in asked:
+        return element_of(archive.pictures(str(path), limits.FILES), asked["entry"]), None
+    return path, path
+
+
+# --- the differential, and files to take away ---
+
+
+def typical_of(asked: dict, language: str) -> dict[str, percentages.Range]:
+    """A person's typical ranges by label. Raises RangeError, which names a class in the page's language."""
+    given = asked.get("typical")
+    if given is None:
+        return dict(percentages.TYPICAL)
+    if not isinstance(given, dict):
+        raise RefusedError("bad_request")
+    pairs = {label: given[label] for label in percentages.ORDER if label in given}
+    if not all(isinstance(pair, list) and len(pair) == 2 for pair in pairs.values()):
+        raise RefusedError("bad_request")
+    checked_ranges = percentages.check_ranges({name(label, language): pair for label, pair in pairs.items()})
+    return {label: checked_ranges[name(label, language)] for label in pairs if name(label, language) in checked_ranges}
+
+
+@answered
+def differential(asked: dict, language: str) -> dict:
+    """The table of counts: shares that sum to 100, their limits, and what stands beside the white cells."""
+    counts = asked.get("counts")
+    if not isinstance(counts, dict) or len(counts) > limits.LABELS:
+        raise RefusedError("bad_request")
+    for count in counts.values():
+        if not isinstance(count, int) or isinstance(count, bool) or not 0 <= count <= MOST_COUNT:
+            raise RefusedError("bad_request")
+    found = percentages.of_counts(counts, typical_of(asked, language))
+    rate = found.erythroblasts_per_100
+    per_100 = {"label": "erythroblast", "name": name("erythroblast", language), "count": found.erythroblasts}
+    return {
+        "rows": [share_to_json(one, language) for one in found.shares],
+        "white": found.white,
+        "per_100": [per_100 | {"rate": None if rate is None else round(rate, 1)}],
+        "platelets": found.platelets,
+        "correction": found.correction,
+        "small": found.is_small,
+    }
+
+
+def share_to_json(one: percentages.Share, language: str) -> dict:
+    return {
+        "label": one.label,
+        "name": name(one.label, language),
+        "colour": colour(one.label),
+        "count": one.count,
+        "percent": one.whole,
+        "low": one.low,
+        "high": one.high,
+        "typical": None if one.typical is None else list(one.typical),
+        "mark": one.mark,
+    }
+
+
+@answered
+def export(asked: dict, language: str) -> dict:
+    """A review as a file: {name, type, data: base64}. Nothing is written to the server's disk."""
+    kind = text_of(asked, "kind")
+    if kind not in FILES:
+        raise RefusedError("bad_request")
+    try:
+        review = Review.from_json(asked.get("review"))
+    except ValueError:
+        raise RefusedError("no_review") from None
+    if len(review.comment) > limits.COMMENT:
+        raise RefusedError("comment_too_long", most=limits.COMMENT)
+    file, mime, make = FILES[kind]
+    data = make(review, typical_of(asked, language), language)
+    return {"name": file, "type": mime, "data": base64.b64encode(data).decode()}
+
+
+def csv_of(review: Review, typical: Mapping, language: str) -> bytes:
+    frame = table.to_frame(review, translate=lambda message: translate(message, language))
+    return table.to_csv(frame).encode()
+
+
+def excel_of(review: Review, typical: Mapping, language: str) -> bytes:
+    buffer = io.BytesIO()
+    excel.write(review, buffer, typical, views.excel_language(language))
+    return buffer.getvalue()
+
+
+def report_of(review: Review, typical: Mapping, language: str) -> bytes:
+    return views.report(review, typical, language).encode()
+
+
+FILES = {
+    "csv": ("cells.csv", "text/csv", csv_of),
+    "excel": ("cells.xlsx", "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet", excel_of),
+    "report": ("report.html", "text/html", report_of),
+}
+
+# What the component may call, by these names.
+SERVER_FUNCTIONS = (open_archive, classify, discard, refresh, real_examples, saliency, differential, export)
