@@ -1,9 +1,10 @@
 """The differential as a laboratory reports it: who is in the denominator, what stands apart, and limits as in the tables."""
 
+import numpy as np
 import pytest
 
 from cells.classes import SUBTYPES
-from cells.differential import ORDER, RangeError, check_ranges, differential, exact_limits
+from cells.differential import ORDER, RangeError, check_ranges, differential, exact_limits, of_counts, whole_percentages
 
 
 def share(label: str, count: int, n: int, **options):
@@ -85,32 +86,69 @@ def test_without_a_white_cell_there_are_no_shares(labels):
 
 
 @pytest.mark.parametrize(
-    ("label", "count", "mark"),
+    ("label", "count", "n", "mark"),
     [
-        *[("neutrophil", 39, "low"), ("neutrophil", 40, ""), ("neutrophil", 60, ""), ("neutrophil", 61, "high")],
-        *[("eosinophil", 0, "low"), ("eosinophil", 1, ""), ("eosinophil", 4, ""), ("eosinophil", 5, "high")],
-        *[("basophil", 0, ""), ("basophil", 1, ""), ("basophil", 2, "high")],  # typical: 0.5 to 1
-        *[("ig", 0, ""), ("ig", 30, "")],  # no typical range
+        *[
+            ("neutrophil", 31, 100, ""),
+            ("neutrophil", 30, 100, "low"),
+            ("neutrophil", 62, 100, ""),
+            ("neutrophil", 70, 100, "high"),
+        ],
+        *[("neutrophil", 37, 1000, "low"), ("neutrophil", 640, 1000, "high"), ("neutrophil", 620, 1000, "")],
+        *[
+            ("eosinophil", 0, 100, ""),
+            ("eosinophil", 0, 1000, "low"),
+            ("eosinophil", 9, 100, "high"),
+            ("eosinophil", 8, 100, ""),
+        ],
+        *[("basophil", 0, 100, ""), ("basophil", 2, 100, ""), ("basophil", 5, 100, "high")],
+        *[("ig", 0, 100, ""), ("ig", 30, 100, "")],  # no typical range
     ],
 )
-def test_a_share_outside_its_typical_range_is_marked(label, count, mark):
-    assert share(label, count, 100).mark == mark
+def test_a_share_is_marked_where_its_limits_exclude_the_typical_range(label, count, n, mark):
+    assert share(label, count, n).mark == mark
 
 
-def test_a_mark_is_by_the_whole_percentage_that_is_shown():
-    assert share("neutrophil", 604, 1000).mark == ""
-    assert share("neutrophil", 606, 1000).mark == "high"
-    assert share("neutrophil", 396, 1000).mark == ""
+@pytest.mark.parametrize(
+    ("counts", "wholes"),
+    [
+        ([1, 1, 1], [34, 33, 33]),
+        ([2, 2, 2, 1, 0, 0], [29, 29, 28, 14, 0, 0]),
+        ([1, 0, 0], [100, 0, 0]),
+        ([199, 1], [100, 0]),  # 99.5 and 0.5: the larger count has the remainder
+        ([61, 28, 6, 3, 1, 2], [60, 28, 6, 3, 1, 2]),
+    ],
+)
+def test_whole_percentages_go_to_the_largest_remainders(counts, wholes):
+    assert whole_percentages(counts) == wholes
 
 
-def test_a_half_goes_up_as_laboratories_round():
-    assert [share("ig", count, 200).whole for count in (1, 5, 7, 8)] == [1, 3, 4, 4]
+def test_whole_percentages_sum_to_100_and_are_never_off_by_one():
+    rng = np.random.default_rng(0)
+    for counts in rng.integers(0, 300, (500, 6)):
+        counts = [*map(int, counts), 1]
+        wholes = whole_percentages(counts)
+        assert sum(wholes) == 100
+        assert all(abs(whole - 100 * count / sum(counts)) < 1 for whole, count in zip(wholes, counts, strict=True))
+
+
+def test_counts_of_labels_are_the_same_as_the_labels():
+    labels = ["neutrophil"] * 3 + ["SNE"] * 2 + ["ig", "platelet", "erythroblast"]
+    assert of_counts({"neutrophil": 3, "SNE": 2, "ig": 1, "platelet": 1, "erythroblast": 1}) == differential(labels)
 
 
 def test_a_users_ranges_take_the_place_of_the_typical_ones():
-    assert share("neutrophil", 50, 100, typical={"neutrophil": (60.0, 70.0)}).mark == "low"
+    assert share("neutrophil", 50, 100, typical={"neutrophil": (61.0, 70.0)}).mark == "low"
     assert share("neutrophil", 90, 100, typical={}).mark == ""
-    assert share("ig", 1, 100, typical={"ig": (0.0, 0.4)}).mark == "high"
+    assert share("ig", 4, 100, typical={"ig": (0.0, 0.4)}).mark == "high"
+
+
+def test_a_range_is_kept_by_its_label_whatever_others_there_are():
+    found = differential(["neutrophil"] * 50 + ["lymphocyte"] * 50, {"lymphocyte": (20.0, 35.0)})
+    assert {one.label: (one.typical, one.mark) for one in found.shares if one.count} == {
+        "neutrophil": (None, ""),
+        "lymphocyte": ((20.0, 35.0), "high"),
+    }
 
 
 def test_ranges_are_read_as_people_write_them():

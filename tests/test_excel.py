@@ -1,15 +1,17 @@
 """The Excel workbook: three sheets, small pictures, and texts that stay texts whatever they begin with."""
 
 import io
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import openpyxl
 import pandas as pd
 import pytest
 from PIL import Image
-from test_review import predict, unreadable
+from test_review import decide, predict, review_of, unreadable
 from test_table import HOSTILE
 
+from cells.classes import LABELS
 from cells.read.images import thumbnail
 from cells.review import NOT_A_CELL, Cell, Review
 from cells.synthetic import draw_cell
@@ -48,7 +50,7 @@ def review() -> Review:
     for label, count in counts.items():
         cells += [Cell(predict(label, 0.875), thumbnail(draw_cell(label), 128))] * count
     cells += [Cell(predict("ig", 0.5, "review")), Cell(predict("ig", status="unfamiliar")), Cell(unreadable())]
-    return Review(tuple(cells), "resnet18@0123abcd", review_below=0.87654321).decide(0, "eosinophil").decide(107, NOT_A_CELL)
+    return decide(review_of(*cells, review_below=0.87654321), c0="eosinophil", c107=NOT_A_CELL)
 
 
 def test_there_are_three_sheets_with_a_fixed_header(review, tmp_path):
@@ -105,7 +107,7 @@ def test_hostile_names_are_texts_and_neither_formula_nor_link(pictures, tmp_path
 
 def test_control_characters_do_not_break_the_file(tmp_path):
     review = Review(tuple(Cell(predict("ig", file=name)) for name in CONTROL), "m@0")
-    names = [cell.value for cell in column(written(review, tmp_path, comment="a\x00\x0b\x1f"), "file")]
+    names = [cell.value for cell in column(written(replace(review, comment="a\x00\x0b\x1f"), tmp_path), "file")]
     assert len(set(names)) == len(CONTROL)
     assert names[3:] == [r"cell\xff.png", "<b>&\"'.png", names[5]]
     assert not any(letter in name for name in names for letter in "\x00\x01\x1f\ufffe\uffff")
@@ -156,7 +158,7 @@ def test_a_small_differential_says_so_and_one_of_nothing_has_no_shares(tmp_path)
 
 
 def test_about_says_what_a_reader_needs_to_judge_the_table(review, tmp_path):
-    assert rows(written(review, tmp_path, comment="=1+1, slide 7"), "about") == [
+    assert rows(written(replace(review, comment="=1+1, slide 7"), tmp_path), "about") == [
         ("what", "value"),
         ("model", "resnet18@0123abcd"),
         ("date (UTC)", "2026-02-03 04:05"),
@@ -178,7 +180,7 @@ def test_about_says_what_a_reader_needs_to_judge_the_table(review, tmp_path):
 
 @pytest.mark.parametrize("comment", ["=1+1", "{=1+1}", "@SUM(A1)", "http://example.org", "12"])
 def test_a_comment_is_a_text_whatever_it_begins_with(comment, tmp_path):
-    sheet = written(Review((Cell(predict("ig")),), "m@0"), tmp_path, comment=comment)["about"]
+    sheet = written(Review((Cell(predict("ig")),), "m@0", comment=comment), tmp_path)["about"]
     (cell,) = (row[1] for row in sheet if row[0].value == "comment")
     assert (cell.value, cell.data_type, cell.hyperlink) == (comment, "s", None)
 
@@ -186,3 +188,36 @@ def test_a_comment_is_a_text_whatever_it_begins_with(comment, tmp_path):
 def test_a_place_that_cannot_be_written_is_an_oserror(tmp_path):
     with pytest.raises(OSError, match="No such file"):
         excel.write(Review((Cell(predict("ig")),), "m@0"), tmp_path / "nowhere" / "cells.xlsx")
+
+
+def test_a_picture_fits_its_row_whatever_its_size(tmp_path):
+    cells = [Cell(predict("ig"), thumbnail(draw_cell("ig"), side)) for side in (40, 128, 256)]
+    heights = [image.anchor.to.row for image in written(review_of(*cells), tmp_path)["cells"]._images]
+    assert heights == [1, 2, 3]
+
+
+SPANISH = excel.Language(
+    words=excel.ENGLISH | {"sheet_cells": "células", "white": "leucocitos", "or": "o"},
+    columns={column: column.upper() for column in (*table.TEXTS, *table.COMPARED)},
+    name=str.upper,
+    status=lambda status: f"<{status}>",
+    translate=lambda message: f"es: {message}",
+)
+
+
+def test_a_workbook_in_another_language_has_its_words_and_the_same_numbers(review, tmp_path):
+    english = rows(written(review, tmp_path), "cells")
+    book = written(review, tmp_path, language=SPANISH)
+    assert book.sheetnames == ["células", "differential", "about"]
+    spanish = [[cell.value for cell in row] for row in book["células"]]
+    assert spanish[0] == ["picture", *map(str.upper, table.TEXTS), *(f"p {label.upper()}" for label in LABELS)]
+    assert [spanish[1][place] for place in (2, 3, 4, 8)] == ["NEUTROPHIL", "EOSINOPHIL", 0.875, "<ok>"]
+    assert spanish[1][-8:] == list(english[1][-8:])
+    assert rows(book, "differential")[1][0] == "NEUTROPHIL"
+    assert rows(book, "differential")[7] == ("leucocitos", 100)
+
+
+def test_it_goes_into_memory_as_well(review):
+    buffer = io.BytesIO()
+    excel.write(review, buffer)
+    assert openpyxl.load_workbook(buffer).sheetnames == ["cells", "differential", "about"]

@@ -5,6 +5,7 @@ import csv
 import numpy as np
 import pandas as pd
 import pytest
+from test_review import decide, review_of
 
 from cells.classes import LABELS, SUBTYPE_LABELS
 from cells.model.classifier import Prediction
@@ -24,7 +25,7 @@ def predictions() -> list[Prediction]:
 
 @pytest.fixture
 def review() -> Review:
-    return Review(tuple(map(Cell, predictions())), "resnet18@0123abcd")
+    return review_of(*predictions())
 
 
 @pytest.fixture
@@ -91,7 +92,7 @@ def test_rows_are_in_the_order_of_the_cells(frame):
 
 
 def test_a_persons_word_stands_beside_the_models(review):
-    frame = table.to_frame(review.decide(0, "ig").decide(1, TWO_CELLS).decide(2, "ig").decide(2, "eosinophil"))
+    frame = table.to_frame(decide(decide(review, c0="ig", c1=TWO_CELLS, c2="ig"), c2="eosinophil"))
     assert frame["person"][:3].tolist() == ["ig", "two_cells", "eosinophil"]
     assert frame["person"][3:].isna().all()
     assert frame["prediction"][:3].fillna("").tolist() == ["eosinophil", "", "eosinophil"]
@@ -143,3 +144,9 @@ def test_text_is_aligned_and_harmless_to_a_terminal():
     assert "\x1b" not in text
     header, row = text.splitlines()
     assert header.index("status") == row.index("error")
+
+
+def test_only_the_message_is_in_another_language(review):
+    frame, plain = table.to_frame(review, translate=lambda message: f"es: {message}"), table.to_frame(review)
+    assert frame["message"][1] == "es: The file is empty."
+    pd.testing.assert_frame_equal(frame.drop(columns="message"), plain.drop(columns="message"))
