@@ -1,51 +1,223 @@
-"""Drawn cells: pictures of the size and colours of PBC's, made from nothing but a type and a seed.
+"""Drawn cells: pictures with the size, the colours and the shapes of PBC's, made from nothing but a type and a seed.
 
-For the page's examples, for checks and for tests; no one should take them for real ones.
+For the page's examples, for checks and for tests; no one should take them for real ones. Every shape is a field of distances to
+its outline in pixels, negative inside, so that edges are as soft as a microscope's.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
-from PIL import Image, ImageDraw, ImageFilter
+from PIL import Image
 
 from cells.classes import LABELS, SUBTYPES
 
-SIZE = (360, 363)
+SIZE = (360, 363)  # width, height in pixels, as in PBC
 CODES = [subtype.code for subtype in SUBTYPES]
 
-# type: (radius of the cell, its colour, radius of a nuclear lobe, number of lobes, colour of the granules)
+GROUND = (254, 231, 206)
+RED_CELL = (194, 153, 153)
+RED_CELL_RADIUS = 36  # pixels; 7.5 micrometres across
+SOFT = 1.6  # pixels over which an edge blurs
+
+Colour = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Look:
+    """How a type looks. Lengths are pixels; `lobes` are (x, y, radius) of the nucleus, joined over `join` pixels."""
+
+    radius: float
+    cytoplasm: Colour
+    nucleus: Colour
+    lobes: tuple[tuple[float, float, float], ...]
+    join: float
+    chromatin: float  # how much the nucleus varies, as a share of its colour
+    grain: float  # size of granules and of fine chromatin
+    clump: float  # size of coarse chromatin
+    wobble: float  # how far the outline strays from a circle, as a share of the radius
+    granules: Colour | None = None
+    covering: float = 0.0  # the share of the cytoplasm that granules cover
+    over_nucleus: bool = False  # whether granules lie over the nucleus too
+
+
+# Found by a search for what the embedded models name rightly and call familiar.
 LOOKS = {
-    "basophil": (62, (190, 160, 205), 40, 2, (60, 30, 110)),
-    "eosinophil": (64, (235, 170, 160), 30, 2, (215, 95, 80)),
-    "erythroblast": (50, (170, 165, 205), 30, 1, None),
-    "ig": (80, (190, 170, 215), 56, 1, (150, 90, 170)),
-    "lymphocyte": (50, (150, 160, 220), 44, 1, None),
-    "monocyte": (82, (185, 185, 210), 44, 2, None),
-    "neutrophil": (66, (235, 210, 215), 24, 4, (220, 180, 195)),
-    "platelet": (20, (190, 150, 200), 8, 1, (130, 80, 160)),
+    "basophil": Look(
+        radius=58.0,
+        cytoplasm=(120, 40, 121),
+        nucleus=(24, 18, 91),
+        lobes=((-6, 0, 36), (11, 5, 31)),
+        join=9.7,
+        granules=(69, 25, 127),
+        covering=0.778,
+        over_nucleus=True,
+        chromatin=0.211,
+        grain=4.5,
+        clump=4.6,
+        wobble=0.024,
+    ),
+    "eosinophil": Look(
+        radius=52.8,
+        cytoplasm=(151, 126, 152),
+        nucleus=(94, 47, 132),
+        lobes=((-32, -9, 31), (28, -16, 24)),
+        join=4.2,
+        granules=(218, 110, 145),
+        covering=0.385,
+        chromatin=0.05,
+        grain=2.7,
+        clump=6.1,
+        wobble=0.023,
+    ),
+    "erythroblast": Look(
+        radius=39.0,
+        cytoplasm=(133, 110, 154),
+        nucleus=(46, 15, 113),
+        lobes=((4, -3, 25),),
+        join=12.8,
+        chromatin=0.186,
+        grain=3.4,
+        clump=5.1,
+        wobble=0.021,
+    ),
+    "ig": Look(
+        radius=77.0,
+        cytoplasm=(180, 147, 167),
+        nucleus=(95, 50, 133),
+        lobes=((-7, 3, 46),),
+        join=5.0,
+        granules=(102, 10, 142),
+        covering=0.153,
+        chromatin=0.078,
+        grain=2.3,
+        clump=11.1,
+        wobble=0.047,
+    ),
+    "lymphocyte": Look(
+        radius=47.7,
+        cytoplasm=(123, 115, 239),
+        nucleus=(56, 21, 121),
+        lobes=((-3, 1, 56),),
+        join=2.8,
+        chromatin=0.105,
+        grain=7.1,
+        clump=14.3,
+        wobble=0.066,
+    ),
+    "monocyte": Look(
+        radius=75.6,
+        cytoplasm=(173, 132, 190),
+        nucleus=(109, 47, 144),
+        lobes=((-27, -8, 32), (0, 19, 33), (27, -6, 32)),
+        join=9.8,
+        chromatin=0.173,
+        grain=5.0,
+        clump=6.9,
+        wobble=0.097,
+    ),
+    "neutrophil": Look(
+        radius=61.2,
+        cytoplasm=(210, 182, 162),
+        nucleus=(71, 37, 127),
+        lobes=((-29, -18, 20), (-14, 16, 19), (18, 12, 18), (25, -18, 16)),
+        join=6.7,
+        granules=(191, 127, 208),
+        covering=0.226,
+        chromatin=0.123,
+        grain=2.5,
+        clump=4.3,
+        wobble=0.036,
+    ),
+    "platelet": Look(
+        radius=24.2,
+        cytoplasm=(177, 118, 160),
+        nucleus=(106, 74, 129),
+        lobes=((0, 0, 14),),
+        join=5.9,
+        granules=(90, 35, 133),
+        covering=0.745,
+        over_nucleus=True,
+        chromatin=0.216,
+        grain=1.8,
+        clump=9.3,
+        wobble=0.094,
+    ),
 }
-NUCLEUS = (95, 55, 140)
 
 
 def draw_cell(cell_type: str, seed: int = 0) -> Image.Image:
-    """One cell of a type among red cells. The same arguments give the same picture."""
+    """One cell of a type among red cells, SIZE. The same arguments give the same picture."""
     rng = np.random.default_rng([LABELS.index(cell_type), seed])
-    image = Image.new("RGB", SIZE, (250, 232, 214))
-    draw = ImageDraw.Draw(image)
-    for _ in range(14):
-        _disc(draw, rng.uniform(0, SIZE[0]), rng.uniform(0, SIZE[1]), 34, (222, 178, 168))
-    radius, colour, lobe, lobes, granules = LOOKS[cell_type]
-    x, y = SIZE[0] / 2 + rng.normal(0, 6), SIZE[1] / 2 + rng.normal(0, 6)
-    _disc(draw, x, y, radius * 1.2, (250, 232, 214))
-    _disc(draw, x, y, radius * rng.uniform(0.92, 1.08), colour)
+    look = LOOKS[cell_type]
+    pixels = np.empty((SIZE[1], SIZE[0], 3), np.float32)
+    pixels[:] = GROUND
+    for centre in _red_cell_places(look.radius, rng):
+        _draw_red_cell(pixels, centre, rng)
     turn = rng.uniform(0, 2 * np.pi)
-    for index in range(lobes):
-        angle, far = turn + 1.3 * index, (radius - lobe) * 0.7 if lobes > 1 else 0
-        _disc(draw, x + far * np.cos(angle), y + far * np.sin(angle), lobe, NUCLEUS)
-    if granules:
-        for _ in range(60):
-            angle, far = rng.uniform(0, 2 * np.pi), radius * 0.95 * np.sqrt(rng.uniform())
-            _disc(draw, x + far * np.cos(angle), y + far * np.sin(angle), 3, granules)
-    return image.filter(ImageFilter.GaussianBlur(1.2))
+    cos, sin = np.cos(turn), np.sin(turn)
+    part, x, y = _around(pixels, SIZE[0] / 2 + rng.normal(0, 5), SIZE[1] / 2 + rng.normal(0, 5), 1.5 * look.radius + 8)
+    _draw_white_cell(part, cos * x + sin * y, cos * y - sin * x, look, rng)
+    noise = rng.normal(0, 2, pixels.shape[:2]).astype(np.float32)[..., None]
+    return Image.fromarray((pixels + noise).clip(0, 255).astype(np.uint8))
 
 
-def _disc(draw: ImageDraw.ImageDraw, x: float, y: float, radius: float, colour: tuple[int, int, int]) -> None:
-    draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=colour)
+def _around(pixels: np.ndarray, x: float, y: float, far: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(a view of the pixels around a point, their x (1, w) and their y (h, 1) relative to it)."""
+    left, right = (int(np.clip(x + each, 0, pixels.shape[1])) for each in (-far, far))
+    top, bottom = (int(np.clip(y + each, 0, pixels.shape[0])) for each in (-far, far))
+    columns, rows = np.arange(left, right, dtype=np.float32)[None] - x, np.arange(top, bottom, dtype=np.float32)[:, None] - y
+    return pixels[top:bottom, left:right], columns, rows
+
+
+def _red_cell_places(radius: float, rng: np.random.Generator) -> list[np.ndarray]:
+    """Centres that touch neither the cell in the middle nor, as a rule, each other."""
+    middle, places = np.array(SIZE) / 2, []
+    for point in rng.uniform(-RED_CELL_RADIUS, np.array(SIZE) + RED_CELL_RADIUS, (120, 2)):
+        apart = [np.linalg.norm(point - other) for other in places]
+        if np.linalg.norm(point - middle) > radius + RED_CELL_RADIUS + 6 and min(apart, default=999) > 1.7 * RED_CELL_RADIUS:
+            places.append(point)
+    return places
+
+
+def _draw_red_cell(pixels: np.ndarray, centre: np.ndarray, rng: np.random.Generator) -> None:
+    part, x, y = _around(pixels, *centre, 1.6 * RED_CELL_RADIUS)
+    radius = RED_CELL_RADIUS * rng.uniform(0.85, 1.08)
+    stretch = rng.uniform(0.88, 1.12)
+    far = np.hypot(x * stretch, y / stretch)
+    pallor = np.exp(-((far / (radius * 0.42)) ** 2) / 1.2) * rng.uniform(0.3, 0.75)
+    _blend(part, np.asarray(RED_CELL) * rng.uniform(0.95, 1.05), _inside(far - radius) * (1 - pallor) * 0.92)
+
+
+def _draw_white_cell(pixels: np.ndarray, x: np.ndarray, y: np.ndarray, look: Look, rng: np.random.Generator) -> None:
+    radius = look.radius * rng.uniform(0.95, 1.05)
+    angle = np.arctan2(y, x)
+    waves = sum(rng.normal() * np.sin(k * angle + rng.uniform(0, 6.3)) / k for k in (2, 3, 5)) * look.wobble
+    cell = _inside(np.hypot(x, y) - radius * (1 + waves))
+    fine, coarse = _noise(cell.shape, look.grain, rng), _noise(cell.shape, look.clump, rng)
+    _blend(pixels, np.asarray(look.cytoplasm) * (1 + 0.1 * coarse[..., None]), cell)
+    nucleus = _inside(_union([np.hypot(x - u, y - v) - r for u, v, r in look.lobes], look.join)) * cell
+    _blend(pixels, np.asarray(look.nucleus) * (1 + look.chromatin * (0.6 * coarse + 0.4 * fine)[..., None]), nucleus)
+    if look.granules:
+        where = cell if look.over_nucleus else cell * (1 - nucleus)
+        grains = 1 / (1 + np.exp(-6 * (fine - np.quantile(fine, 1 - look.covering))))
+        _blend(pixels, np.asarray(look.granules), where * grains)
+
+
+def _union(distances: list[np.ndarray], join: float) -> np.ndarray:
+    """The distance to the outline of several shapes together, their joints filled over `join` pixels."""
+    return -join * np.log(sum(np.exp(-each / join) for each in distances))
+
+
+def _inside(distance: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(np.clip(distance / SOFT, -30, 30)))
+
+
+def _noise(shape: tuple[int, int], grain: float, rng: np.random.Generator) -> np.ndarray:
+    """(height, width) of smooth noise with this size of grain in pixels, mean 0, standard deviation 1."""
+    small = rng.normal(size=(round(shape[0] / grain) + 2, round(shape[1] / grain) + 2)).astype(np.float32)
+    large = np.asarray(Image.fromarray(small).resize(shape[::-1], Image.Resampling.BICUBIC))
+    return (large - large.mean()) / large.std()
+
+
+def _blend(pixels: np.ndarray, colour: np.ndarray, share: np.ndarray) -> None:
+    pixels += (colour - pixels) * share[..., None]
