@@ -61,7 +61,7 @@ def build_demo() -> gr.Blocks:
 
 def forget(demo: gr.Blocks):
     """A function that clears what Gradio remembers of visitors; it is called every CHECK_SECONDS."""
-    answers = gradio_internals.forget_answers(KEPT_SECONDS)
+    answers = gradio_internals.Answers(KEPT_SECONDS)
 
     def clear(app: gr.routes.App) -> None:
         gradio_internals.forget_uploads(demo)

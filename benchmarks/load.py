@@ -1,9 +1,11 @@
 """Many clients at once, each with its own pictures: python -m benchmarks.load [ours|demo] [--clients N] ...
 
 The page, or the shortest Gradio demo of the same model that takes many files, runs on this machine. Each client uploads its
-drawn cells over HTTP and asks for their classes, again and again; each time they are other files to the server. Every answer
-is compared with what that client got alone, before: names, order, classes, probabilities. Meanwhile the server's memory and
-folder are weighed and the page is asked for. At the end, of ours, more clients come at once than there are places for.
+drawn cells over HTTP and asks for their classes, again and again; each time they are other files to the server. A client of the
+page does what its script in the browser does: it uploads CHUNK pictures and asks for their classes, then the next, then the
+differential. Every answer is compared with what that client got alone, before: names, order, classes, probabilities. Meanwhile
+the server's memory and folder are weighed and the page is asked for. At the end, of ours, more clients come at once than there
+are places for.
 """
 
 import argparse
@@ -12,10 +14,12 @@ import json
 import statistics
 import tempfile
 import time
-import urllib.error
 import urllib.request
+import uuid
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -39,7 +43,8 @@ def classify(files):
 
 gr.Interface(classify, gr.File(file_count="multiple"), gr.JSON(), api_name="classify").launch()
 """
-MODEL = {"ours": ["resnet18"], "demo": []}  # what is sent beside the files
+NAMES = ("ours", "demo")
+CHUNK = 8  # pictures of one call of the page
 TIMEOUT = 600  # seconds, after which an answer is lost
 EVERY = 0.5  # seconds between two looks at the page and the memory
 SURPLUS = 40  # clients that come though no place is left
@@ -59,9 +64,8 @@ class Client:
 
     def ask(self, number: int) -> list[tuple]:
         """(file, class, probability) of each picture."""
-        files = upload(self.url, {file: picture + number.to_bytes(4) for file, picture in self.pictures.items()})
-        event = post(f"{self.url}/gradio_api/call/classify", [files, *MODEL[self.name]])["event_id"]
-        return rows(urllib.request.urlopen(f"{self.url}/gradio_api/call/classify/{event}", timeout=TIMEOUT).read().decode())
+        pictures = {file: picture + number.to_bytes(4) for file, picture in self.pictures.items()}
+        return ask_page(self.url, pictures) if self.name == "ours" else ask_demo(self.url, pictures)
 
     def work(self, until: float) -> None:
         while time.monotonic() < until:
@@ -77,7 +81,7 @@ class Client:
 
 def main() -> None:
     parser = argparse.ArgumentParser("python -m benchmarks.load", description="Measure the page with many clients at once.")
-    parser.add_argument("name", nargs="?", choices=MODEL, default="ours", help="default %(default)s")
+    parser.add_argument("name", nargs="?", choices=NAMES, default="ours", help="default %(default)s")
     parser.add_argument("--clients", type=int, default=30, metavar="N", help="default %(default)s")
     parser.add_argument("--pictures", type=int, default=20, metavar="N", help="of each client (default %(default)s)")
     parser.add_argument("--minutes", type=float, default=10, metavar="N", help="default %(default)s")
@@ -121,9 +125,48 @@ def upload(url: str, pictures: dict[str, bytes]) -> list[dict]:
     return [{"path": path, "meta": {"_type": "gradio.FileData"}} for path in paths]
 
 
-def post(url: str, data: list) -> dict:
-    request = urllib.request.Request(url, json.dumps({"data": data}).encode(), {"Content-Type": "application/json"})
+def post(url: str, body: dict) -> dict:
+    request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
     return json.load(urllib.request.urlopen(request, timeout=TIMEOUT))
+
+
+def ask_demo(url: str, pictures: dict[str, bytes]) -> list[tuple]:
+    event = post(f"{url}/gradio_api/call/classify", {"data": [upload(url, pictures)]})["event_id"]
+    return rows(urllib.request.urlopen(f"{url}/gradio_api/call/classify/{event}", timeout=TIMEOUT).read().decode())
+
+
+def ask_page(url: str, pictures: dict[str, bytes]) -> list[tuple]:
+    found, names = [], list(pictures)
+    for start in range(0, len(names), CHUNK):
+        chunk = names[start : start + CHUNK]
+        files = upload(url, {name: pictures[name] for name in chunk})
+        sources = [{"id": name, "name": name, "path": file["path"]} for name, file in zip(chunk, files, strict=True)]
+        asked = {"language": "en", "batch": "load", "model": "resnet18", "second": "", "sources": sources}
+        answer = call(url, "classify", asked)
+        if "error" in answer:
+            raise ValueError(answer["error"]["text"])
+        found += [best(cell, answer["labels"]) for cell in answer["cells"]]
+    counts = Counter(label for _, label, _ in found)
+    if "rows" not in call(url, "differential", {"language": "en", "counts": counts}):
+        raise ValueError("no differential")
+    return found
+
+
+def best(cell: dict, labels: list[str]) -> tuple:
+    probability = max(cell["probabilities"])
+    return cell["name"], labels[cell["probabilities"].index(probability)], round(probability, 4)
+
+
+def call(url: str, function: str, asked: dict) -> dict:
+    """What the page's script in the browser does with server.FUNCTION(asked)."""
+    body = {"data": asked, "component_id": component(url), "fn_name": function, "session_hash": uuid.uuid4().hex}
+    return post(f"{url}/gradio_api/component_server", body)
+
+
+@cache
+def component(url: str) -> int:
+    config = json.load(urllib.request.urlopen(f"{url}/config", timeout=TIMEOUT))
+    return next(one["id"] for one in config["components"] if one["props"].get("elem_id") == "workbench")
 
 
 def rows(events: str) -> list[tuple]:
@@ -153,16 +196,13 @@ def report(clients: list[Client], seconds: float, watch: Watch, folder: Path) ->
 
 def surplus(client: Client) -> None:
     """As many at once as there are places, and SURPLUS more."""
-    files = upload(client.url, client.pictures)
+    sources = [{"id": f"{number}", "drawn": LABELS[number % len(LABELS)]} for number in range(limits.CHUNK)]
+    asked = {"language": "en", "batch": "load", "model": "resnet18", "second": "", "sources": sources}
 
     def join(_: int) -> tuple[float, str]:
         start = time.monotonic()
-        try:
-            post(f"{client.url}/gradio_api/call/classify", [files, *MODEL[client.name]])
-            said = "accepted"
-        except urllib.error.HTTPError as error:
-            said = json.load(error)["detail"]
-        return time.monotonic() - start, said
+        answer = call(client.url, "classify", asked)
+        return time.monotonic() - start, answer["error"]["text"] if "error" in answer else "answered"
 
     count = limits.CLASSIFYING + limits.WAITING + SURPLUS
     with ThreadPoolExecutor(count) as pool:

@@ -34,7 +34,7 @@ gr.Interface(lambda image: {row["label"]: row["score"] for row in classify(image
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
 BUTTONS = {"ours": "#classify", "demo": "button.primary"}
 ANSWERS = {"ours": "#gallery [data-cell]", "demo": "[data-testid=label-output-value]"}
-UPLOADED = {"ours": "#files tr", "demo": "[data-testid=image] img"}
+UPLOADED = {"ours": "#classify:enabled", "demo": "[data-testid=image] img"}
 
 
 def main(repeats: int) -> None:

@@ -16,7 +16,7 @@ UNANSWERED = "The request cannot be answered; give files that were uploaded to t
 WRITTEN_FOR = {
     "unguessable_uploads": "6.31.0",
     "forget_uploads": "6.31.0",
-    "forget_answers": "6.31.0",
+    "Answers": "6.31.0",
     "Blocks": "6.31.0",
     "has_left": "6.31.0",
 }
@@ -63,9 +63,6 @@ class Answers:
                 self.unread.pop(session)
         # A server keeps the values of as many sessions as `state_session_capacity` says: of one. This takes its place.
         app.state_holder["nobody"]
-
-
-forget_answers = Answers
 
 
 class Blocks(gr.Blocks):

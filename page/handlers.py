@@ -228,7 +228,7 @@ def discard(asked: dict, language: str) -> dict:
     if not isinstance(paths, list) or len(paths) > limits.FILES:
         raise RefusedError("bad_request")
     for path in paths:
-        with contextlib.suppressRefusedError:
+        with contextlib.suppress(RefusedError):
             uploads.delete([uploads.find(text_of({"path": path}, "path"))])
     return {}
 

@@ -564,14 +564,13 @@ def kinds() -> dict[str, Kind]:
 
 def classified(path: str) -> list[str] | str:
     """The messages of a file's rows, as the page would show them; that for all where there are no rows."""
-    import app
     from cells.classes import LABELS
-    from cells.model.classifier import Classifier
+    from cells.model.classifier import Classifier, classify_all
     from cells.model.uncertainty import Uncertainty
     from cells.read.archive import ArchiveError
-    from cells.review import Review
+    from cells.review import THUMBNAIL, Cell, Review
     from cells.write import table
-    from page import views
+    from page import api, views
 
     class Network:
         """A quick one, which resizes as all do."""
@@ -585,14 +584,16 @@ def classified(path: str) -> list[str] | str:
             return np.zeros((len(begun), len(LABELS)), np.float32), np.stack(begun)
 
     try:
-        sources = app.unpacked([path])
+        sources = api.unpacked([path])
     except ArchiveError as error:
         return str(error)
-    cells = tuple(app.classified(sources, [Classifier(Path(), Network(), Uncertainty(), "m", "0")]))
+    names, pictures = zip(*sources, strict=True)
+    found = classify_all([Classifier(Path(), Network(), Uncertainty(), "m", "0")], pictures, names, thumbnail_side=THUMBNAIL)
+    cells = tuple(Cell(prediction, small) for small, prediction in found)
     review = Review(cells, "m@0")
     table.to_csv(table.to_frame(review))
     table.to_text(table.to_frame(review))
-    assert "<script" not in views.gallery(review, 0, "en")
+    assert "<script" not in views.report(review, {}, "en")
     return [cell.prediction.message if cell.prediction.probabilities is None else ANSWER for cell in cells]
 
 

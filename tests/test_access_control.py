@@ -1,5 +1,7 @@
-"""A stranger at the door of a running server: guessed names, other people's files, doors that lead elsewhere, and the log."""
+"""A running server asked for what it should not give: guessed names, other people's files, closed routes, and the log."""
 
+import contextlib
+import http.client
 import http.server
 import io
 import json
@@ -10,7 +12,7 @@ from urllib.parse import quote
 
 import pytest
 from serving import serve
-from visiting import Answer, ask, classify, upload
+from visiting import Answer, answer, ask, call, classified, classify, component, upload
 
 from cells.synthetic import draw_cell
 
@@ -58,10 +60,11 @@ def test_an_upload_is_its_owners_under_a_path_that_no_one_can_guess(url, mine):
 
 
 def test_whoever_has_the_same_picture_cannot_ask_for_the_name_that_another_gave_it(url, mine):
-    (theirs,) = json.loads(upload(url, "x.png", picture()).body)
-    guess = str(Path(theirs).with_name(NAME))
+    (other,) = json.loads(upload(url, "x.png", picture()).body)
+    guess = str(Path(other).with_name(NAME))
     assert file(url, guess).status == 403
-    assert "There is no such file" in classify(url, guess)
+    assert "not on the server any more" in classify(url, guess)
+    assert classified(url, guess)["error"]["code"] == "gone"
 
 
 @pytest.mark.parametrize("path", [
@@ -79,9 +82,15 @@ def test_the_file_route_leads_to_nothing_but_what_it_was_given(url, mine, path):
 
 @pytest.mark.parametrize("path", ["/etc/passwd", "{root}/docs/page.png", "{folder}/../../x.png", "", "app.py"])
 def test_no_file_of_the_server_can_be_handed_in(url, mine, path):
-    answer = classify(url, path.format(root=ROOT, folder=Path(mine).parent.parent))
-    assert answer.startswith("event: error"), answer
-    assert str(ROOT) not in answer
+    path = path.format(root=ROOT, folder=Path(mine).parent.parent)
+    said = classify(url, path)
+    assert said.startswith("event: error"), said
+    assert str(ROOT) not in said
+    for function in ("open_archive", "saliency"):
+        more = {"model": "resnet18@x", "label": "ig"}
+        assert answer(url, function, path=path, **more)["error"]["code"] in ("not_uploaded", "gone", "model_other_version")
+    assert classified(url, path)["error"]["code"] in ("not_uploaded", "gone")
+    assert answer(url, "discard", paths=[path]) == {}
 
 
 @pytest.mark.parametrize("name", [
@@ -97,15 +106,45 @@ def test_an_upload_stays_in_its_own_folder_whatever_it_is_called(url, mine, name
             assert Path(path).resolve() == Path(path)
 
 
-@pytest.mark.parametrize("door", [
-    "process_recording", "deep_link?session_hash=x", "component_server", "proxy=https://huggingface.co/x", "vibe-edit",
+@pytest.mark.parametrize("route", [
+    "process_recording", "deep_link?session_hash=x", "proxy=https://huggingface.co/x", "vibe-edit",
     "undo-vibe-edit", "vibe-code", "run-history/records", "runs", "stream/x", "stream/x/y/1/playlist-file", "dev/reload",
     "custom_component/x/client/component/index.js", "token", "file/etc/passwd", "file=http://127.0.0.1/", "login_check",
     "file=https://example.org/a.png",
 ])  # fmt: skip
-def test_doors_that_this_page_has_no_use_for_are_shut(url, door):
+def test_routes_that_this_page_has_no_use_for_are_closed(url, route):
     for body in (None, b"{}"):
-        assert ask(f"{url}/gradio_api/{door}", body).status == 404
+        assert ask(f"{url}/gradio_api/{route}", body).status == 404
+
+
+def test_only_the_pages_own_functions_are_called(url):
+    known = {"component_id": component(url), "session_hash": "x", "data": {}}
+    server = f"{url}/gradio_api/component_server"
+    for name in ("postprocess", "__init__", "get_config", "preprocess", "nothing", "_events", "__class__"):
+        assert ask(server, known | {"fn_name": name}).status == 404
+    for wrong in ({"component_id": 10**6}, {"component_id": "x"}, {"component_id": []}, {"session_hash": []}):
+        assert ask(server, known | {"fn_name": "discard"} | wrong).status in (404, 500)
+
+
+def test_the_pages_functions_take_json_of_a_known_and_modest_length(url):
+    server = f"{url}/gradio_api/component_server"
+    assert ask(server, b"--x\r\n", Content_Type="multipart/form-data; boundary=x").status == 415
+    assert ask(server, b"{}", Content_Type="text/plain").status == 415
+    assert ask(server, b"{", Content_Type="application/json").status == 400
+    assert ask(server, b"{}", Content_Type="application/json", Content_Length=str(10**9)).status == 413
+    host, port = url.removeprefix("http://").split(":")
+    with contextlib.closing(http.client.HTTPConnection(host, int(port), timeout=60)) as wire:
+        chunks = iter([b"{}"])
+        wire.request("POST", "/gradio_api/component_server", chunks, {"Content-Type": "application/json"}, encode_chunked=True)
+        assert wire.getresponse().status == 411
+
+
+@pytest.mark.parametrize("path", [
+    "main.js", "x/../../app.py", "x/..%2f..%2fapp.py", "x/cases.json", "x/review.test.js", "x/package.json", "x/workbench.html",
+    "x/", "", "x/main.js/y", "x/%2e%2e%2fhandlers.py",
+])  # fmt: skip
+def test_beside_its_modules_the_workbench_serves_nothing(url, path):
+    assert ask(f"{url}/workbench/{path}").status == 404
 
 
 def test_no_one_watches_how_the_page_is_used(url):
@@ -129,32 +168,32 @@ def test_what_the_page_says_of_itself_names_nothing_on_the_server(url, mine):
         assert str(Path.home()) not in said, path
 
 
-def test_every_event_of_the_page_called_by_someone_else_shows_nothing_of_a_visitors(url, mine):
-    config = json.loads(ask(f"{url}/config").body)
-    values = {one["id"]: one["props"].get("value") for one in config["components"]}
-    classify_button = next(one["id"] for one in config["components"] if one["props"].get("elem_id") == "classify")
-    events = [one for one in config["dependencies"] if one["backend_fn"]]
-
-    def call(event: dict, session: str, files: list | None = None) -> str:
-        data = [files if files and values[one] is None else values[one] for one in event["inputs"]]
-        body = {"data": data, "fn_index": event["id"], "session_hash": session, "event_data": {"index": 0, "row_value": [1]}}
-        joined = ask(f"{url}/gradio_api/queue/join", body)
-        if joined.status != 200:
-            return joined.body.decode()
-        return ask(f"{url}/gradio_api/queue/data?session_hash={session}").body.decode()
-
-    files = [{"path": mine, "meta": {"_type": "gradio.FileData"}}]
-    begun = [event for event in events if [classify_button, "click"] in event["targets"] or event["trigger_after"] is not None]
-    assert any(NAME in call(event, "visitor", files) for event in begun)
-    assert len(events) > 15
-    for event in events:
-        answer = call(event, "stranger")
-        assert "Lopez" not in answer
-        assert mine not in answer
+def test_what_the_page_answers_to_one_visitor_it_tells_no_other(url):
+    (path,) = json.loads(upload(url, NAME, picture()).body)
+    assert "Lopez" in json.dumps(classified(url, path, sources=[{"id": "1", "name": NAME, "path": path}]))
+    for session in ("a tab", "another"):
+        for function in (
+            "open_archive",
+            "classify",
+            "discard",
+            "refresh",
+            "saliency",
+            "differential",
+            "export",
+            "real_examples",
+        ):
+            for asked in ({}, {"batch": "b", "model": "resnet18", "sources": [{"id": "1", "drawn": "ig"}]}, {"counts": {}}):
+                said = call(url, function, asked, session).body.decode()
+                assert "Lopez" not in said
+                assert path not in said
+    for event in json.loads(ask(f"{url}/config").body)["dependencies"]:
+        body = {"data": [None, "resnet18"], "fn_index": event["id"], "session_hash": "another", "event_data": None}
+        ask(f"{url}/gradio_api/queue/join", body)
+        assert "Lopez" not in ask(f"{url}/gradio_api/queue/data?session_hash=another").body.decode()
 
 
 class Inside(http.server.BaseHTTPRequestHandler):
-    """A server in the house, which strangers cannot reach."""
+    """A server of the inner network, which visitors cannot reach."""
 
     def do_GET(self):
         self.server.asked.append(self.path)
@@ -176,7 +215,7 @@ def inside():
         server.shutdown()
 
 
-def test_the_server_fetches_nothing_from_its_own_network_for_a_stranger(url, inside):
+def test_the_server_fetches_nothing_from_its_own_network_for_a_visitor(url, inside):
     for host in ("127.0.0.1", "localhost", "0.0.0.0", "127.1", "2130706433"):
         address = f"http://{host}:{inside.server_port}/secret.png"
         assert classify(url, address).startswith("event: error")
@@ -203,9 +242,12 @@ def test_an_agent_cannot_hand_in_a_file_of_the_server(url, mine):
 
 def test_what_fails_is_logged_without_words(url, mine, log):
     assert classify(url, f"/home/user/{NAME}").startswith("event: error")
-    assert "There is no such file" in classify(url, str(Path(mine).with_name("gone-" + NAME)))
+    assert "not on the server any more" in classify(url, str(Path(mine).with_name("gone-" + NAME)))
     (broken,) = json.loads(upload(url, "broken-" + NAME, b"no picture").body)
     assert "error" in classify(url, broken)
+    assert classified(url, broken)["cells"][0]["status"] == "error"
     (broken,) = json.loads(upload(url, "broken-Lopez.zip", b"no archive").body)
     assert classify(url, broken).startswith("event: error")
-    assert "Traceback" in (log / "app.log").read_text()  # so that there is something to look at
+    assert answer(url, "open_archive", path=broken)["error"]["code"] == "zip_broken"
+    call(url, "classify", {"language": NAME, "batch": NAME})
+    assert "api: InvalidPathError at" in (log / "app.log").read_text()  # so that there is something to look at

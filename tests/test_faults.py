@@ -1,5 +1,10 @@
-"""Faults while the page is used: too many at once, someone who leaves, a server that dies, a full disk, a cut-off model."""
+"""Faults while the page is used: too many at once, someone who leaves, a server that dies, a full disk, a cut-off model.
 
+What a browser does about them is in test_browser.py.
+"""
+
+import base64
+import contextlib
 import json
 import os
 import resource
@@ -10,23 +15,24 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from gradio_client import Client, handle_file
 from gradio_client.utils import QueueError
 from serving import free_port, start
-from test_browser import EN, ES, ROOT, WAIT, cell, classify, counts, download, give, select, upload
+from visiting import answer, classified
 
 from cells.__main__ import main as cells_main
 from cells.model.classifier import Classifier
 from cells.synthetic import draw_cell
 from page.texts import texts
 
+ROOT = Path(__file__).resolve().parent.parent
 GATED = Path(__file__).with_name("gated_app.py")
-NO_DISK = "The server's disk is full, so no file can be kept there; try again later."
-LOST = "Connection to the server was lost. Attempting reconnection..."  # as Gradio has it
-NO_FOLDER = "The server cannot keep files at the moment; try again later."
+WAIT = 120  # seconds, for a machine that is busy
+EN, ES = texts("en")["errors"], texts("es")["errors"]
 
 
 class Server:
@@ -81,22 +87,6 @@ def server(running):
     assert running.process.poll() is None  # whatever happened, it goes on
 
 
-@pytest.fixture
-def open_page(browser, server):
-    """open_page(language) -> the page in a new tab."""
-    context = browser.new_context()
-
-    def open_it(language: str = "en"):
-        page = context.new_page()
-        page.set_default_timeout(WAIT)
-        page.goto(f"{server.url}/{'' if language == 'en' else language}")
-        page.wait_for_selector("#classify")
-        return page
-
-    yield open_it
-    context.close()
-
-
 @pytest.fixture(scope="module")
 def cells(tmp_path_factory) -> list[str]:
     """Two hundred drawn cells."""
@@ -115,7 +105,7 @@ class Program:
         body = json.dumps({"data": [upload_files(url, files), "resnet18"]}).encode()
         request = urllib.request.Request(f"{url}/gradio_api/call/classify", body, {"Content-Type": "application/json"})
         event = json.load(urllib.request.urlopen(request, timeout=60))["event_id"]
-        self.events = urllib.request.urlopen(f"{url}/gradio_api/call/classify/{event}", timeout=WAIT / 1000)
+        self.events = urllib.request.urlopen(f"{url}/gradio_api/call/classify/{event}", timeout=WAIT)
 
     def answer(self) -> list[dict]:
         event, data = self.events.read().decode().strip().split("\n\n")[-1].split("\n")
@@ -139,68 +129,94 @@ def upload_files(url: str, files: list[str]) -> list[dict]:
 
 
 def until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + WAIT / 1000
+    deadline = time.monotonic() + WAIT
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.05)
 
 
+def ask(server: Server, *files: str, **more: object) -> dict:
+    """What the page does with chosen files: upload, then classify."""
+    paths = [one["path"] for one in upload_files(server.url, list(files))]
+    return classified(server.url, *paths, **more)
+
+
+def in_thread(pool: ThreadPoolExecutor, server: Server, *files: str, **more: object) -> Future:
+    return pool.submit(ask, server, *files, **more)
+
+
+@pytest.fixture
+def pool():
+    with ThreadPoolExecutor(16) as pool:
+        yield pool
+
+
 # --- too many at once ---
 
 
-def test_the_page_says_where_one_stands_and_a_review_goes_on_meanwhile(server, open_page, cells):
-    page, waiting = open_page(), open_page()
-    classify(page, cells[:2])
-    upload(waiting, cells[:1])
+def test_a_full_lane_says_so_at_once_and_everything_else_goes_on(server, cells, pool):
+    answer(server.url, "differential", counts={"ig": 1})  # scipy is loaded
     server.close_gate()
-    programs = [Program(server.url, cells[:2]) for _ in range(2)]  # as many as are classified at once
-    waiting.click("#classify")
-    waiting.locator("#files").get_by_text("Place in the queue: 1/1").wait_for()
-    give(page, 1, "monocyte")  # a step does not wait for them
-    counts(page, f"1 {EN['changed']}")
-    download(page, "#csv", server.folder / "cells.csv")
+    before = len(server.begun())
+    asked = [in_thread(pool, server, *cells[:2]) for _ in range(4)]  # two that compute, and two that wait
+    until(lambda: len(server.begun()) > before)
+    until(lambda: "error" in classified(server.url, sources=[{"id": "1", "drawn": "ig"}]) or sum(one.done() for one in asked))
+    for language, words in (("en", EN), ("es", ES)):
+        refused = classified(server.url, sources=[{"id": "1", "drawn": "ig"}], language=language)
+        assert refused["error"] == {"code": "busy", "text": words["busy"].format(most=2)}
+    assert answer(server.url, "differential", counts={"ig": 2})["white"] == 2
+    assert answer(server.url, "refresh", model="resnet18") == {}
     server.open_gate()
-    waiting.locator("#gallery [data-cell]").first.wait_for()
-    assert [len(program.answer()) for program in programs] == [2, 2]
+    assert [len(one.result()["cells"]) for one in asked] == [2] * 4  # no one who had a place lost it
+    assert len(ask(server, cells[0])["cells"]) == 1
 
 
-def test_beyond_the_limit_everyone_is_told_at_once(server, open_page, cells):
-    page, spanish = open_page(), open_page("es")
-    busy = EN["errors"]["busy"].format(most=2)
-    for one in (page, spanish):
-        upload(one, cells[:1])
+def test_a_page_does_not_wait_for_programs(server, cells):
     server.close_gate()
-    programs = [Program(server.url, cells[:2]) for _ in range(4)]  # two at once, and two that wait
-    page.click("#classify")
-    page.get_by_text(busy).first.wait_for()
-    spanish.click("#classify")
-    spanish.get_by_text(ES["errors"]["busy"].format(most=2)).first.wait_for()
+    programs = [Program(server.url, cells[:2]) for _ in range(4)]
+    assert "cells" in classified(server.url, sources=[{"id": "1", "drawn": "ig"}])  # a drawn one passes no gate
+    server.open_gate()
+    assert [len(program.answer()) for program in programs] == [2] * 4
+
+
+def test_beyond_the_limit_programs_are_told_at_once(server, cells):
+    server.close_gate()
+    programs = [Program(server.url, cells[:2]) for _ in range(2)]
+    before = len(server.begun())
+    until(lambda: len(server.begun()) > before - 1)
+    programs += waiting(server, cells)
     with pytest.raises(urllib.error.HTTPError) as refused:
         Program(server.url, cells[:1])
     assert refused.value.code == 503
-    assert busy in refused.value.read().decode()
+    assert "Queue is full" in refused.value.read().decode()
     with pytest.raises(QueueError, match="full"):
         Client(server.url, verbose=False).predict([handle_file(cells[0])], "resnet18", api_name="/classify")
     server.open_gate()
-    assert [len(program.answer()) for program in programs] == [2] * 4  # no one who had a place lost it
-    classify(page, cells[:1])
+    assert [len(program.answer()) for program in programs] == [2] * len(programs)
+
+
+def waiting(server: Server, cells: list[str]) -> list["Program"]:
+    """Programs that fill the queue."""
+    found = []
+    with contextlib.suppress(urllib.error.HTTPError):
+        while len(found) < 5:
+            found.append(Program(server.url, cells[:2]))
+    assert 2 <= len(found) < 5
+    return found
 
 
 # --- someone leaves ---
 
 
-def test_whoever_leaves_frees_what_is_not_begun(server, open_page, cells):
-    page = open_page()
-    upload(page, cells)
+def test_whoever_leaves_frees_what_is_not_begun(server, cells):
     server.close_gate()
     before = len(server.begun())
-    page.click("#classify")
+    leave = [Program(server.url, cells) for _ in range(2)]
     until(lambda: len(server.begun()) > before)
     stays = Program(server.url, cells[:3])
-    leave = [Program(server.url, cells) for _ in range(2)]
+    leave.append(Program(server.url, cells))
     for program in leave:
         program.hang_up()
-    page.close()
     until(lambda: is_free(server.url, cells[:1]))  # the places of those who left
     server.open_gate()
     assert len(stays.answer()) == 3
@@ -218,80 +234,58 @@ def is_free(url: str, files: list[str]) -> bool:
 # --- the server dies ---
 
 
-@pytest.mark.parametrize("language", ["en", "es"])
-def test_a_killed_server_is_told_and_the_page_carries_on_when_it_is_back(server, open_page, cells, language):
-    t = {"en": EN, "es": ES}[language]
-    page = open_page(language)
-    classify(page, cells[:3])
-    give(page, 1, "not_a_cell")
-    counts(page, f"1 {t['choice']['not_a_cell']}")
-    upload_again(page, cells)
-    server.close_gate()
-    page.click("#classify")
-    page.locator("#files").get_by_text(t["progress_loading"]).wait_for()
-    server.kill()
-    page.get_by_text(t["gradio"][LOST]).first.wait_for()
-    page.evaluate("window.isOld = true")
-    server.open_gate()
-    server.start()
-    page.wait_for_function("!window.isOld")  # it loads again by itself
-    counts(page, f"1 {t['choice']['not_a_cell']}")
-    page.locator("#gallery [data-cell]").nth(2).wait_for()
-    classify(page, cells[:2])
-    page.locator("#gallery [data-cell]").nth(2).wait_for(state="detached")
-
-
-def test_a_server_that_was_restarted_unnoticed_says_how_to_carry_on(server, open_page, cells):
-    page = open_page()
-    classify(page, cells[:3])
-    give(page, 1, "not_a_cell")
-    counts(page, f"1 {EN['choice']['not_a_cell']}")
+def test_a_server_that_was_restarted_goes_on_at_once_with_what_the_browser_has(server, cells):
+    found = ask(server, *cells[:3])
     server.kill()
     server.start()
-    cell(page, 0).click()
-    page.get_by_text(EN["errors"]["gone"]).first.wait_for()
-    page.reload()
-    counts(page, f"1 {EN['choice']['not_a_cell']}")
-    select(page, 0)
+    review = found | {
+        "format": 1,
+        "created": "",
+        "comment": "",
+        "steps": [{"cell": "0", "number": 1, "decision": "ig", "time": ""}],
+    }
+    data = base64.b64decode(answer(server.url, "export", kind="csv", review=review)["data"]).decode()
+    assert data.splitlines()[1].split(",")[2] == "ig"
+    assert answer(server.url, "saliency", model=found["model"], label="ig", picture=found["cells"][0]["picture"])["picture"]
+    assert ask(server, *cells[3:5])["model"] == found["model"]
 
 
-def upload_again(page, files: list[str]) -> None:
-    page.locator("#files button[aria-label='Clear']").click()
-    upload(page, files)
+def test_pictures_that_a_killed_server_had_are_to_be_uploaded_again(server, cells):
+    (upload,) = upload_files(server.url, cells[:1])
+    server.kill()
+    server.start()
+    assert classified(server.url, upload["path"])["error"]["code"] in ("gone", "not_uploaded")
+    assert len(ask(server, cells[0])["cells"]) == 1
 
 
 # --- the disk, the temporary folder, the clock ---
 
 
-@pytest.mark.parametrize("language", ["en", "es"])
-def test_a_full_disk_is_a_sentence_and_nothing_is_lost(server, open_page, cells, language):
-    page = open_page(language)
-    classify(page, cells[:20])
+def test_a_full_disk_is_a_sentence_and_the_rest_needs_none(server, cells):
+    found = ask(server, *cells[:16])
     server.limit_files(3000)
-    page.click("#csv")
-    page.get_by_text(texts(language)["errors"]["disk_full"]).first.wait_for()
-    page.reload()
-    page.locator("#gallery [data-cell]").nth(19).wait_for()
-    page.set_input_files("#files input[type=file]", cells[:1])
-    page.get_by_text(texts(language)["errors"]["disk_full"]).first.wait_for()
-    give(page, 1, "not_a_cell")  # needs no disk
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        upload_files(server.url, cells[:1])
+    assert refused.value.code == 507
+    assert refused.value.read().decode() == EN["disk_full"]
+    review = found | {"format": 1, "created": "", "comment": "", "steps": []}
+    for kind in ("csv", "excel", "report"):
+        assert len(answer(server.url, "export", kind=kind, review=review)["data"]) > 3000
+    assert classified(server.url, sources=[{"id": "1", "drawn": "ig"}])["cells"]
     server.limit_files(resource.RLIM_INFINITY)
-    assert download(page, "#csv", server.folder / "cells.csv").stat().st_size > 3000
-    page.reload()
-    classify(page, cells[:1])
+    assert len(ask(server, cells[0])["cells"]) == 1
 
 
-def test_a_temporary_folder_that_is_gone_is_a_sentence_until_it_is_back(server, open_page, cells):
-    page = open_page()
+def test_a_temporary_folder_that_is_gone_is_a_sentence_until_it_is_back(server, cells):
     uploads = max(server.temporary.glob("blood-cells-*"), key=lambda folder: folder.stat().st_ctime)  # killed ones left theirs
     uploads.rename(server.folder / "away")
     uploads.touch()  # a file in its way: not even root can write there
-    page.set_input_files("#files input[type=file]", cells[:1])
-    page.get_by_text(NO_FOLDER).first.wait_for()
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        upload_files(server.url, cells[:1])
+    assert (refused.value.code, refused.value.read().decode()) == (507, EN["disk_closed"])
     uploads.unlink()
     (server.folder / "away").rename(uploads)
-    page.reload()
-    classify(page, cells[:1])
+    assert len(ask(server, cells[0])["cells"]) == 1
 
 
 def test_without_a_folder_for_uploads_the_page_does_not_start(tmp_path):
@@ -303,19 +297,15 @@ def test_without_a_folder_for_uploads_the_page_does_not_start(tmp_path):
     assert done.stderr.count("\n") == 1
 
 
-def test_a_clock_that_is_set_back_changes_nothing(server, open_page, cells):
-    page = open_page()
-    classify(page, cells[:3])
+def test_a_clock_that_is_set_back_changes_nothing(server, cells, pool):
     server.close_gate()
-    running = Program(server.url, cells[:2])
+    running, page = Program(server.url, cells[:2]), in_thread(pool, server, *cells[:2])
     (server.folder / "clock").touch()
     waiting = [Program(server.url, cells[:2]) for _ in range(2)]
     server.open_gate()
     assert [len(program.answer()) for program in (running, *waiting)] == [2, 2, 2]
-    give(page, 1, "not_a_cell")
-    counts(page, f"1 {EN['choice']['not_a_cell']}")
-    page.reload()
-    classify(page, cells[:2])
+    assert len(page.result()["cells"]) == 2
+    assert len(ask(server, cells[0])["cells"]) == 1
 
 
 # --- a model's file is cut off ---
@@ -334,36 +324,24 @@ def test_cut_off_weights_are_one_line_on_the_command_line(model_folder, cell_fil
     assert capsys.readouterr().err.splitlines() == [f"error: The model {folder} {reason}"]
 
 
-@pytest.mark.parametrize("language", ["en", "es"])
-def test_the_page_says_which_model_is_cut_off_and_the_others_go_on(server, open_page, cells, language):
+def test_the_page_says_which_model_is_cut_off_and_the_others_go_on(server, cells):
     weights = server.folder / "models" / "vit_tiny" / "model.safetensors"
     whole = weights.read_bytes()
     reason = cut_off(weights)
-    message = f"The model vit_tiny {reason}" if language == "en" else "El modelo vit_tiny no se puede cargar"
-    page = open_page(language)
-    upload(page, cells[:2])
-    choose(page, "vit_tiny")
-    page.click("#classify")
-    page.get_by_text(message).first.wait_for()
-    page.locator("[data-testid=toast-close]").first.click()
-    choose(page, "resnet18")
-    page.click("#classify")
-    page.locator("#gallery [data-cell]").nth(1).wait_for()
+    drawn = {"sources": [{"id": "1", "drawn": "ig"}], "model": "vit_tiny"}
+    assert classified(server.url, **drawn)["error"]["text"] == f"The model vit_tiny {reason}"
+    spanish = classified(server.url, language="es", **drawn)["error"]["text"]
+    assert spanish.startswith("El modelo vit_tiny no se puede cargar")
+    assert classified(server.url, **drawn | {"model": "resnet18"})["cells"]
     weights.write_bytes(whole)
-    choose(page, "vit_tiny")
-    page.click("#classify")
-    counts(page, "vit_tiny@")  # mended, it serves without a restart
+    found = classified(server.url, **drawn)
+    assert found["model"].startswith("vit_tiny@")  # mended, it serves without a restart
     cut_off(weights)
-    page.click("#saliency")  # needs the weights themselves
-    page.get_by_text(message).first.wait_for()
+    asked = {"model": found["model"], "label": "ig", "picture": found["cells"][0]["picture"]}
+    assert reason in answer(server.url, "saliency", **asked)["error"]["text"]  # it needs the weights themselves
     weights.write_bytes(whole)
     server.kill()
     server.start()  # without the model in memory
-
-
-def choose(page, model: str) -> None:
-    page.click("#model input")
-    page.get_by_role("option", name=model).click()
 
 
 def test_weights_that_are_cut_off_while_they_serve_do_no_harm(model_folder, cell_files, tmp_path):

@@ -11,12 +11,11 @@ import gradio as gr
 import hostile
 import pytest
 
-import app
 from cells.__main__ import main
 from cells.read import limits
-from cells.review import Cell
 from cells.write import table
-from page.texts import texts
+from page import api, views
+from page.texts import RefusedError, texts
 
 KINDS = hostile.kinds()
 ROOT = Path(__file__).resolve().parent.parent
@@ -82,12 +81,18 @@ def test_names_alone_are_no_formulas_on_the_command_line(model_folder, tmp_path,
 
 def test_a_request_that_takes_too_long_says_how_long_it_may(cell_files, model_folder, monkeypatch):
     monkeypatch.setattr(limits, "SECONDS", -1)
-    with pytest.raises(app.LateError):
-        list(app.in_time([Cell(None)]))
-    monkeypatch.setattr(app.catalog, "fetch", lambda model: None)
-    monkeypatch.setattr(app.catalog, "load", app.Classifier.load)
+    with pytest.raises(RefusedError):
+        list(api.in_time([None], lambda: False))
+    monkeypatch.setattr(api.catalog, "load", api.Classifier.load)
+    monkeypatch.setattr(api.uploads, "find", lambda path: path)
     with pytest.raises(gr.Error, match="longer than -1 s"):
-        app.classify(cell_files, str(model_folder))
+        api.rows(cell_files, str(model_folder))
+
+
+def test_whoever_hung_up_frees_what_is_not_begun(cell_files):
+    with pytest.raises(RefusedError):
+        list(api.in_time(cell_files, lambda: True))
+    assert list(api.in_time(cell_files, lambda: False)) == cell_files
 
 
 def test_more_archives_than_pictures_are_allowed_are_not_opened(tmp_path, monkeypatch):
@@ -95,12 +100,12 @@ def test_more_archives_than_pictures_are_allowed_are_not_opened(tmp_path, monkey
     files = [str(tmp_path / f"{number}.zip") for number in range(5)]
     for file in files[:3]:
         Path(file).write_bytes(hostile.one())
-    assert len(app.unpacked(files)) == 5  # the last two are not there
+    assert len(api.unpacked(files)) == 5  # the last two are not there
 
 
 @pytest.mark.parametrize("language", ["en", "es"])
 def test_the_page_names_every_limit(language):
-    words = app.views.about(language)
+    words = views.about(language)
     million = 1_000_000
     figures = [limits.FILES, limits.ENTRIES, limits.NAME, limits.ASPECT, limits.FILE_SECONDS, limits.SECONDS]
     figures += [one // million for one in (limits.FILE_BYTES, limits.UNPACKED_BYTES, limits.PIXELS, limits.PIXELS_WHOLE)]

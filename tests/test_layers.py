@@ -14,8 +14,9 @@ FORBIDDEN = {
     "cells": {"app", "train", "hub", "page", "gradio", *NETWORK},
     "train": {"app", "hub", "page", "gradio", *NETWORK},
     "hub": {"app", "train", "page", "gradio"},
-    "page": {"app", "train", "hub", "gradio", *NETWORK},
+    "page": {"app", "train", *NETWORK},
 }
+GRADIO = {"layout.py", "api.py", "gradio_internals.py"}  # of page: the others are functions of plain values
 
 
 def imports(file: Path) -> set[str]:
@@ -36,6 +37,21 @@ def test_a_room_imports_only_what_it_may(room):
     assert files
     for file in files:
         assert not imports(file) & FORBIDDEN[room], file
+
+
+def test_three_files_of_page_know_gradio_and_one_its_private_parts():
+    files = sorted((ROOT / "page").glob("*.py"))
+    assert {file.name for file in files if "gradio" in imports(file)} == GRADIO
+    private = {"queueing", "route_utils", "context", "state_holder", "_queue", "upload_file_set", "temp_file_sets"}
+    for file in (*files, ROOT / "app.py"):
+        words = {node.attr for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Attribute)}
+        words |= {alias.name for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.ImportFrom)
+                  for alias in node.names}  # fmt: skip
+        assert not words & private or file.name == "gradio_internals.py", file
+
+
+def test_app_py_is_short():
+    assert len((ROOT / "app.py").read_text().splitlines()) <= 150
 
 
 def test_ray_is_imported_in_one_file_of_cells_only():

@@ -102,8 +102,8 @@ def test_the_files_of_a_space_start_and_classify(space, browser, tmp_path, reque
         page.set_default_timeout(WAIT)
         page.goto(url)
         page.set_input_files("#files input[type=file]", str(tmp_path / "cell.png"))
-        page.locator("#files tr").first.wait_for()
         page.click("#classify")
-        page.locator("#counts", has_text="resnet18@").wait_for()
+        page.locator("#gallery [data-cell]").first.wait_for()
         assert page.locator("#gallery [data-cell]").count() == 1
+        assert "resnet18@" in page.locator(".workbench").inner_text()
         page.close()

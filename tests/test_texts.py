@@ -1,20 +1,23 @@
 """The page's words: the same in both languages, every sentence of cells translated, and no file name or comment as markup."""
 
 import io
+import json
 import re
 import tomllib
 import zipfile
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from string import Formatter
 
 import pytest
 from PIL import Image
-from test_review import predict, unreadable
+from test_review import SMALL, decide, predict, review_of, unreadable
 
 from cells import messages
-from cells.classes import LABELS, SUBTYPE_LABELS
-from cells.differential import TYPICAL, RangeError, check_ranges
+from cells.classes import LABELS, SUBTYPE_LABELS, SUBTYPES
+from cells.colours import colour
+from cells.differential import ORDER, TYPICAL, RangeError, check_ranges
 from cells.messages import Error, message
 from cells.model.classifier import Classifier
 from cells.model.folder import embedded
@@ -23,9 +26,10 @@ from cells.read import archive, images, limits
 from cells.read.images import ImageError, read_image
 from cells.review import NOT_A_CELL, REJECTED, TWO_CELLS, Cell, Review
 from cells.synthetic import draw_cell
+from cells.write import excel, table
 from hub import messages as hub_messages
 from page import views
-from page.texts import FILE, LANGUAGES, name, texts, translate
+from page.texts import FILE, LANGUAGES, RefusedError, name, texts, translate
 
 WORDS = tomllib.loads(FILE.read_text(encoding="utf-8"))
 MESSAGES = WORDS["es"]["messages"]
@@ -61,10 +65,35 @@ def test_both_languages_have_the_same_placeholders():
     }
 
 
+def test_the_workbook_says_the_same_in_both_languages():
+    assert texts("en")["workbook"] == excel.ENGLISH
+    assert texts("es")["workbook"].keys() == excel.ENGLISH.keys()
+    for language in LANGUAGES:
+        headers = texts(language)["workbook_columns"]
+        assert {*table.TEXTS, *table.COMPARED} <= headers.keys() | {"set"}
+        assert len(set(headers.values())) == len(headers)
+
+
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_what_stands_for_gradios_words_is_not_taken_for_them_again(language):
-    words = texts(language)["gradio"]
-    assert not [ours for ours in words.values() if ours.startswith(tuple(words))]
+def test_every_word_that_the_workbench_asks_for_is_there(language):
+    used = set()
+    for file in (*views.WORKBENCH.glob("*.js"), views.WORKBENCH / "workbench.html"):
+        used |= set(re.findall(r"\b(?:texts|t)\.(\w+(?:\.\w+)?)", file.read_text(encoding="utf-8")))
+    assert len(used) > 40
+    for word in used:
+        found = texts(language)
+        for key in word.split("."):
+            if not isinstance(found, dict):
+                break  # a method of a text
+            assert key in found, word
+            found = found[key]
+
+
+@pytest.mark.parametrize("code", ["busy", "busy_fetching", "hub_silent", "comment_too_long", "too_long"])
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_refused_call_has_its_values(code, language):
+    sentence = RefusedError(code, most=7, minutes=7).sentence(language)
+    assert " 7 " in sentence
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -227,130 +256,106 @@ class Markup(HTMLParser):
 @pytest.fixture
 def review() -> Review:
     """Every status, a person's words, a second model, and a hostile name wherever one can stand."""
-    small = encode(draw_cell("ig").resize((16, 16)), "JPEG")
     words = {"file": HOSTILE, "message": HOSTILE}
     cells = (
-        Cell(predict("neutrophil", **words), small, predict("ig")),
-        Cell(predict("ig", 0.5, "review", **words, candidates=("neutrophil", "ig")), small, predict("ig")),
-        Cell(predict("monocyte", 0.8, "unfamiliar", **words), small, unreadable()),
+        Cell(predict("neutrophil", **words), SMALL, predict("ig")),
+        Cell(predict("ig", 0.5, "review", **words), SMALL, predict("ig")),
+        Cell(predict("monocyte", 0.8, "unfamiliar", **words), SMALL, unreadable()),
         Cell(unreadable(HOSTILE), b"", unreadable()),
-        Cell(predict("erythroblast", **words), small, predict("erythroblast")),
-        Cell(predict("platelet", **words), small, predict("platelet")),
+        Cell(predict("erythroblast", **words), SMALL, predict("erythroblast")),
+        Cell(predict("platelet", **words), SMALL, predict("platelet")),
     )
-    return Review(cells, HOSTILE, HOSTILE, 0.9).decide(5, TWO_CELLS).decide(2, "lymphocyte")
+    review = decide(review_of(*cells, second_model=HOSTILE, review_below=0.9, comment=HOSTILE), c5=TWO_CELLS, c2="lymphocyte")
+    return replace(review, model=HOSTILE)
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_a_file_name_is_never_markup_in_the_gallery(review, language):
-    found = Markup(views.gallery(review, 1, language))
+def test_neither_comment_nor_model_nor_file_is_markup_in_the_report(review, language):
+    found = Markup(views.report(review, TYPICAL, language))
     assert found.is_harmless
-    assert set(found.tags) <= {"section", "h3", "div", "button", "i", "span", "small"}
-    for attribute in ("title", "aria-label"):
-        values = [value for key, value in found.attributes if key == attribute and HOSTILE in value]
-        assert len(values) == len(review.cells)
-
-
-@pytest.mark.parametrize("language", LANGUAGES)
-def test_neither_file_name_nor_message_nor_model_is_markup_in_the_detail(review, language):
-    for index in range(len(review.cells)):
-        found = Markup(views.detail(review, index, None, language, note=HOSTILE))
-        assert found.is_harmless
-        assert found.words.count(HOSTILE) == 3 + (review.cells[index].prediction.message == HOSTILE)  # name, note, model
-        assert found.tags.count("img") == bool(review.cells[index].thumbnail)
-
-
-@pytest.mark.parametrize("language", LANGUAGES)
-def test_a_comment_is_never_markup_in_the_report(review, language):
-    found = Markup(views.report(review, HOSTILE, TYPICAL, language))
-    assert found.is_harmless
-    assert found.words.count(HOSTILE) >= 2  # the comment and the model
+    assert found.words.count(HOSTILE) == 3  # the models and the comment
     assert ("lang", language) in found.attributes
     assert texts(language)["not_for_diagnosis"] in found.words
 
 
-def test_a_report_without_a_comment_has_no_place_for_one(review):
-    assert texts("en")["comment"] not in views.report(review, "", TYPICAL, "en")
-
-
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_gallery_and_table_hold_the_same_cells_in_the_same_order(review, language):
-    in_gallery = [int(index) for index in re.findall(r'data-cell="(\d+)"', views.gallery(review, 0, language))]
-    in_table = [row[0] - 1 for row in views.rows(review, language)]
-    assert in_gallery == in_table
-    assert sorted(in_table) == list(range(len(review.cells)))
-
-
-def test_the_selected_cell_is_the_pressed_one(review):
-    pressed = re.findall(r'data-cell="(\d+)" aria-pressed="true"', views.gallery(review, 3, "en"))
-    assert pressed == ["3"]
-
-
-@pytest.mark.parametrize("language", LANGUAGES)
-def test_a_row_has_a_value_for_every_header(review, language):
-    one_model = Review((Cell(predict("ig")), Cell(unreadable())), "m@0")
-    headers = texts(language)["headers"]
-    assert {len(row) for row in views.rows(one_model, language)} == {len(headers)}
-    assert {len(row) for row in views.rows(review, language)} == {len(headers) + 1}
-
-
-def test_a_row_says_what_was_said_of_a_cell(review):
-    rows = {row[0]: row[2:] for row in views.rows(review, "es")}
-    assert rows[2] == [
-        *(HOSTILE, "granulocito inmaduro", "", 50.0, "basófilo (7.1%)", "neutrófilo o granulocito inmaduro", "por revisar"),
-        "granulocito inmaduro",
-    ]
-    assert (rows[3][1], rows[3][2], rows[3][6]) == ("monocito", "linfocito", "desconocida")
-    assert rows[4] == [HOSTILE, "", "", None, "", "", "ilegible: The file is empty.", ""]
-    assert rows[6][2] == "dos células"
-
-
-def test_a_prediction_set_is_in_words_where_it_has_more_than_one():
-    both, one = (predict("neutrophil", candidates=candidates) for candidates in (("neutrophil", "ig"), ("neutrophil",)))
-    assert views.candidates(both, "en") == "neutrophil or immature granulocyte"
-    assert views.candidates(both, "es") == "neutrófilo o granulocito inmaduro"
-    assert views.candidates(one, "en") == views.candidates(predict("ig"), "en") == ""
-
-
-@pytest.mark.parametrize("language", LANGUAGES)
-def test_the_detail_says_what_was_said_of_a_cell(review, language):
+def test_the_report_says_what_is_counted_and_what_is_held_back(review, language):
     t = texts(language)
-    words = Markup(views.detail(review, 1, None, language)).words
-    assert t["status_long"]["review"] in words
-    assert views.candidates(review.cells[1].prediction, language) in words
-    assert all(name(label, language) in words for label in LABELS)
-    assert f"{t['by_person']}: {name('lymphocyte', language)}" in Markup(views.detail(review, 2, None, language)).words
-    assert t["no_picture"] in Markup(views.detail(review, 3, None, language)).words
-    assert views.detail(Review(), 0, None, language) == ""
-
-
-def test_every_thumbnail_is_sent_once(review):
-    styles = views.thumbnails(review)
-    assert re.findall(r"\.t(\d+)\{", styles) == ["0", "1", "2", "4", "5"]
-    assert "data:image" not in views.gallery(review, 0, "en")
-
-
-@pytest.mark.parametrize("language", LANGUAGES)
-def test_the_counts_say_what_is_held_back_and_why(review, language):
-    t = texts(language)
-    words = " ".join(Markup(views.counts(review, TYPICAL, language)).words.split())
+    words = " ".join(Markup(views.report(review, TYPICAL, language)).words.split())
     held = (t["status"]["review"], t["disagree"], t["status"]["error"], name(TWO_CELLS, language))
     assert f"{t['held']}: {' · '.join(f'1 {why}' for why in held)}" in words
     assert t["status"]["unfamiliar"] not in words  # a person decided
+    assert t["report_summary"].format(pictures=6, changed=2, confirmed=0, unreviewed=4) in words
     assert t["few"] in words
     assert t["correction"].format(factor="0.50") in words  # one erythroblast to one white cell
-    assert t["mark_high"] in words
-    assert t["mark_low"] in words
+    assert "0.900" in words
+
+
+def test_the_chart_has_a_bar_an_interval_and_the_typical_range_of_each_type():
+    cells = [
+        Cell(predict(label, file=label), SMALL) for label, count in (("neutrophil", 80), ("monocyte", 20)) for _ in range(count)
+    ]
+    found = Markup(views.report(review_of(*cells), {"neutrophil": (40.0, 60.0)}, "en"))
+    left, width = views.CHART["left"], views.CHART["width"]
+    widths = [value for key, value in found.attributes if key == "width"]
+    assert str(width * 0.8) in widths  # the bar of 80 %
+    assert str(width * 0.2) in widths  # that of 20 %, and the typical range
+    assert ("x", str(left + width * 0.4)) in found.attributes
+    assert re.search(rf"80 % \(70\.8.87\.3\) ↑ {texts('en')['mark_high']}", found.words)
+    assert texts("en")["mark_low"] not in found.words
+    colours = [value for key, value in found.attributes if key == "fill"]
+    assert colour("neutrophil") in colours
+
+
+def test_a_report_shows_a_strip_of_counted_cells_a_type():
+    cells = [Cell(predict(label), SMALL) for label in ("ig", "neutrophil", "platelet") for _ in range(30)]
+    cells.append(Cell(predict("basophil", 0.4, "review"), SMALL))
+    found = Markup(views.report(review_of(*cells), TYPICAL, "es"))
+    assert found.tags.count("img") == 3 * views.STRIP
+    places = [found.words.index(f"{name(label, 'es')} · 30") for label in ("neutrophil", "ig", "platelet")]
+    assert places == sorted(places)
+
+
+def test_a_report_of_nothing_says_so():
+    words = Markup(views.report(review_of(predict("platelet")), TYPICAL, "en")).words
+    assert texts("en")["none_counted"] in words
+    assert texts("en")["platelets"].format(count=1) in words
+    assert texts("en")["comment"] not in words
+
+
+# --- the workbench ---
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_the_counts_of_no_white_cell_say_so(language):
-    words = Markup(views.counts(Review((Cell(predict("platelet")),), "m@0"), TYPICAL, language)).words
-    assert texts(language)["none_counted"] in words
-    assert texts(language)["platelets"].format(count=1) in words
+def test_the_workbench_knows_its_words_classes_and_limits(language):
+    settings = views.settings(language, ["resnet18", "a/b"], True)
+    assert json.loads(json.dumps(settings)) == settings
+    assert (settings["models"], settings["real_examples"], settings["language"]) == (["resnet18", "a/b"], True, language)
+    labels = [one["label"] for one in settings["classes"]]
+    assert sorted(labels) == sorted((*LABELS, *SUBTYPE_LABELS))
+    assert [label for label in labels if label in LABELS][:6] == list(ORDER)
+    for one in settings["classes"]:
+        assert (one["name"], one["colour"]) == (name(one["label"], language), colour(one["label"]))
+        assert one["white"] == (one["type"] in ORDER)
+    assert "messages" not in settings["texts"]
+    assert settings["texts"]["classify"] == texts(language)["classify"]
+    assert settings["limits"]["files"] == limits.FILES
+    assert settings["languages"].keys() == set(LANGUAGES)
+
+
+def test_types_are_told_apart_by_their_colours():
+    assert len({colour(label) for label in LABELS}) == len(LABELS)
+    assert all(colour(subtype.code) == colour(subtype.cell_type) for subtype in SUBTYPES)
+    assert colour("blast") == colour("not_a_cell")
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_the_page_about_names_every_embedded_model(language):
-    found = Markup(views.about(language))
+def test_the_frame_offers_every_model_as_text_and_names_the_embedded_ones(language):
+    found = Markup(views.workbench(language, [*embedded(), HOSTILE]))
+    assert found.is_harmless
+    assert HOSTILE in found.words
     assert all(model in found.words for model in embedded())
     assert found.tags.count("img") == len(embedded())
+    ids = [value for key, value in found.attributes if key == "id"]
+    assert {"files", "classify", "gallery"} <= set(ids)
+    assert len(ids) == len(set(ids))

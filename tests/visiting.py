@@ -40,3 +40,26 @@ def classify(url: str, path: str, event_id: bool = False) -> str:
     data = [[{"path": path, "meta": {"_type": "gradio.FileData"}}], "resnet18"]
     event = json.loads(ask(f"{url}/gradio_api/call/classify", {"data": data}).body)["event_id"]
     return event if event_id else ask(f"{url}/gradio_api/call/classify/{event}").body.decode()
+
+
+def component(url: str) -> int:
+    """The number of the page's component, whose functions the browser calls."""
+    config = json.loads(ask(f"{url}/config").body)
+    return next(one["id"] for one in config["components"] if one["props"].get("elem_id") == "workbench")
+
+
+def call(url: str, function: str, asked: object, session: str = "a tab") -> Answer:
+    """What the page's script does with server.FUNCTION(asked)."""
+    body = {"data": asked, "component_id": component(url), "fn_name": function, "session_hash": session}
+    return ask(f"{url}/gradio_api/component_server", body)
+
+
+def answer(url: str, function: str, **asked: object) -> dict:
+    """The answer of a server function."""
+    return json.loads(call(url, function, {"language": "en"} | asked).body)
+
+
+def classified(url: str, *paths: str, model: str = "resnet18", **more: object) -> dict:
+    """What the page is told of uploaded pictures."""
+    sources = [{"id": str(place), "name": f"{place}.png", "path": path} for place, path in enumerate(paths)]
+    return answer(url, "classify", **{"batch": "b", "model": model, "second": "", "sources": sources} | more)

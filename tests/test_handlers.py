@@ -1,0 +1,514 @@
+"""What the workbench asks the server, called directly: no answer needs another one, and none raises."""
+
+import asyncio
+import base64
+import csv
+import io
+import os
+import threading
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import openpyxl
+import pytest
+from test_review import SMALL, decide, predict, review_of, to_json, unreadable
+
+from cells.classes import LABELS
+from cells.messages import message
+from cells.model.classifier import Classifier
+from cells.read import limits
+from cells.read.images import read_image
+from cells.review import Cell, Review
+from cells.synthetic import draw_cell
+from cells.write import table
+from hub import catalog, examples
+from page import handlers
+from page.texts import LANGUAGES, texts
+
+EN, ES = texts("en")["errors"], texts("es")["errors"]
+
+
+@pytest.fixture(autouse=True)
+def models(monkeypatch, model_folder):
+    """Two models of random weights in place of the offered ones."""
+    known = {name: Classifier.load(model_folder, name) for name in ("one", "two")}
+
+    def load(name: str) -> Classifier:
+        if name not in known:
+            raise handlers.HubError("hub_not_offered", model=name)
+        return known[name]
+
+    monkeypatch.setattr(catalog, "load", load)
+    monkeypatch.setattr(catalog, "names", lambda: ["one", "two", "user/far"])
+    monkeypatch.setattr(catalog, "is_embedded", lambda name: name in known)
+    return known
+
+
+@pytest.fixture
+def upload(tmp_path, monkeypatch):
+    """upload(name, content) -> the path of a file that lies where the server keeps uploads."""
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "files"))
+
+    def put(name: str, content: bytes) -> str:
+        folder = tmp_path / "files" / os.urandom(8).hex()
+        folder.mkdir(parents=True)
+        (folder / name).write_bytes(content)
+        return str(folder / name)
+
+    return put
+
+
+def png(label: str = "neutrophil") -> bytes:
+    buffer = io.BytesIO()
+    draw_cell(label).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def zipped(**files: bytes) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, content in files.items():
+            archive.writestr(name.replace("__", "/") + ".png", content)
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def ask(run_async):
+    """ask(function, ...) -> its answer, in English where no language is given."""
+
+    def call(function, **asked: object) -> dict:
+        answer = function({"language": "en"} | asked)
+        return run_async(answer) if asyncio.iscoroutine(answer) else answer
+
+    return call
+
+
+@pytest.fixture
+def classify(ask):
+    """classify(source, ...) with ids by place -> the answer."""
+
+    def call(*sources: dict, **more: object) -> dict:
+        sources = [{"id": str(place), "name": f"{place}.png"} | source for place, source in enumerate(sources)]
+        return ask(handlers.classify, **{"batch": "b", "model": "one", "second": "", "sources": sources} | more)
+
+    return call
+
+
+# --- classify ---
+
+
+def test_a_cell_has_what_the_model_says_and_the_name_that_the_browser_gave(classify, upload, models):
+    answer = classify({"path": upload("x.png", png()), "name": "patient ñ/b/001.png"}, {"path": upload("x.png", b"no picture")})
+    assert {key: answer[key] for key in ("batch", "model", "second_model", "second_labels")} == {
+        **{"batch": "b", "model": str(models["one"]), "second_model": "", "second_labels": []},
+    }
+    assert answer["labels"] == list(LABELS)
+    assert answer["review_below"] == models["one"].uncertainty.review_below
+    good, bad = answer["cells"]
+    (expected,) = models["one"].predict([draw_cell("neutrophil")], ["a"])
+    np.testing.assert_array_equal(good["probabilities"], expected.probabilities)
+    assert (good["id"], good["name"], good["status"]) == ("0", "patient ñ/b/001.png", expected.status)
+    assert (good["prediction_set"], good["second"]) == (list(expected.candidates), None)
+    assert max(read_image(base64.b64decode(good["picture"])).size) == 256
+    assert (bad["probabilities"], bad["status"], bad["prediction_set"], bad["picture"]) == (None, "error", [], "")
+    assert bad["message"] == {"code": "picture_unknown", "values": {}, "text": message("picture_unknown")}
+
+
+def test_a_message_is_in_the_language_of_the_page(classify, upload):
+    (cell,) = classify({"path": upload("x.png", b"")}, language="es")["cells"]
+    assert cell["message"]["text"].startswith("El archivo está vacío")
+
+
+def test_a_second_model_stands_beside_the_first_and_the_same_model_runs_once(classify, models, monkeypatch):
+    calls = []
+    backend = type(models["one"].backend)
+    submit = backend.submit
+    monkeypatch.setattr(backend, "submit", lambda self, image: calls.append(1) or submit(self, image))
+    answer = classify({"drawn": "ig"}, second="two")
+    assert (answer["second_model"], answer["second_labels"]) == (str(models["two"]), list(LABELS))
+    assert answer["cells"][0]["second"]["probabilities"] == answer["cells"][0]["probabilities"]
+    assert len(calls) == 2
+    answer = classify({"drawn": "ig"}, second="one")
+    assert (answer["second_model"], answer["cells"][0]["second"], len(calls)) == ("", None, 3)
+
+
+def test_an_upload_is_deleted_with_its_folder_once_it_is_classified(classify, upload):
+    paths = [upload(f"{number}.png", png()) for number in range(2)]
+    assert len(classify(*({"path": path} for path in paths))["cells"]) == 2
+    assert not any(Path(path).parent.exists() for path in paths)
+
+
+def test_a_call_that_failed_keeps_its_uploads_so_that_it_can_be_sent_again(classify, upload):
+    path = upload("a.png", png())
+    assert classify({"path": path}, model="gone")["error"]["code"] == "hub_not_offered"
+    assert len(classify({"path": path})["cells"]) == 1
+    assert classify({"path": path})["error"] == {"code": "gone", "text": EN["gone"]}
+
+
+def test_a_zip_is_listed_and_its_entries_classified_by_their_place(ask, classify, upload):
+    path = upload("a.zip", zipped(a__001=png("ig"), b__001=png("platelet"), b__bad=b"no picture"))
+    entries = ask(handlers.open_archive, path=path)["entries"]
+    assert entries == [{"entry": place, "name": name} for place, name in enumerate(("a/001.png", "b/001.png", "b/bad.png"))]
+    cells = classify(*({"path": path, "entry": entry["entry"], "name": entry["name"]} for entry in entries[1:]))["cells"]
+    assert [(cell["name"], cell["status"] == "error") for cell in cells] == [("b/001.png", False), ("b/bad.png", True)]
+    (alone,) = classify({"drawn": "platelet"})["cells"]
+    assert cells[0]["probabilities"] == alone["probabilities"]
+    assert Path(path).exists()  # other chunks of it come
+    assert ask(handlers.discard, paths=[path, path, "/etc/passwd"]) == {}
+    assert not Path(path).parent.exists()
+    assert Path("/etc/passwd").exists()
+
+
+def test_a_zip_that_cannot_be_used_is_a_sentence(ask, upload):
+    assert ask(handlers.open_archive, path=upload("a.zip", b"x"), language="es")["error"]["text"].startswith(
+        "El ZIP está dañado"
+    )
+    assert ask(handlers.open_archive, path=upload("a.zip", zipped()))["error"]["code"] == "zip_empty"
+
+
+def test_drawn_examples_need_no_file(classify):
+    answer = classify(*({"drawn": label, "name": ""} for label in LABELS), language="es")
+    assert [cell["name"] for cell in answer["cells"]][:2] == ["dibujo: basófilo", "dibujo: eosinófilo"]
+
+
+@pytest.fixture
+def places(upload, tmp_path) -> dict[str, str]:
+    """Paths that are no uploads."""
+    mine = Path(upload("a.png", png()))
+    outside = tmp_path / "outside.png"
+    outside.write_bytes(png())
+    (mine.parent / "link.png").symlink_to(outside)
+    (mine.parent.parent / "folder").symlink_to(tmp_path)
+    return {
+        **{"file of the system": "/etc/passwd", "beside the folder": str(outside), "relative": "app.py", "empty": ""},
+        **{"link": str(mine.parent / "link.png"), "folder": str(mine.parent), "all uploads": str(mine.parent.parent)},
+        "out of the folder": f"{mine.parent}/../../outside.png",
+        "round about": f"{mine.parent}/../{mine.parent.name}/a.png",
+        "linked folder": str(mine.parent.parent / "folder" / "outside.png"),
+        **{"zero": f"{mine}\x00", "too long": f"{mine.parent}/{'a' * 300}", "address": "http://127.0.0.1/a.png"},
+    }
+
+
+KINDS = (
+    *("file of the system", "beside the folder", "relative", "empty", "link", "folder", "all uploads", "out of the folder"),
+    *("round about", "linked folder", "zero", "too long", "address"),
+)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_only_an_upload_of_this_server_is_read_or_deleted(ask, classify, places, kind, capfd):
+    path = places[kind]
+    existed = os.path.lexists(path) if "\x00" not in path else False
+    refused = {"code": "not_uploaded", "text": EN["not_uploaded"]}
+    assert classify({"path": path})["error"] == refused
+    assert ask(handlers.open_archive, path=path)["error"] == refused
+    assert ask(handlers.saliency, model=classify({"drawn": "ig"})["model"], label="ig", path=path)["error"] == refused
+    assert ask(handlers.discard, paths=[path]) == {}
+    assert not existed or os.path.lexists(path)
+    assert capfd.readouterr().err == ""
+
+
+BAD = [None, 1, [], "x", {}, [{}], [1], [{"id": "1"}], [{"id": 1, "path": "x"}], [{"id": "1", "drawn": "blast"}],
+       [{"id": "1", "drawn": []}], [{"id": "1", "example": 0}], [{"id": "1", "drawn": "ig"}] * 17]  # fmt: skip
+
+
+@pytest.mark.parametrize("sources", BAD, ids=str)
+def test_sources_that_are_none_are_refused(ask, sources, monkeypatch):
+    monkeypatch.setattr(examples, "cached", list)
+    found = ask(handlers.classify, batch="b", model="one", second="", sources=sources)
+    assert found["error"] == {"code": "bad_request", "text": EN["bad_request"]}
+
+
+@pytest.mark.parametrize("function", handlers.SERVER_FUNCTIONS, ids=lambda function: function.__name__)
+@pytest.mark.parametrize(
+    "asked", [None, [], "x", 5, {}, {"language": 1}, {"language": "es", "path": [], "model": {}, "kind": 5}]
+)
+def test_whatever_is_asked_the_answer_is_a_sentence_and_the_log_stays_empty(function, asked, run_async, capfd):
+    answer = function(asked)
+    answer = run_async(answer) if asyncio.iscoroutine(answer) else answer
+    assert answer["error"]["text"] in (*EN.values(), *ES.values())
+    assert capfd.readouterr().err == ""
+
+
+def test_an_error_of_ours_is_logged_without_words_and_told_as_a_sentence(classify, upload, monkeypatch, capfd):
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("patient-Lopez.png is broken")
+
+    monkeypatch.setattr(handlers, "classify_all", fail)
+    assert classify({"path": upload("patient-Lopez.png", png())})["error"] == {"code": "internal", "text": EN["internal"]}
+    said = capfd.readouterr().err
+    assert said.startswith("classify: RuntimeError at ")
+    assert "Lopez" not in said
+
+
+def test_a_disk_that_fails_is_a_sentence(classify, monkeypatch):
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device", "/tmp/patient.png")
+
+    monkeypatch.setattr(handlers, "classify_all", fail)
+    assert classify({"drawn": "ig"}, language="es")["error"] == {"code": "disk_full", "text": ES["disk_full"]}
+
+
+# --- too many at once ---
+
+
+def test_so_many_compute_at_once_so_many_wait_and_more_are_told_at_once(monkeypatch, run_async):
+    lane = handlers.Lane(2, 3)
+    monkeypatch.setattr(handlers, "CLASSIFYING", lane)
+    gate, inside, most = threading.Event(), [], []
+
+    def work(*_: object) -> dict:
+        inside.append(1)
+        most.append(len(inside))
+        gate.wait(60)
+        inside.pop()
+        return {}
+
+    monkeypatch.setattr(handlers, "classified", work)
+    asked = {"language": "es", "batch": "b", "model": "one", "sources": [{"id": "1", "drawn": "ig"}]}
+
+    async def all_at_once() -> list[dict]:
+        calls = [asyncio.create_task(handlers.classify(asked)) for _ in range(7)]
+        done, _ = await asyncio.wait(calls, return_when=asyncio.FIRST_COMPLETED)
+        assert {call.result()["error"]["text"] for call in done} == {ES["busy"].format(most=3)}
+        gate.set()
+        return await asyncio.gather(*calls)
+
+    answers = run_async(all_at_once())
+    assert [answer == {} for answer in answers] == [True] * 5 + [False] * 2
+    assert max(most) == 2
+    assert lane.count == 0
+
+
+# --- the Hub ---
+
+
+def test_an_embedded_model_asks_nobody(ask, monkeypatch):
+    monkeypatch.setattr(catalog, "fetch", lambda name: 1 / 0)
+    assert ask(handlers.refresh, model="one") == {}
+
+
+def test_a_model_that_is_not_offered_is_refused(ask):
+    assert (
+        ask(handlers.refresh, model="other/one", language="es")["error"]["text"]
+        == "other/one ya no se ofrece; elija otro modelo."
+    )
+
+
+def test_classifying_never_asks_the_hub(classify, monkeypatch):
+    monkeypatch.setattr(catalog, "fetch", lambda name: 1 / 0)
+    assert classify({"drawn": "ig"})["cells"]
+
+
+def test_a_hub_that_says_nothing_holds_up_nobody_else(monkeypatch, run_async):
+    silent, started = threading.Event(), []
+    monkeypatch.setattr(limits, "FETCH_SECONDS", 1)
+    monkeypatch.setattr(handlers, "FETCHING", handlers.Lane(2, 0, "busy_fetching"))
+    monkeypatch.setattr(catalog, "fetch", lambda name: started.append(1) or silent.wait(60))
+    refresh = {"language": "en", "model": "user/far"}
+    classify = {"language": "en", "batch": "b", "model": "one", "sources": [{"id": "1", "drawn": "ig"}]}
+
+    async def all_at_once() -> list[dict]:
+        return await asyncio.gather(*(handlers.refresh(refresh) for _ in range(3)), handlers.classify(classify))
+
+    *refreshed, classified = run_async(all_at_once())
+    assert [answer["error"]["code"] for answer in refreshed] == ["hub_silent", "hub_silent", "busy_fetching"]
+    assert classified["cells"]
+    assert len(started) == 2
+    silent.set()
+
+
+def test_what_the_hub_says_is_told(ask, monkeypatch):
+    def fetch(name: str) -> None:
+        raise handlers.HubError("hub_failed", repo=name, status=500)
+
+    monkeypatch.setattr(catalog, "fetch", fetch)
+    assert (
+        ask(handlers.refresh, model="user/far")["error"]["text"]
+        == "user/far: the Hub answered with an error (500); try again later."
+    )
+
+
+def test_real_examples_are_fetched_once_and_then_read_from_the_disk(ask, classify, tmp_path, monkeypatch):
+    files = []
+    monkeypatch.setattr(examples, "dataset", lambda: "user/pbc")
+    monkeypatch.setattr(examples, "cached", lambda: files)
+    monkeypatch.setattr(examples, "fetch", lambda: files.append(str(tmp_path / "BA_1.png")))
+    (tmp_path / "BA_1.png").write_bytes(png("basophil"))
+    assert ask(handlers.real_examples) == {"examples": [{"example": 0, "name": "BA_1.png"}]}
+    assert classify({"example": 0, "name": ""})["cells"][0]["name"] == "BA_1.png"
+    assert (tmp_path / "BA_1.png").exists()
+    assert classify({"example": 1})["error"]["code"] == "bad_request"
+    monkeypatch.setattr(examples, "dataset", lambda: "")
+    assert ask(handlers.real_examples)["error"]["code"] == "bad_request"
+
+
+# --- saliency ---
+
+
+@pytest.mark.parametrize("suffix", ["", "/int8", "/torch"])
+def test_a_saliency_map_is_of_the_model_that_classified(ask, models, suffix):
+    picture = base64.b64encode(SMALL).decode()
+    called = f"{models['one'].name}@{models['one'].version}{suffix}"
+    answer = ask(handlers.saliency, model=called, label="ig", picture=picture, language="es")
+    assert read_image(base64.b64decode(answer["picture"])).size == read_image(SMALL).size
+    assert "granulocito inmaduro" in answer["note"]
+
+
+def test_a_saliency_map_of_another_version_is_refused(ask, models):
+    picture = base64.b64encode(SMALL).decode()
+    found = ask(handlers.saliency, model="one@00000000/int8", label="ig", picture=picture)["error"]
+    assert found["code"] == "model_other_version"
+    assert models["one"].version in found["text"]
+
+
+def test_an_uploaded_picture_is_looked_at_whole_and_then_deleted(ask, models, upload):
+    path = upload("a.png", png())
+    answer = ask(handlers.saliency, model=str(models["one"]), label="ig", path=path)
+    assert max(read_image(base64.b64decode(answer["picture"])).size) == max(draw_cell("ig").size)
+    assert not Path(path).exists()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "code"),
+    [
+        *[({"label": "blast"}, "bad_request"), ({"label": None}, "bad_request"), ({"model": "one"}, "hub_not_offered")],
+        *[({"model": "nowhere@1"}, "hub_not_offered"), ({"picture": "é"}, "bad_request"), ({"picture": 5}, "bad_request")],
+        ({"picture": "YWJj"}, "picture_unknown"),
+    ],
+)
+def test_a_saliency_map_of_nothing_is_refused(ask, models, wrong, code):
+    asked = {"model": str(models["one"]), "label": "ig", "picture": base64.b64encode(SMALL).decode()}
+    assert ask(handlers.saliency, **asked | wrong)["error"]["code"] == code
+
+
+def test_the_hubs_models_are_found_by_the_name_that_results_have(monkeypatch):
+    monkeypatch.undo()
+    monkeypatch.setattr(catalog, "hub_models", lambda: {"ours": "user/ours@v1"})
+    monkeypatch.setattr(catalog, "_folder", lambda repo_id, revision: f"{repo_id} at {revision}")
+    monkeypatch.setattr(catalog, "_load", lambda folder, name: (folder, name))
+    assert catalog.load("ours") == catalog.load("user/ours@v1") == ("user/ours at v1", "user/ours@v1")
+
+
+# --- the differential ---
+
+
+def test_a_differential_is_a_table_of_whole_percentages(ask):
+    answer = ask(
+        handlers.differential,
+        counts={"neutrophil": 61, "lymphocyte": 28, "MO": 7, "erythroblast": 6, "platelet": 2},
+        language="es",
+    )
+    rows = {row["label"]: row for row in answer["rows"]}
+    assert sum(row["percent"] for row in answer["rows"]) == 100
+    assert (rows["monocyte"]["count"], rows["monocyte"]["name"], rows["monocyte"]["typical"]) == (7, "monocito", [2.0, 8.0])
+    assert rows["neutrophil"]["low"] < 61 / 0.96 < rows["neutrophil"]["high"]
+    assert (answer["white"], answer["platelets"], answer["small"]) == (96, 2, True)
+    assert answer["per_100"] == [{"label": "erythroblast", "name": "eritroblasto", "count": 6, "rate": 6.2}]
+    assert answer["correction"] == pytest.approx(100 / 106.25)
+
+
+def test_a_differential_of_nothing_has_no_rows(ask):
+    answer = ask(handlers.differential, counts={})
+    assert (answer["rows"], answer["white"], answer["per_100"][0]["rate"], answer["correction"]) == ([], 0, None, None)
+
+
+def test_typical_ranges_are_by_label_whatever_is_left_out(ask):
+    answer = ask(handlers.differential, counts={"neutrophil": 50, "lymphocyte": 50}, typical={"lymphocyte": [0, 10], "x": 5})
+    assert [(row["typical"], row["mark"]) for row in answer["rows"]][:3] == [(None, ""), ([0.0, 10.0], "high"), (None, "")]
+    answer = ask(handlers.differential, counts={"ig": 1}, typical={"monocyte": [8, 2]}, language="es")
+    assert answer["error"]["text"].startswith("El valor habitual de monocito")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        *({"counts": value} for value in (5, {"ig": -1}, {"ig": 1.5}, {"ig": True}, {"ig": 10**30})),
+        *({"typical": value} for value in (5, {"ig": 5}, {"ig": [1]})),
+    ],
+    ids=str,
+)
+def test_what_are_no_counts_or_ranges_are_refused(ask, wrong):
+    assert ask(handlers.differential, **{"counts": {"ig": 1}} | wrong)["error"]["code"] == "bad_request"
+
+
+# --- files to take away ---
+
+HOSTILE = '=1+1"><script>alert(1)</script>.png'
+
+
+@pytest.fixture
+def review() -> Review:
+    cells = [Cell(predict(label, file=f"{label}.png"), SMALL) for label in LABELS for _ in range(3)]
+    cells += [Cell(unreadable(HOSTILE)), Cell(predict("ig", 0.4, "review", message=message("review", threshold="0.9")), SMALL)]
+    return decide(review_of(*cells, review_below=0.9, comment=HOSTILE), c0="ig")
+
+
+def exported(ask, kind: str, review: Review, **more: object) -> tuple[dict, bytes]:
+    answer = ask(handlers.export, kind=kind, review=to_json(review), **more)
+    return answer, base64.b64decode(answer["data"])
+
+
+def test_the_csv_is_that_of_the_command_line_with_its_message_in_the_pages_language(ask, review):
+    answer, english = exported(ask, "csv", review)
+    assert (answer["name"], answer["type"]) == ("cells.csv", "text/csv")
+    assert english.decode() == table.to_csv(table.to_frame(review))
+    rows = list(csv.DictReader(io.StringIO(exported(ask, "csv", review, language="es")[1].decode())))
+    assert list(rows[0]) == table.to_frame(review).columns.tolist()
+    assert (rows[0]["prediction"], rows[0]["person"]) == ("basophil", "ig")
+    assert (rows[24]["file"], rows[24]["message"][:22]) == (f"'{HOSTILE}", "El archivo está vacío ")
+
+
+def test_the_workbook_is_in_the_pages_language(ask, review):
+    _, english = exported(ask, "excel", review)
+    answer, spanish = exported(ask, "excel", review, language="es")
+    assert answer["name"] == "cells.xlsx"
+    books = [openpyxl.load_workbook(io.BytesIO(data)) for data in (english, spanish)]
+    assert [book.sheetnames for book in books] == [["cells", "differential", "about"], ["células", "fórmula", "acerca de"]]
+    header, first = list(books[1]["células"].values)[:2]
+    assert header[:4] == ("imagen", "archivo", "predicción", "persona")
+    assert header[-1] == "p plaqueta"
+    assert first[1:4] == ("basophil.png", "basófilo", "granulocito inmaduro")
+    message = [row[header.index("mensaje")] for row in books[1]["células"].values][25]
+    assert message.startswith("El archivo está vacío")
+    assert HOSTILE in [row[1] for row in books[1]["acerca de"].values]
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_report_is_the_pages(ask, review, language):
+    answer, data = exported(ask, "report", review, language=language, typical={"ig": [0, 1]})
+    assert (answer["name"], answer["type"]) == ("report.html", "text/html")
+    text = data.decode()
+    assert f'lang="{language}"' in text
+    assert "<script>" not in text
+    assert text.count("data:image/jpeg") == 24  # the cell to review is not counted
+
+
+def test_nothing_is_written_to_the_disk(ask, review, monkeypatch, tmp_path):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "nowhere"))
+    for kind in ("csv", "excel", "report"):
+        assert exported(ask, kind, review)[1]
+
+
+def test_what_is_no_review_is_a_sentence(ask, review, monkeypatch):
+    for value in (None, 5, {}, to_json(review) | {"steps": [{"cell": "of another batch", "number": 1, "decision": "ig"}]}):
+        assert ask(handlers.export, kind="csv", review=value)["error"] == {"code": "no_review", "text": EN["no_review"]}
+    assert ask(handlers.export, kind="pdf", review=to_json(review))["error"]["code"] == "bad_request"
+    monkeypatch.setattr(limits, "COMMENT", 3)
+    assert ask(handlers.export, kind="csv", review=to_json(review))["error"]["code"] == "comment_too_long"
+
+
+def test_what_classify_says_can_be_exported_as_it_is(ask, classify):
+    answer = classify({"drawn": "ig"}, {"drawn": "platelet"}, second="two")
+    batch = {key: answer[key] for key in ("batch", "model", "second_model", "labels", "second_labels", "review_below", "cells")}
+    review = batch | {
+        "format": 1,
+        "created": "",
+        "steps": [{"cell": "1", "number": 1, "decision": "ig", "time": ""}],
+        "comment": "",
+    }
+    data = base64.b64decode(ask(handlers.export, kind="csv", review=review)["data"]).decode()
+    rows = list(csv.DictReader(io.StringIO(data)))
+    assert [row["person"] for row in rows] == ["", "ig"]
+    assert rows[0]["compared_model"] == answer["second_model"]
