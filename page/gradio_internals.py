@@ -12,7 +12,7 @@ from gradio import route_utils
 
 from page import uploads
 
-UNANSWERED = "The request cannot be answered; give files that were uploaded to this server."
+UNANSWERED = "A file was not uploaded to this server, or is not on it any more; upload it again."
 WRITTEN_FOR = {
     "unguessable_uploads": "6.31.0",
     "forget_uploads": "6.31.0",

@@ -24,6 +24,7 @@ FOLDER = Path(__file__).parent
 WORKBENCH = FOLDER / "workbench"
 CSS = (FOLDER / "page.css").read_text(encoding="utf-8")
 SERVER_WORDS = ("messages", "workbook", "workbook_columns")  # which no browser needs
+STRIP_SIDE, STRIPS_HEIGHT = 11, 85  # millimetres, so that a report is one page
 STRIP = 10  # cells of each type that a report shows
 
 
@@ -156,7 +157,7 @@ def excel_language(language: str) -> excel.Language:
 def report(review: Review, typical: Mapping[str, differential.Range], language: str, when: datetime | None = None) -> str:
     """One A4 page to print: the differential as a chart, a strip of cells a type, by which model, and a person's comment."""
     found, summary, t = review.differential(typical), review.summary(), texts(language)
-    why = {DISAGREE: t["disagree"]} | t["status"] | t["choice"]
+    strips, why = _strips(review), {DISAGREE: t["disagree"]} | t["status"] | t["choice"]
     return _render(
         "report.html",
         language,
@@ -166,7 +167,8 @@ def report(review: Review, typical: Mapping[str, differential.Range], language: 
         chart=CHART,
         bars=[_bar(place, share) for place, share in enumerate(found.shares)],
         held=[f"{summary[key]} {why[key]}" for key in (*HELD, *REJECTED) if summary[key]],
-        strips=_strips(review),
+        strips=strips,
+        side=round(min(STRIP_SIDE, STRIPS_HEIGHT / max(1, len(strips))), 1),
         date=(when or datetime.now(UTC)).strftime("%Y-%m-%d %H:%M UTC"),
     )
 

@@ -10,7 +10,7 @@ from serving import serve
 from test_review import predict, review_of
 from visiting import ask, upload
 
-from cells.classes import LABELS
+from cells.classes import LABELS, SUBTYPE_LABELS
 from cells.differential import TYPICAL
 from cells.read.images import thumbnail
 from cells.review import Cell, Review
@@ -41,7 +41,7 @@ def test_every_answer_has_the_headers(url):
         "favicon.ico",
         "nowhere",
         "gradio_api/runs",
-        "workbench/x/main.js",
+        f"workbench/{static.version()}/main.js",
     )
     for path in paths:
         found = ask(f"{url}/{path}").headers
@@ -168,8 +168,10 @@ def test_the_report_of_a_hostile_comment_runs_nothing(page, tmp_path):
 
 
 @pytest.mark.parametrize("language", ["en", "es"])
-def test_the_report_is_one_page_of_a4(browser, tmp_path, language):
-    cells = [Cell(predict(label, file=f"{label}.png"), thumbnail(draw_cell(label), 256)) for label in LABELS for _ in range(30)]
+@pytest.mark.parametrize("labels", [LABELS, SUBTYPE_LABELS])
+def test_the_report_is_one_page_of_a4(browser, tmp_path, language, labels):
+    small = thumbnail(draw_cell("ig"), 256)
+    cells = [Cell(predict(label, labels=labels), small) for label in labels for _ in range(30)]
     review = review_of(*cells, second_model="vit_tiny@1", review_below=0.9, comment="Slide 7, day 3.\n" * 4)
     file = tmp_path / "report.html"
     file.write_text(views.report(review, TYPICAL, language), encoding="utf-8")
