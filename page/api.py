@@ -28,7 +28,7 @@ def add(demo: gr.Blocks) -> None:
     def classify(files, model, request: gr.Request) -> list[dict]:
         """Classify pictures of single blood cells, or ZIPs of them; a row for each, with the columns of the CSV."""
         session = request.session_hash if request else None
-        return rows([file.path for file in files.root] if files else [], model, lambda: has_left(demo, session))
+        return rows([file["path"] for file in files or []], model, lambda: has_left(demo, session))
 
     # Gradio's own preprocessing makes an empty file for each one that was uploaded, which nobody deletes.
     called.click(classify, [files, model], answer, api_name="classify", preprocess=False, concurrency_limit=limits.CLASSIFYING)

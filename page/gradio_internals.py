@@ -9,10 +9,12 @@ from pathlib import Path
 
 import gradio as gr
 from gradio import route_utils
+from gradio.exceptions import InvalidPathError
 
 from page import uploads
 
-UNANSWERED = "A file was not uploaded to this server, or is not on it any more; upload it again."
+NOT_UPLOADED = "A file was not uploaded to this server, or is not on it any more; upload it again."
+UNANSWERED = "Something went wrong on the server; try again."
 WRITTEN_FOR = {
     "unguessable_uploads": "6.31.0",
     "forget_uploads": "6.31.0",
@@ -75,7 +77,8 @@ class Blocks(gr.Blocks):
             raise
         except Exception as error:
             uploads.log("api", error)
-            raise gr.Error(UNANSWERED, print_exception=False) from None
+            known = isinstance(error, InvalidPathError | FileNotFoundError)
+            raise gr.Error(NOT_UPLOADED if known else UNANSWERED, print_exception=False) from None
 
 
 def has_left(blocks: gr.Blocks, session: str | None) -> bool:
