@@ -625,7 +625,7 @@ class Workbench {
 function followLanguage({ language, languages }) {
   const key = 'blood-cells-language';
   const wanted = localStorage.getItem(key) ?? Object.keys(languages).find(code => navigator.language.startsWith(code));
-  const isFirst = !sessionStorage.getItem(key);
+  const isFirst = !sessionStorage.getItem(key) && language === Object.keys(languages)[0]; // another address was chosen
   sessionStorage.setItem(key, language);
   if (isFirst && wanted && wanted !== language && languages[wanted]) return location.replace(languages[wanted]);
   localStorage.setItem(key, language);
