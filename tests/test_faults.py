@@ -83,6 +83,7 @@ def server(running):
         running.start()
     yield running
     running.open_gate()
+    running.limit_files(resource.RLIM_INFINITY)
     (running.folder / "clock").unlink(missing_ok=True)
     assert running.process.poll() is None  # whatever happened, it goes on
 
@@ -171,12 +172,13 @@ def test_a_full_lane_says_so_at_once_and_everything_else_goes_on(server, cells, 
     assert len(ask(server, cells[0])["cells"]) == 1
 
 
-def test_a_page_does_not_wait_for_programs(server, cells):
+def test_programs_take_no_places_of_the_page(server, cells, pool):
     server.close_gate()
     programs = [Program(server.url, cells[:2]) for _ in range(4)]
-    assert "cells" in classified(server.url, sources=[{"id": "1", "drawn": "ig"}])  # a drawn one passes no gate
+    pages = [in_thread(pool, server, *cells[:2]) for _ in range(4)]
     server.open_gate()
     assert [len(program.answer()) for program in programs] == [2] * 4
+    assert [len(page.result()["cells"]) for page in pages] == [2] * 4
 
 
 def test_beyond_the_limit_programs_are_told_at_once(server, cells):
@@ -271,7 +273,6 @@ def test_a_full_disk_is_a_sentence_and_the_rest_needs_none(server, cells):
     review = found | {"format": 1, "created": "", "comment": "", "steps": []}
     for kind in ("csv", "excel", "report"):
         assert len(answer(server.url, "export", kind=kind, review=review)["data"]) > 3000
-    assert classified(server.url, sources=[{"id": "1", "drawn": "ig"}])["cells"]
     server.limit_files(resource.RLIM_INFINITY)
     assert len(ask(server, cells[0])["cells"]) == 1
 
