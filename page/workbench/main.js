@@ -8,6 +8,7 @@ import { Detail, Gallery, chart, element } from './view.js';
 
 const CHUNK = 8; // pictures of one request: rows appear while the others are still classified
 const AHEAD = 2; // requests under way at once
+const AGAIN = ['busy', 'busy_fetching', 'gone', 'hub_not_cached']; // failures that pass: a full server, a lost upload
 const RETRY = [500, 1500, 4000, 8000]; // milliseconds before a failed request is sent again
 
 export async function start({ root, server, upload, settings }) {
@@ -101,9 +102,15 @@ class Workbench {
 
   // Real cells, one of each type, of a dataset on the Hub.
   async real() {
-    const answer = await this.server.examples({ language: this.settings.language }).catch(() => null);
+    const answer = await this.server.real_examples({ language: this.settings.language }).catch(() => null);
     if (!answer || answer.error) return this.say(answer?.error.text ?? this.texts.errors.server_gone);
     return this.classify(answer.examples);
+  }
+
+  // Models of the Hub that left the server's disk since they were chosen.
+  async refresh() {
+    const { language } = this.settings;
+    for (const model of [this.at('#model').value, this.at('#second').value].filter(Boolean)) await this.server.refresh({ language, model });
   }
 
   // A model of the Hub comes to the server's disk when a person chooses it.
@@ -193,7 +200,8 @@ class Workbench {
           language, batch: this.review.batch, model: this.at('#model').value, second: this.at('#second').value, sources,
         });
         if (!answer?.cells && !answer?.error) throw new Error('no answer');
-        if (answer.error?.code !== 'busy' || attempt >= RETRY.length) return answer;
+        if (!AGAIN.includes(answer.error?.code) || attempt >= RETRY.length) return answer;
+        if (answer.error.code === 'hub_not_cached') await this.refresh();
         throw new Said(answer.error.text);
       } catch (error) {
         if (run !== this.run || attempt >= RETRY.length) throw error;
@@ -410,31 +418,33 @@ class Workbench {
   // --- decisions ---
 
   decide(choice) {
-    const ids = [...this.gallery.selected];
-    const visible = this.gallery.visible();
-    const last = Math.max(...ids.map(id => visible.indexOf(id)));
-    const following = visible.slice(last + 1).find(id => !this.gallery.selected.has(id));
+    const ids = [...this.gallery.selected], following = this.following(ids);
     this.step(ids, choice);
-    this.choose(following ?? this.gallery.current);
+    this.choose(following);
+  }
+
+  // The cell to move on to: the next that is not decided, or at the end the one that is selected.
+  following(ids) {
+    const visible = this.gallery.visible(), decided = this.reading().decisions;
+    const last = Math.max(...ids.map(id => visible.indexOf(id)));
+    return visible.slice(last + 1).find(id => !decided.has(id)) ?? this.gallery.current;
   }
 
   // The model's word becomes the person's, for the selected cells.
   confirm() {
-    const reading = this.reading();
-    const visible = this.gallery.visible(), ids = [...this.gallery.selected];
-    const following = visible[Math.max(...ids.map(id => visible.indexOf(id))) + 1];
+    const reading = this.reading(), ids = [...this.gallery.selected], following = this.following(ids);
     this.stepEach(ids, cell => reading.label(cell));
-    this.choose(following ?? this.gallery.current);
+    this.choose(following);
   }
 
   confirmGroup(name) {
     const reading = this.reading();
     const group = reading.groups(this.gallery.order).find(each => each.name === name);
     const open = group?.cells.filter(cell => !reading.decision(cell)).map(cell => cell.id) ?? [];
-    const headings = this.gallery.headings(), at = headings.findIndex(each => each.dataset.heading === name);
-    const next = headings[at + 1]?.dataset.heading;
     this.stepEach(open, cell => reading.guess(cell));
-    (next && this.gallery.sections.get(next)?.heading.firstElementChild)?.focus();
+    const headings = this.gallery.headings(), at = headings.findIndex(each => each.dataset.heading === name);
+    const order = [...headings.slice(at + 1), ...headings.slice(0, at + 1)];
+    order.find(each => !this.gallery.sections.get(each.dataset.heading).confirm.hidden)?.focus();
   }
 
   stepEach(ids, choose) {
