@@ -283,6 +283,8 @@ class Workbench {
     const blasts = reading.counts().blast ?? 0;
     this.at('#banner').hidden = !(found.unfamiliar > found.pictures / 4) && !blasts;
     this.at('#banner').dataset.kind = blasts ? 'blast' : 'unfamiliar';
+    const strange = this.review.cells.find(cell => cell.picture && reading.isHeld(cell) && reading.status(cell) === 'unfamiliar');
+    if (strange) this.at('#banner_cell').src = `data:image/jpeg;base64,${strange.picture}`;
     if (!this.at('#banner').hidden) this.at('#banner_words').textContent = this.texts.banner_unfamiliar.replace('{count}', found.unfamiliar).replace('{total}', found.pictures);
   }
 
