@@ -280,12 +280,17 @@ class Workbench {
     for (const option of this.at('#filter').options) option.textContent = `${this.texts.filter[option.value]} ${words[option.value]}`;
     this.at('#reviewed').textContent = this.texts.reviewed.replace('{decided}', found.decided).replace('{total}', found.pictures);
     this.at('#batch').textContent = `${found.pictures} ${this.texts.pictures} · ${this.review.model}${this.review.second_model ? ` · ${this.review.second_model}` : ''}`;
-    const blasts = reading.counts().blast ?? 0;
-    this.at('#banner').hidden = !(found.unfamiliar > found.pictures / 4) && !blasts;
-    this.at('#banner').dataset.kind = blasts ? 'blast' : 'unfamiliar';
-    const strange = this.review.cells.find(cell => cell.picture && reading.isHeld(cell) && reading.status(cell) === 'unfamiliar');
-    if (strange) this.at('#banner_cell').src = `data:image/jpeg;base64,${strange.picture}`;
-    if (!this.at('#banner').hidden) this.at('#banner_words').textContent = this.texts.banner_unfamiliar.replace('{count}', found.unfamiliar).replace('{total}', found.pictures);
+    this.warn(reading, found);
+  }
+
+  // One banner for a batch of which more than a quarter is unlike the training pictures, with one of them beside a drawn cell.
+  warn(reading, { unfamiliar, pictures }) {
+    const banner = this.at('#banner');
+    banner.hidden = unfamiliar <= pictures / 4;
+    if (banner.hidden) return;
+    const cell = this.review.cells.find(each => each.picture && reading.isHeld(each) && reading.status(each) === 'unfamiliar');
+    if (cell) this.at('#banner_cell').src = `data:image/jpeg;base64,${cell.picture}`;
+    this.at('#banner_words').textContent = this.texts.banner_unfamiliar.replace('{count}', unfamiliar).replace('{total}', pictures);
   }
 
   // The differential of the counts as they are now; an answer to older counts is dropped.
