@@ -28,6 +28,13 @@ datasets.disable_progress_bars()
 
 ROOT = Path(__file__).resolve().parent.parent
 PER_SUBTYPE = 12
+# Files that take half a minute and more, the longest first: begun last, one of them would run while other processes idle.
+LONGEST = ("checkpoint", "browser", "faults", "cluster", "end_to_end", "hostile", "training", "space")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    order = {f"test_{name}.py": place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: order.get(item.path.name, len(order)))
 
 
 @pytest.fixture(autouse=True)
