@@ -576,7 +576,7 @@ def classified(path: str) -> list[str] | str:
     class Network:
         """A quick one, which resizes as all do."""
 
-        labels = LABELS
+        labels, name = LABELS, "none"
 
         def submit(self, image: Image.Image) -> np.ndarray:
             return np.asarray(image.resize((224, 224), Image.Resampling.BILINEAR), np.float32).mean((0, 1))
