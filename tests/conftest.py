@@ -28,8 +28,8 @@ datasets.disable_progress_bars()
 
 ROOT = Path(__file__).resolve().parent.parent
 PER_SUBTYPE = 12
-# Files that take half a minute and more, the longest first: begun last, one of them would run while other processes idle.
-LONGEST = ("checkpoint", "browser", "faults", "cluster", "end_to_end", "hostile", "training", "space")
+# The files that take longest come first: one of them at the end would run while the other process has nothing to do.
+LONGEST = ("checkpoint", "browser", "faults", "cluster", "end_to_end", "training", "headers", "space", "hostile")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
