@@ -93,3 +93,17 @@ def test_its_figures_derive_from_the_predictions_in_results(name):
         assert again[key] == pytest.approx(figures["test"][key], abs=1e-4)
     split = pd.read_csv(ROOT / "results" / "split.csv")
     assert set(predictions["image_id"]) == set(split["image_id"][split["split"] == "test"])
+
+
+def test_a_card_says_on_which_pictures_8_bits_were_measured():
+    figures = {"pictures": 1232, "accuracy": 0.98, "fall": 0.001, "same_answer": 0.999, "unfamiliar": 0.01}
+    older = card._quantized(figures, None)
+    assert "1,232 test pictures" in older
+    assert "0.10 points less than in PyTorch" in older
+    record = {"part": "validation", **figures, "fall": 0.0}
+    test = {"pictures": 3080, "accuracy": 0.97, "review": 0.04, "unfamiliar": 0.02}
+    text = card._quantized(record | {"test": test}, "torch")
+    assert "1,232 validation pictures, on which its accuracy is as in PyTorch" in text
+    assert "3,080 test pictures its accuracy is then 0.9700" in text
+    assert "All figures above are those of 8 bits" in card._quantized(record, "int8")
+    assert card._quantized(None, "torch") == ""

@@ -1,4 +1,4 @@
-"""The rule of trust: what is far is unfamiliar, who is unsure is sent to a person, and the candidates hold the true type."""
+"""The rule of uncertainty: far features are unfamiliar, unsure answers go to review, prediction sets hold the true type."""
 
 import dataclasses
 import json

@@ -73,10 +73,10 @@ def refit(run: Path, dataset: datasets.Dataset) -> str:
 
 
 def fit_familiar(features: np.ndarray, labels: np.ndarray) -> Familiar:
-    """From features (n, width) of training pictures and their labels (n,), which begin at 0 and leave none out.
+    """From features (n, width) of training pictures and their labels (n,), of which each from 0 to the highest occurs.
 
-    The covariance is that within classes, shrunk towards equal variances as far as the number of pictures asks for (Ledoit &
-    Wolf 2004). Stored as float16 where that moves no distance by a thousandth; in float32 a distance is computed.
+    The covariance is the one within classes, shrunk towards equal variances as far as the number of pictures asks for (Ledoit &
+    Wolf 2004). The whitening matrix is float16, which changes a distance by less than a thousandth.
     """
     centre, scale = features.mean(0), np.maximum(features.std(0), 1e-6)
     scaled = (features - centre) / scale
@@ -89,7 +89,7 @@ def fit_familiar(features: np.ndarray, labels: np.ndarray) -> Familiar:
 def fit_thresholds(probabilities: np.ndarray, labels: np.ndarray, familiar: Familiar, distances: np.ndarray) -> Uncertainty:
     """From probabilities (n, classes), labels (n,) and distances (n,) of validation cells."""
     own = np.sort(probabilities[np.arange(len(labels)), labels])
-    # The split-conformal quantile: one cell more than there are, so that the promise holds for the next one.
+    # The split-conformal quantile: n + 1 in place of n, so that the coverage holds for the next cell.
     left_out = int(np.floor((len(labels) + 1) * (1 - COVERAGE))) - 1
     return Uncertainty(
         review_below=float(np.quantile(probabilities.max(1), REVIEW_SHARE)),

@@ -32,7 +32,7 @@ from train import data, duplicates, loop, metrics, options, report
 from train import network as model
 
 COLUMNS = ("kind", "image_id", "label", "other_image_id", "other_label", "score", "split")
-KINDS = ("same cells, two labels", "label", "two cells", "same cells, one label")
+KINDS = TWO_LABELS, LABEL, TWO_CELLS, ONE_LABEL = ("same cells, two labels", "label", "two cells", "same cells, one label")
 FOLDS = 5
 SHOWN = 24  # on the contact sheet
 SIZE = 64  # pixels; the side at which nuclei are looked for
@@ -78,14 +78,14 @@ def audit(run: Path, dataset: datasets.Dataset) -> pd.DataFrame:
     names = np.array(classifier.labels)
     same = _same_cells(pairs, correlation, labels)
     finds = [
-        *(find for find in same if find[0] == KINDS[0]),
+        *(find for find in same if find[0] == TWO_LABELS),
         *_wrong_labels(labels, probabilities),
         *_two_cells(pixels),
-        *(find for find in same if find[0] == KINDS[3]),
+        *(find for find in same if find[0] == ONE_LABEL),
     ]
     rows = []
     for kind, first, second, score in finds:
-        suggested = names[probabilities[first].argmax()] if kind == "label" else ""
+        suggested = names[probabilities[first].argmax()] if kind == LABEL else ""
         other = ("", suggested) if second is None else (ids[second], names[labels[second]])
         rows.append((kind, ids[first], names[labels[first]], *other, round(float(score), 4), split[first]))
     return pd.DataFrame(rows, columns=list(COLUMNS))
@@ -133,7 +133,7 @@ def _same_cells(pairs: Tensor, correlation: Tensor, labels: np.ndarray) -> list[
     for row in correlation.argsort(descending=True).tolist():
         if correlation[row] > duplicates.SAME_FIELD:
             first, second = pairs[row].tolist()
-            kind = KINDS[0] if labels[first] != labels[second] else KINDS[3]
+            kind = TWO_LABELS if labels[first] != labels[second] else ONE_LABEL
             found.append((kind, first, second, correlation[row]))
     return found
 
@@ -141,14 +141,14 @@ def _same_cells(pairs: Tensor, correlation: Tensor, labels: np.ndarray) -> list[
 def _wrong_labels(labels: np.ndarray, probabilities: np.ndarray) -> list[tuple]:
     """Labels that confident learning finds wrong, the least probable first."""
     rows = find_label_issues(labels, probabilities, return_indices_ranked_by="self_confidence", n_jobs=1)
-    return [("label", row, None, 1 - probabilities[row, labels[row]]) for row in rows.tolist()]
+    return [(LABEL, row, None, 1 - probabilities[row, labels[row]]) for row in rows.tolist()]
 
 
 def _two_cells(pixels: Tensor) -> list[tuple]:
     """Pictures with two nuclei that lie apart, those with the most equal ones first."""
     scores = np.array([second_nucleus(image.permute(1, 2, 0).numpy()) for image in pixels])
     rows = np.argsort(-scores, kind="stable")
-    return [("two cells", row, None, scores[row]) for row in rows.tolist() if scores[row] >= SECOND_NUCLEUS]
+    return [(TWO_CELLS, row, None, scores[row]) for row in rows.tolist() if scores[row] >= SECOND_NUCLEUS]
 
 
 def second_nucleus(image: np.ndarray) -> float:
