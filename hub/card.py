@@ -14,7 +14,7 @@ from string import Template
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from cells.classes import LABELS, NAMES
-from cells.measures import MEASURES, command, interval
+from cells.measures import MEASURES, command, interval, read_metrics
 from cells.model.folder import QUANTIZED_RECORD, may_quantize
 
 TEMPLATE = Path(__file__).with_name("card.md")
@@ -30,14 +30,17 @@ UNFAMILIAR = """
 A picture whose features lie far from those of the training pictures is called `unfamiliar` there, as $share of the test
 pictures are. That was not tried on another laboratory's pictures.
 """
-CANDIDATES = """
-The types with a probability of at least $threshold are the candidates, so many that the true one is among them for 99 % of the
-validation pictures; for the test pictures it is in $coverage, and they are $mean_size types on average.
+PREDICTION_SET = """
+The types with a probability of at least $threshold are the prediction set. It holds the true type of 99 % of the validation
+pictures; it holds that of $coverage of the test pictures, and has $mean_size types on average.
 """
 QUANTIZED = """
-The project's page and command line serve it by ONNX Runtime in 8 bits (`onnx/model_quantized.onnx`): on the
-$pictures test pictures its accuracy is then $accuracy, $fall than in PyTorch, $same of the answers are the same,
-and $unfamiliar are called unfamiliar.
+The project's page and command line serve it by ONNX Runtime in 8 bits (`onnx/model_quantized.onnx`). That was chosen on the
+$pictures $part pictures, on which its accuracy is $fall and $same of the answers are the same.
+"""
+FIGURES_OF_8_BITS = """All figures above are those of 8 bits.
+"""
+TEST_IN_8_BITS = """On the $pictures test pictures its accuracy is then $accuracy, and $unfamiliar are called unfamiliar.
 """
 BEGIN = (
     "<!-- generated {digest}: words outside these marks are yours and stay; if you change those between them, they stay too -->"
@@ -55,7 +58,8 @@ def write(folder: Path) -> None:
 
 def text_of(folder: Path) -> str:
     """The card of a model folder, from its config.json, metrics.json, trust.json and figures."""
-    config, metrics, trust = (json.loads((folder / f"{name}.json").read_text()) for name in ("config", "metrics", "trust"))
+    config, trust = (json.loads((folder / f"{name}.json").read_text()) for name in ("config", "trust"))
+    metrics = read_metrics(folder / "metrics.json")
     size = (folder / "model.safetensors").stat().st_size
     figures = [name for name in SHOWN_FIGURES if (folder / "figures" / f"{name}.png").is_file()]
     quantized = json.loads((folder / QUANTIZED_RECORD).read_text()) if may_quantize(folder) else None
@@ -171,8 +175,8 @@ def fill(
         review_share=f"{metrics['review']['share']:.1%}",
         review_caught=f"{metrics['review']['caught']:.0%}",
         unfamiliar=_unfamiliar(metrics.get("unfamiliar")),
-        candidates=_candidates(metrics.get("candidates")),
-        quantized=_quantized(quantized),
+        prediction_set=_prediction_set(metrics.get("prediction_set")),
+        quantized=_quantized(quantized, metrics.get("backend")),
         all_pictures=f"{sum(pictures.values()):,}",
         start=f"the weights `{metrics['pretrained']}`" if metrics["pretrained"] else "nothing (no pretrained weights)",
         teacher=f", learning from `{metrics['teacher']}` beside the labels" if metrics.get("teacher") else "",
@@ -193,17 +197,29 @@ def _unfamiliar(measured: dict | None) -> str:
     return Template(UNFAMILIAR).substitute(share=f"{measured['share']:.1%}") if measured else ""
 
 
-def _candidates(measured: dict | None) -> str:
+def _prediction_set(measured: dict | None) -> str:
     if not measured:
         return ""
     figures = {"threshold": f"{measured['from']:.3f}", "coverage": f"{measured['coverage']:.1%}"}
-    return Template(CANDIDATES).substitute(figures, mean_size=f"{measured['mean_size']:.2f}")
+    return Template(PREDICTION_SET).substitute(figures, mean_size=f"{measured['mean_size']:.2f}")
 
 
-def _quantized(measured: dict | None) -> str:
+def _quantized(measured: dict | None, backend: str | None) -> str:
     if measured is None:
         return ""
     fall = 100 * measured["fall"]
-    words = {"accuracy": f"{measured['accuracy']:.4f}", "fall": f"{abs(fall):.2f} points {'less' if fall >= 0 else 'more'}"}
-    words |= {"same": f"{measured['same_answer']:.2%}", "unfamiliar": f"{measured['unfamiliar']:.1%}"}
-    return Template(QUANTIZED).substitute(words, pictures=f"{measured['pictures']:,}")
+    fall = f"{abs(fall):.2f} points {'less' if fall > 0 else 'more'} than in PyTorch" if round(fall, 2) else "as in PyTorch"
+    text = Template(QUANTIZED).substitute(
+        pictures=f"{measured['pictures']:,}",
+        part=measured.get("part", "test"),  # older records are of the test pictures, and do not say so
+        fall=fall,
+        same=f"{measured['same_answer']:.2%}",
+    )
+    if backend == "int8":
+        return text + FIGURES_OF_8_BITS
+    test = measured if "part" not in measured else measured.get("test")
+    if not test:
+        return text
+    return text + Template(TEST_IN_8_BITS).substitute(
+        pictures=f"{test['pictures']:,}", accuracy=f"{test['accuracy']:.4f}", unfamiliar=f"{test['unfamiliar']:.1%}"
+    )

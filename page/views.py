@@ -191,7 +191,9 @@ def about(language: str) -> str:
         confusion = folder / "figures" / "confusion_normalised.png"
         confusion = confusion if confusion.exists() else folder / "figures" / "confusion.png"
         figure = f"data:image/png;base64,{base64.b64encode(confusion.read_bytes()).decode()}"
-        quantized = json.loads((folder / QUANTIZED_RECORD).read_text()) if may_quantize(folder) else None
+        quantized = json.loads((folder / QUANTIZED_RECORD).read_text()) if may_quantize(folder) else {}
+        if "part" in quantized:  # the choice was made on validation pictures; an older record is of the test pictures itself
+            quantized = quantized.get("test")
         models.append({"name": model, "metrics": metrics, "figure": figure, "quantized": quantized})
     return _render("about.html", language, models=models, request=_request())
 
