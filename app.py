@@ -505,14 +505,9 @@ def refuse_upload(request: Request, error: OSError) -> PlainTextResponse:
 
 
 def unpacked(files: list[str]) -> list[tuple[str, Source]]:
-    """(name, source) of every picture; a ZIP stands for those in it. Past limits.FILES none is opened. Raises ArchiveError."""
-    found: list[tuple[str, Source]] = []
-    for file in files:
-        if archive.is_archive(file) and len(found) <= limits.FILES:
-            found += [(one.at, one) for one in archive.pictures(file, limits.FILES)]
-        else:
-            found.append((Path(file).name, file))
-    return found
+    """(name, source) of every picture, without the folder of an uploaded file. Raises ArchiveError."""
+    found = archive.expand_archives(files, limits.FILES)
+    return [(Path(file).name if source is file else file, source) for file, source in found]
 
 
 def classified(sources: list[tuple[str, Source]], classifiers: list[Classifier]) -> Iterator[Cell]:
@@ -616,7 +611,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     retention.quiet()
     with tempfile.TemporaryDirectory(prefix=retention.PREFIX, dir=os.environ.get("GRADIO_TEMP_DIR")) as folder:
-        os.environ["GRADIO_TEMP_DIR"], tempfile.tempdir = retention.rooms(Path(folder))
+        os.environ["GRADIO_TEMP_DIR"], tempfile.tempdir = retention.make_folders(Path(folder))
         try:
             demo = build_demo()
         except HubError as error:  # a list of models that cannot be read

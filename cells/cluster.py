@@ -20,7 +20,8 @@ import pandas as pd
 from cells.model.classifier import Classifier, Prediction
 from cells.model.folder import ModelError, embedded
 from cells.model.uncertainty import ERROR
-from cells.read.find_images import CallError, is_meant, no_picture, walk
+from cells.read.archive import is_archive
+from cells.read.find_images import CallError, find_images, is_image_name, no_picture
 from cells.read.images import SUFFIXES, ImageError, Source
 from cells.review import Cell, Review
 from cells.write import table
@@ -149,12 +150,14 @@ def _fetched(place: bytes, root: str) -> bytes | ImageError:
 
 
 def _walked(path: str) -> Iterator[Place]:
-    for file in walk(path, (*SUFFIXES, PARQUET)):
+    if is_archive(path):
+        raise CallError(f"--ray does not read a ZIP: unpack {path}, or leave out --ray.")
+    for file in find_images(path, (*SUFFIXES, PARQUET)):
         yield Place(table.printable(file), os.fsencode(os.path.abspath(file)), "")
 
 
 def _listed(address: str) -> list[Place]:
-    """As walk has a folder: its files by their names, then its folders."""
+    """In the order of find_images: its files by their names, then its folders."""
     from pyarrow.fs import FileSelector, FileSystem, FileType
 
     try:
@@ -162,7 +165,7 @@ def _listed(address: str) -> list[Place]:
         paths = [path]
         if system.get_file_info(path).type == FileType.Directory:
             files = (info for info in system.get_file_info(FileSelector(path, recursive=True)) if info.is_file)
-            paths = [info.path for info in files if is_meant(info.base_name, (*SUFFIXES, PARQUET))]
+            paths = [info.path for info in files if is_image_name(info.base_name, (*SUFFIXES, PARQUET))]
     except (OSError, ValueError) as error:
         raise CallError(f"{address} cannot be read: {_last_line(error)}.") from None
     if not paths:

@@ -13,7 +13,7 @@ from serving import heed_interrupts
 
 from cells.__main__ import main
 from cells.model.classifier import Classifier
-from cells.read.find_images import walk
+from cells.read.find_images import find_images
 from cells.review import Cell, Review
 from cells.synthetic import draw_cell
 from cells.write.table import columns, to_frame, write_csv
@@ -181,6 +181,6 @@ def test_rows_of_another_model_are_not_carried_on(folder, model_folder, tmp_path
 def test_a_csv_is_what_the_table_makes_of_all_predictions_at_once(folder, model_folder, tmp_path):
     assert run(folder, "--model", model_folder, "--out", tmp_path / "out.csv", "--batch-size", 2) == 1
     classifier = Classifier.load(model_folder)
-    cells = tuple(map(Cell, classifier.predict(walk(str(folder)), batch_size=2)))
+    cells = tuple(map(Cell, classifier.predict(find_images(str(folder)), batch_size=2)))
     write_csv(to_frame(Review(cells, str(classifier))), tmp_path / "at_once.csv")
     assert (tmp_path / "out.csv").read_bytes() == (tmp_path / "at_once.csv").read_bytes()

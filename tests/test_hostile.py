@@ -61,7 +61,7 @@ def test_odd_names_go_through_the_command_line(model_folder, tmp_path, capsys):
     os.symlink("round.png", folder / "round.png")
     os.symlink("/dev/zero", folder / "endless.png")
     assert main(["classify", str(folder), "--model", str(model_folder), "--out", str(out)]) == 1
-    with open(out, encoding="utf-8", newline="") as file:
+    with open(out, encoding="utf-8-sig", newline="") as file:
         messages = {row["file"].removeprefix(f"{folder}/"): row["message"] for row in csv.DictReader(file)}
     words = {"link.png": "not a picture", "endless.png": "no regular file", "round.png": "cannot be read"}
     assert sorted(messages) == sorted([*map(table.printable, names), *words])
@@ -76,7 +76,7 @@ def test_names_alone_are_no_formulas_on_the_command_line(model_folder, tmp_path,
     for name in names:
         Path(name).write_bytes(hostile.png())
     assert main(["classify", "--model", str(model_folder), "--out", "cells.csv", "--", *names]) == 0
-    with open("cells.csv", encoding="utf-8", newline="") as file:
+    with open("cells.csv", encoding="utf-8-sig", newline="") as file:
         assert [row["file"] for row in csv.DictReader(file)] == [f"'{name}" for name in names]
 
 

@@ -11,7 +11,7 @@ from cells.classes import LABELS
 from cells.model.classifier import Prediction
 from cells.review import Cell, Review
 from cells.write import table
-from cells.write.resumable_csv import PartFile, PartFileError
+from cells.write.resumable_csv import ResumableCsv, ResumableCsvError
 
 MODEL = "resnet18@0123abcd"
 NAMES = ["a.png", "=1+1.png", 'two\nlines ".png', "célula.png", "NA", "broken\udcff.png", "carriage\rreturn.png"]
@@ -44,7 +44,7 @@ def unbroken(out) -> bytes:
 
 def grow(out, batches=BATCHES, model=MODEL) -> tuple[int, int]:
     """Write what is missing; how many rows were there, and how many are of unreadable pictures."""
-    with PartFile(out, batches, model, LABELS) as part:
+    with ResumableCsv(out, batches, model, LABELS) as part:
         there = part.rows
         for batch in batches[part.done :]:
             part.append(frame(batch, model))
@@ -66,7 +66,7 @@ def test_batch_by_batch_gives_the_same_bytes_as_at_once(out, unbroken):
 
 def test_each_batch_is_on_the_disk_before_the_next_and_the_old_file_stays_until_the_last(out, unbroken):
     out.write_text("of yesterday")
-    with PartFile(out, BATCHES, MODEL, LABELS) as part:
+    with ResumableCsv(out, BATCHES, MODEL, LABELS) as part:
         part.append(frame(BATCHES[0]))
         there = part.path.read_bytes()
         assert unbroken.startswith(there)
@@ -95,18 +95,18 @@ def test_cut_off_at_any_byte_it_carries_on_to_the_same_file(out, unbroken):
     ],
 )
 def test_rows_of_another_call_are_refused_and_kept(out, batches, model, what):
-    with PartFile(out, BATCHES, MODEL, LABELS) as part:
+    with ResumableCsv(out, BATCHES, MODEL, LABELS) as part:
         part.append(frame(BATCHES[0]))
     before = part.path.read_bytes()
-    with pytest.raises(PartFileError, match=rf"cells\.csv\.part holds the unfinished rows of {what}: .* delete it"):
+    with pytest.raises(ResumableCsvError, match=rf"cells\.csv\.part holds the unfinished rows of {what}: .* delete it"):
         grow(out, batches, model)
     assert part.path.read_bytes() == before
 
 
 def test_rows_of_a_model_with_other_labels_are_refused(out):
-    with PartFile(out, BATCHES, MODEL, LABELS) as part:
+    with ResumableCsv(out, BATCHES, MODEL, LABELS) as part:
         part.append(frame(BATCHES[0]))
-    with pytest.raises(PartFileError, match="another model"), PartFile(out, BATCHES, MODEL, ("BA", "EO")):
+    with pytest.raises(ResumableCsvError, match="another model"), ResumableCsv(out, BATCHES, MODEL, ("BA", "EO")):
         pass
 
 
@@ -114,11 +114,11 @@ def test_a_full_disk_is_one_sentence_and_what_is_there_is_carried_on(out, unbrok
     def full(self, text):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    with PartFile(out, BATCHES, MODEL, LABELS) as part:
+    with ResumableCsv(out, BATCHES, MODEL, LABELS) as part:
         part.append(frame(BATCHES[0]))
         with monkeypatch.context() as disk:
-            disk.setattr(PartFile, "_write", full)
-            with pytest.raises(PartFileError, match=r"part cannot be written: No space left on device\.$"):
+            disk.setattr(ResumableCsv, "_write", full)
+            with pytest.raises(ResumableCsvError, match=r"part cannot be written: No space left on device\.$"):
                 part.append(frame(BATCHES[1]))
     assert grow(out) == (2, 1)
     assert out.read_bytes() == unbroken

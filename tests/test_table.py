@@ -12,7 +12,7 @@ from cells.review import TWO_CELLS, Cell, Review
 from cells.write import table
 
 HOSTILE = ["=1+1.png", "+cmd.png", "-2.png", "@SUM(A1).png", "\t=1.png", "http://example.org/a.png", "12", "célula ñ 细胞.png"]
-TEXTS = "file,prediction,person,probability,second,second_probability,set,status,message,model"
+TEXTS = "file,prediction,person,probability,second,second_probability,prediction_set,status,message,model"
 
 
 def predictions() -> list[Prediction]:
@@ -83,7 +83,7 @@ def test_values_of_a_row(frame):
 def test_an_error_has_its_message_and_no_numbers(frame):
     row = frame.iloc[1]
     assert (row["status"], row["message"], row["model"]) == ("error", "The file is empty.", "resnet18@0123abcd")
-    assert row[[*table.numbers(frame), "prediction", "second", "set"]].isna().all()
+    assert row[[*table.numbers(frame), "prediction", "second", "prediction_set"]].isna().all()
 
 
 def test_rows_are_in_the_order_of_the_cells(frame):
@@ -101,7 +101,7 @@ def test_the_prediction_set_is_in_words():
     probabilities = np.full(8, 1 / 8)
     sets = [("neutrophil", "ig"), ("ig",), ()]
     cells = (Cell(Prediction("a.png", probabilities, "ok", "", candidates=candidates)) for candidates in sets)
-    assert table.to_frame(Review(tuple(cells), "m@0"))["set"].fillna("").tolist() == ["neutrophil or ig", "ig", ""]
+    assert table.to_frame(Review(tuple(cells), "m@0"))["prediction_set"].fillna("").tolist() == ["neutrophil or ig", "ig", ""]
 
 
 def test_csv_holds_no_formula_and_loses_nothing(compared, tmp_path):
