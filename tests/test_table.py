@@ -1,5 +1,6 @@
 """The table and its CSV: columns, order, and no file name that becomes a formula."""
 
+import codecs
 import csv
 
 import numpy as np
@@ -112,6 +113,16 @@ def test_csv_holds_no_formula_and_loses_nothing(compared, tmp_path):
     assert back["file"].str.removeprefix("'").tolist() == compared["file"].tolist()
     for column in table.numbers(compared):
         np.testing.assert_allclose(back[column], compared[column], atol=1e-6)
+
+
+def test_excel_of_any_language_reads_the_accents_of_a_csv(frame, tmp_path):
+    """It takes a CSV for UTF-8 by the byte order mark; pandas and csv read it with and without."""
+    table.write_csv(frame, tmp_path / "cells.csv")
+    written = (tmp_path / "cells.csv").read_bytes()
+    assert written.startswith(codecs.BOM_UTF8 + b"file,prediction,")
+    (tmp_path / "plain.csv").write_bytes(written.removeprefix(codecs.BOM_UTF8))
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "cells.csv"), pd.read_csv(tmp_path / "plain.csv"))
+    assert "célula ñ 细胞.png" in pd.read_csv(tmp_path / "cells.csv")["file"].tolist()
 
 
 def test_csv_holds_no_formula_in_any_column(tmp_path):
