@@ -66,7 +66,7 @@ def batches(paths: Sequence[str], batch_size: int) -> list[Batch]:
             found += (batch for place in alike for batch in _row_groups(place))
         else:
             while some := list(islice(alike, batch_size)):
-                found.append(Batch([one.file for one in some], [one.place for one in some], root))
+                found.append(Batch([place.file for place in some], [place.place for place in some], root))
     return found
 
 
@@ -118,14 +118,16 @@ class Actor:
         return table.to_frame(Review(cells, str(self.classifier)), self.classifier.labels)
 
     def _predict(self, batch: Batch) -> Iterator[Prediction]:
-        files = iter(batch.files)
+        remaining = iter(batch.files)
         for sources in _sources(batch, self.batch_size):
-            names = list(islice(files, len(sources)))
-            readable = [(name, one) for name, one in zip(names, sources, strict=True) if not isinstance(one, ImageError)]
-            answers = self.classifier.predict([one for _, one in readable], [name for name, _ in readable], self.batch_size)
-            for name, one in zip(names, sources, strict=True):
-                unread = isinstance(one, ImageError)
-                yield Prediction(name, None, ERROR, one.message, self.classifier.labels) if unread else next(answers)
+            names = list(islice(remaining, len(sources)))
+            pairs = list(zip(names, sources, strict=True))
+            readable = [(name, source) for name, source in pairs if not isinstance(source, ImageError)]
+            files, pictures = [name for name, _ in readable], [source for _, source in readable]
+            answers = self.classifier.predict(pictures, files=files, batch_size=self.batch_size)
+            for name, source in pairs:
+                is_error = isinstance(source, ImageError)
+                yield Prediction(name, None, ERROR, source.message, self.classifier.labels) if is_error else next(answers)
 
 
 def _sources(batch: Batch, batch_size: int) -> Iterator[list[Source | ImageError]]:
@@ -223,7 +225,7 @@ def _ray() -> ModuleType:
 
 
 def _start(ray: ModuleType, address: str) -> None:
-    """A cluster of this machine alone, or a place in one that runs; there, this code and the embedded models travel along."""
+    """A cluster of this machine alone, or a part of one that runs, to which this code and the embedded models are sent."""
     settings = {"include_dashboard": False}
     if address != LOCAL:
         settings = {"runtime_env": {"working_dir": str(ROOT), "excludes": ["/*", "!/.", "!/cells", "!/models"]}}

@@ -16,12 +16,12 @@ MARK = ".blood-cells-server"  # the file by which such a folder is known as ours
 MARK_TEXT = "The page of the blood-cell classifier deletes this folder's old files.\n"
 
 
-def forgetting(folder: Path, age: float, every: float) -> Callable[[Any], contextlib.AbstractAsyncContextManager]:
+def cleaning(folder: Path, age: float, every: float) -> Callable[[Any], contextlib.AbstractAsyncContextManager]:
     """A lifespan for Gradio's server, during which whatever is older than `age` seconds goes, looked for `every` so many."""
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Any) -> AsyncIterator[None]:
-        task = asyncio.create_task(_keep_forgetting(app, folder, age, every))
+        task = asyncio.create_task(_keep_cleaning(app, folder, age, every))
         try:
             yield
         finally:
@@ -30,11 +30,11 @@ def forgetting(folder: Path, age: float, every: float) -> Callable[[Any], contex
     return lifespan
 
 
-async def _keep_forgetting(app: Any, folder: Path, age: float, every: float) -> None:
+async def _keep_cleaning(app: Any, folder: Path, age: float, every: float) -> None:
     while True:
         try:
             await asyncio.to_thread(sweep, folder, age)
-            forget(app, age)
+            clear_memory(app, age)
         except Exception:
             traceback.print_exc()  # and again at the next turn: what is to go must not stay for one mistake
         await asyncio.sleep(every)
@@ -95,7 +95,7 @@ def _is_old(path: Path, age: float) -> bool:
     return abs(time.time() - path.lstat().st_ctime) > age  # in either direction: the clock may have been set back
 
 
-def forget(app: Any, age: float) -> None:
+def clear_memory(app: Any, age: float) -> None:
     """Clear what Gradio remembers of sessions in which nothing was asked for so long; it would keep it for the next hundred.
 
     To be called where Gradio's own tasks run, between two of them.
@@ -113,7 +113,7 @@ def forget(app: Any, age: float) -> None:
         if is_over(session):
             held.state_data.clear()
             held.config_values.clear()
-    for session in filter(is_over, list(queue.pending_messages_per_session)):  # answers that no one came for
+    for session in filter(is_over, list(queue.pending_messages_per_session)):  # answers that were not fetched
         queue.pending_messages_per_session.pop(session)
         queue.pending_event_ids_session.pop(session, None)
     for names in app.blocks.temp_file_sets:
@@ -121,9 +121,9 @@ def forget(app: Any, age: float) -> None:
 
 
 def quiet() -> None:
-    """From now on a traceback says what kind of error came where, and not its words, which may name a visitor's file."""
+    """Make tracebacks say the kind and the place of an error, and not its words, which may name a visitor's file."""
     traceback.TracebackException.format_exception_only = _kind
-    logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # it shows the words of errors that no one waits for
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # it shows the words of errors that nothing awaits
 
 
 def _kind(error: traceback.TracebackException, **_: object) -> Iterator[str]:

@@ -91,7 +91,7 @@ def test_a_request_that_takes_too_long_says_how_long_it_may(cell_files, model_fo
 
 
 def test_more_archives_than_pictures_are_allowed_are_not_opened(tmp_path, monkeypatch):
-    monkeypatch.setattr(limits, "FILES", 2)
+    monkeypatch.setattr(limits, "MAX_FILES", 2)
     files = [str(tmp_path / f"{number}.zip") for number in range(5)]
     for file in files[:3]:
         Path(file).write_bytes(hostile.one())
@@ -102,7 +102,7 @@ def test_more_archives_than_pictures_are_allowed_are_not_opened(tmp_path, monkey
 def test_the_page_names_every_limit(language):
     words = app.views.about(language)
     million = 1_000_000
-    figures = [limits.FILES, limits.ENTRIES, limits.NAME, limits.ASPECT, limits.FILE_SECONDS, limits.SECONDS]
+    figures = [limits.MAX_FILES, limits.ENTRIES, limits.NAME, limits.ASPECT, limits.FILE_SECONDS, limits.SECONDS]
     figures += [one // million for one in (limits.FILE_BYTES, limits.UNPACKED_BYTES, limits.PIXELS, limits.PIXELS_WHOLE)]
     assert all(f"{figure} " in words for figure in figures)
     assert texts(language)["about_request"] in words

@@ -164,18 +164,18 @@ def test_what_a_session_showed_and_what_no_one_fetched_is_cleared_in_memory(serv
     def remembered() -> str:
         return f"{session.state_data} {session.config_values} {dict(queue.pending_messages_per_session)}"
 
-    retention.forget(server, KEPT)
+    retention.clear_memory(server, KEPT)
     assert "said of the pictures" in remembered()
     assert "pictures themselves" in remembered()
     assert "a program" in remembered()
     assert not demo.upload_file_set
     later(KEPT + 1)
     queue.event_ids_to_events["2"] = SimpleNamespace(session_hash="a visitor")  # still at work
-    retention.forget(server, KEPT)
+    retention.clear_memory(server, KEPT)
     assert "pictures themselves" in remembered()
     assert "a program" not in remembered()
     queue.event_ids_to_events.clear()
-    retention.forget(server, KEPT)
+    retention.clear_memory(server, KEPT)
     assert remembered() == "{} {} {}"
     assert session[review._id] != "what was said of the pictures"
 
@@ -185,7 +185,7 @@ def test_a_mistake_does_not_end_the_forgetting(run_async, tmp_path, monkeypatch,
     monkeypatch.setattr(retention, "sweep", lambda *_: turns.append(1) or 1 / 0)
 
     async def run() -> None:
-        async with retention.forgetting(tmp_path, KEPT, 0)(None):
+        async with retention.cleaning(tmp_path, KEPT, 0)(None):
             while len(turns) < 3:
                 await asyncio.sleep(0)
 
@@ -202,7 +202,7 @@ def test_a_traceback_has_no_words(monkeypatch):
     except OSError:
         text = traceback.format_exc()
     assert text.endswith("\nFileNotFoundError\n")
-    assert "test_forget.py" in text
+    assert Path(__file__).name in text
     assert "No such file" not in text
 
 

@@ -110,9 +110,9 @@ def _checked(image: Image.Image, data: bytes) -> Image.Image:
     pixels, most = image.width * image.height, _most_pixels(image, data)
     if pixels > most:
         raise ImageError("picture_too_large", megapixels=f"{pixels / 1e6:.4g}", allowed=_millions(most))
-    if max(image.size) > limits.ASPECT * min(image.size):  # resized to what a network takes, such a one fills the memory
+    if max(image.size) > limits.ASPECT * min(image.size):  # resized to what a network takes, it fills the memory
         raise ImageError("picture_too_long", width=image.width, height=image.height, times=limits.ASPECT)
-    # Whether there is a second, never how many: they would have to be gone through one by one.
+    # Whether the file has a second picture, never how many: to count them takes long.
     if getattr(image, "is_animated", False) and image.format != "MPO":  # a telephone's JPEG with a second, smaller picture
         raise ImageError("picture_several")
     return image

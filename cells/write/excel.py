@@ -109,8 +109,8 @@ def _write_cells(book: xlsxwriter.Workbook, review: Review) -> None:
 def _differential_rows(found: differential.Differential) -> list[tuple]:
     header = ("cell type", "count", "per cent", "95 % from", "95 % to", "typical")
     rows = [
-        (NAMES[one.label], one.count, one.whole, round(one.low, 1), round(one.high, 1), _range(one.typical))
-        for one in found.shares
+        (NAMES[share.label], share.count, share.whole, round(share.low, 1), round(share.high, 1), _range(share.typical))
+        for share in found.shares
     ]
     per_100 = found.erythroblasts_per_100
     return [
