@@ -122,8 +122,8 @@ class Page:
             sources = unpacked(files)
         except ArchiveError as error:
             raise self.error(translate(error.message, self.language)) from None
-        if len(sources) > limits.FILES:
-            raise self.error(self.t["errors"]["too_many"].format(count=len(sources), most=limits.FILES))
+        if len(sources) > limits.MAX_FILES:
+            raise self.error(self.t["errors"]["too_many"].format(count=len(sources), most=limits.MAX_FILES))
         return self.begin(sources, model, second, ranges, progress)
 
     def classify_drawn(
@@ -377,7 +377,7 @@ class Page:
         t = self.t
         with gr.Row():
             self.files = gr.File(
-                label=t["files"].format(most=limits.FILES, size=f"{limits.FILE_BYTES // 1_000_000} MB"),
+                label=t["files"].format(most=limits.MAX_FILES, size=f"{limits.FILE_BYTES // 1_000_000} MB"),
                 file_count="multiple",
                 height=220,
                 scale=2,
@@ -505,14 +505,9 @@ def refuse_upload(request: Request, error: OSError) -> PlainTextResponse:
 
 
 def unpacked(files: list[str]) -> list[tuple[str, Source]]:
-    """(name, source) of every picture; a ZIP stands for those in it. Past limits.FILES none is opened. Raises ArchiveError."""
-    found: list[tuple[str, Source]] = []
-    for file in files:
-        if archive.is_archive(file) and len(found) <= limits.FILES:
-            found += [(one.at, one) for one in archive.pictures(file, limits.FILES)]
-        else:
-            found.append((Path(file).name, file))
-    return found
+    """(name, source) of every picture, without the folder of an uploaded file. Raises ArchiveError."""
+    found = archive.expand_archives(files, limits.MAX_FILES)
+    return [(Path(file).name if source is file else file, source) for file, source in found]
 
 
 def classified(sources: list[tuple[str, Source]], classifiers: list[Classifier]) -> Iterator[Cell]:
@@ -544,8 +539,8 @@ def classify(files: list[str] | None, model: str) -> list[dict]:
     """Classify pictures of single blood cells, or ZIPs of them; a row for each, with the columns of the CSV."""
     try:
         sources = unpacked(files or [])
-        if not 1 <= len(sources) <= limits.FILES:
-            raise gr.Error(f"{len(sources)} pictures were given; give 1 to {limits.FILES}.", print_exception=False)
+        if not 1 <= len(sources) <= limits.MAX_FILES:
+            raise gr.Error(f"{len(sources)} pictures were given; give 1 to {limits.MAX_FILES}.", print_exception=False)
         catalog.fetch(model)
         classifier = catalog.load(model)
     except (ArchiveError, HubError, ModelError) as error:
@@ -616,7 +611,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     retention.quiet()
     with tempfile.TemporaryDirectory(prefix=retention.PREFIX, dir=os.environ.get("GRADIO_TEMP_DIR")) as folder:
-        os.environ["GRADIO_TEMP_DIR"], tempfile.tempdir = retention.rooms(Path(folder))
+        os.environ["GRADIO_TEMP_DIR"], tempfile.tempdir = retention.make_folders(Path(folder))
         try:
             demo = build_demo()
         except HubError as error:  # a list of models that cannot be read
@@ -632,7 +627,7 @@ def main() -> None:
             app_kwargs={
                 "exception_handlers": {OSError: refuse_upload},
                 "middleware": [(Headers, (), {})],
-                "lifespan": retention.forgetting(Path(folder), KEPT_SECONDS, CHECK_SECONDS),
+                "lifespan": retention.cleaning(Path(folder), KEPT_SECONDS, CHECK_SECONDS),
             },
             footer_links=["api", "gradio", "settings"],
             state_session_capacity=SESSIONS,

@@ -25,6 +25,7 @@ ENGLISH = {
     "zip_picture_too_large": "The ZIP holds a picture of more than {megabytes} MB; leave it out.",
     "zip_too_many_entries": "The ZIP holds more than {allowed} files and folders; split it.",
     "zip_name_too_long": "The ZIP holds a name of more than {letters} letters; shorten it.",
+    "zip_compression": "The ZIP is compressed by another method than deflate; make it again with the usual settings.",
     "zip_locked": "The ZIP is locked with a password; make it without one.",
     # the status of a cell
     "unfamiliar": "Does not look like the pictures that the model learned from: its answer may mean nothing.",

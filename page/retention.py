@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import stat
 import time
 import traceback
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -11,14 +12,16 @@ from pathlib import Path
 from typing import Any
 
 PREFIX = "blood-cells-"  # of the folder that a server keeps its visitors' files in
+MARK = ".blood-cells-server"  # the file by which such a folder is known as ours: others may have folders of this prefix
+MARK_TEXT = "The page of the blood-cell classifier deletes this folder's old files.\n"
 
 
-def forgetting(folder: Path, age: float, every: float) -> Callable[[Any], contextlib.AbstractAsyncContextManager]:
+def cleaning(folder: Path, age: float, every: float) -> Callable[[Any], contextlib.AbstractAsyncContextManager]:
     """A lifespan for Gradio's server, during which whatever is older than `age` seconds goes, looked for `every` so many."""
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Any) -> AsyncIterator[None]:
-        task = asyncio.create_task(_keep_forgetting(app, folder, age, every))
+        task = asyncio.create_task(_keep_cleaning(app, folder, age, every))
         try:
             yield
         finally:
@@ -27,18 +30,19 @@ def forgetting(folder: Path, age: float, every: float) -> Callable[[Any], contex
     return lifespan
 
 
-async def _keep_forgetting(app: Any, folder: Path, age: float, every: float) -> None:
+async def _keep_cleaning(app: Any, folder: Path, age: float, every: float) -> None:
     while True:
         try:
             await asyncio.to_thread(sweep, folder, age)
-            forget(app, age)
+            clear_memory(app, age)
         except Exception:
             traceback.print_exc()  # and again at the next turn: what is to go must not stay for one mistake
         await asyncio.sleep(every)
 
 
-def rooms(folder: Path) -> tuple[str, str]:
-    """Two folders in it: of what visitors may fetch again, and of whatever libraries write for a moment."""
+def make_folders(folder: Path) -> tuple[str, str]:
+    """Mark a server's folder as ours; two folders in it: of files that visitors may fetch again, and of temporary files."""
+    (folder / MARK).write_text(MARK_TEXT)
     files, others = folder / "files", folder / "others"
     files.mkdir()
     others.mkdir()
@@ -47,25 +51,51 @@ def rooms(folder: Path) -> tuple[str, str]:
 
 def sweep(folder: Path, age: float) -> None:
     """Delete what is too old in a server's folder, and in those beside it that killed servers have left."""
-    in_use = {folder, *folder.iterdir()}
-    for one in in_use:
-        os.utime(one)  # so that no other server takes it for left over while it is empty
-    for one in folder.parent.glob(f"{PREFIX}*"):
-        if not one.is_symlink():
-            for place, _, names in os.walk(one, topdown=False):
-                for name in names:
-                    _delete(os.unlink, Path(place, name), age)
-                if Path(place) not in in_use:
-                    _delete(os.rmdir, Path(place), age)
+    in_use = {folder, *filter(Path.is_dir, folder.iterdir())}
+    for path in in_use:
+        os.utime(path)  # so that no other server takes it for left over while it is empty
+    for left in folder.parent.glob(f"{PREFIX}*"):
+        if _is_ours(left, folder.stat().st_uid):
+            _sweep_folder(left, in_use, age)
+
+
+def _is_ours(folder: Path, user: int) -> bool:
+    """Whether a folder, which is no link, has our mark, and both are this user's."""
+    try:
+        found, mark = folder.lstat(), (folder / MARK).lstat()
+        is_real = stat.S_ISDIR(found.st_mode) and stat.S_ISREG(mark.st_mode)
+        return is_real and found.st_uid == mark.st_uid == user and (folder / MARK).read_text() == MARK_TEXT
+    except (OSError, UnicodeDecodeError):
+        return False
+
+
+def _sweep_folder(folder: Path, in_use: set[Path], age: float) -> None:
+    """Delete what is too old in a folder of ours. Its mark goes last, with the folder: without it nothing would be deleted."""
+    is_old = _is_old(folder, age)
+    for place, _, names in os.walk(folder, topdown=False):
+        path = Path(place)
+        for name in names:
+            if path / name != folder / MARK:
+                _delete(os.unlink, path / name, age)
+        if path not in in_use and path != folder:
+            _delete(os.rmdir, path, age)
+    if is_old and folder not in in_use and os.listdir(folder) == [MARK]:
+        with contextlib.suppress(OSError):
+            (folder / MARK).unlink()
+            folder.rmdir()
 
 
 def _delete(how: Callable[[Path], None], path: Path, age: float) -> None:
     with contextlib.suppress(OSError):  # gone already, a folder with something in it, or another user's
-        if abs(time.time() - path.lstat().st_ctime) > age:  # either way: the clock may have been set back
+        if _is_old(path, age):
             how(path)
 
 
-def forget(app: Any, age: float) -> None:
+def _is_old(path: Path, age: float) -> bool:
+    return abs(time.time() - path.lstat().st_ctime) > age  # in either direction: the clock may have been set back
+
+
+def clear_memory(app: Any, age: float) -> None:
     """Clear what Gradio remembers of sessions in which nothing was asked for so long; it would keep it for the next hundred.
 
     To be called where Gradio's own tasks run, between two of them.
@@ -83,7 +113,7 @@ def forget(app: Any, age: float) -> None:
         if is_over(session):
             held.state_data.clear()
             held.config_values.clear()
-    for session in filter(is_over, list(queue.pending_messages_per_session)):  # answers that no one came for
+    for session in filter(is_over, list(queue.pending_messages_per_session)):  # answers that were not fetched
         queue.pending_messages_per_session.pop(session)
         queue.pending_event_ids_session.pop(session, None)
     for names in app.blocks.temp_file_sets:
@@ -91,9 +121,9 @@ def forget(app: Any, age: float) -> None:
 
 
 def quiet() -> None:
-    """From now on a traceback says what kind of error came where, and not its words, which may name a visitor's file."""
+    """Make tracebacks say the kind and the place of an error, and not its words, which may name a visitor's file."""
     traceback.TracebackException.format_exception_only = _kind
-    logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # it shows the words of errors that no one waits for
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # it shows the words of errors that nothing awaits
 
 
 def _kind(error: traceback.TracebackException, **_: object) -> Iterator[str]:

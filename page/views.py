@@ -202,7 +202,7 @@ def _request() -> dict[str, str]:
     """What one request may bring, in the words' units."""
     million = 1_000_000
     return {
-        "files": f"{limits.FILES}",
+        "files": f"{limits.MAX_FILES}",
         "file_mb": f"{limits.FILE_BYTES / million:g}",
         "unpacked_mb": f"{limits.UNPACKED_BYTES / million:g}",
         "entries": f"{limits.ENTRIES}",

@@ -61,7 +61,9 @@ def test_what_is_too_old_goes_from_the_folder_and_from_those_that_killed_servers
     ours, left = tmp_path / "blood-cells-ours", tmp_path / "blood-cells-left"
     other = write(tmp_path / "another program's" / "file.png")
     ours.mkdir()
-    files, others = map(Path, retention.rooms(ours))
+    files, others = map(Path, retention.make_folders(ours))
+    left.mkdir()
+    retention.make_folders(left)
     old = [write(files / "ab12" / "upload.png"), write(others / "tmpchunk"), write(left / "cd34" / ".hidden.zip")]
     later(KEPT - 60)
     retention.sweep(ours, KEPT)
@@ -79,7 +81,9 @@ def test_what_is_too_old_goes_from_the_folder_and_from_those_that_killed_servers
 
 
 def test_a_clock_that_was_set_back_keeps_nothing(tmp_path, later):
-    file = write(tmp_path / "blood-cells-ours" / "files" / "upload.png")
+    (tmp_path / "blood-cells-ours").mkdir()
+    files, _ = retention.make_folders(tmp_path / "blood-cells-ours")
+    file = write(Path(files) / "upload.png")
     later(-86_400)
     retention.sweep(tmp_path / "blood-cells-ours", KEPT)
     assert not file.exists()
@@ -91,10 +95,49 @@ def test_a_link_that_someone_else_planted_is_not_followed(tmp_path, later):
     (tmp_path / "folder" / "blood-cells-planted").symlink_to(tmp_path / "precious")
     ours = tmp_path / "folder" / "blood-cells-ours"
     ours.mkdir()
+    retention.make_folders(ours)
+    retention.make_folders(tmp_path / "precious")
     (ours / "link").symlink_to(tmp_path / "precious")
     later(KEPT + 1)
     retention.sweep(ours, KEPT)
     assert precious.exists()
+
+
+def test_a_folder_of_another_program_with_our_prefix_is_left_alone(tmp_path, later):
+    """Whatever it holds in place of our mark: nothing, a file of the same name, or a link to a mark of ours."""
+    ours = tmp_path / "blood-cells-ours"
+    ours.mkdir()
+    retention.make_folders(ours)
+    precious = [write(tmp_path / f"blood-cells-{name}" / "slide.png") for name in ("study", "named", "linked")]
+    (tmp_path / "blood-cells-named" / retention.MARK).write_text("another program's")
+    (tmp_path / "blood-cells-linked" / retention.MARK).symlink_to(ours / retention.MARK)
+    (tmp_path / "blood-cells-empty").mkdir()
+    later(KEPT + 1)
+    retention.sweep(ours, KEPT)
+    later(2 * KEPT + 2)
+    retention.sweep(ours, KEPT)
+    assert all(file.exists() for file in precious)
+    assert (tmp_path / "blood-cells-empty").exists()
+
+
+def test_the_mark_stays_as_long_as_anything_else(tmp_path, later, monkeypatch):
+    """Otherwise a younger file would never be deleted."""
+    ours, left = tmp_path / "blood-cells-ours", tmp_path / "blood-cells-left"
+    for folder in (ours, left):
+        folder.mkdir()
+        retention.make_folders(folder)
+    young = write(left / "files" / "upload.png")
+    is_old = retention._is_old
+    later(KEPT + 1)
+    with monkeypatch.context() as patched:
+        patched.setattr(retention, "_is_old", lambda path, age: path != young and is_old(path, age))
+        retention.sweep(ours, KEPT)
+    assert young.exists()
+    assert (left / retention.MARK).exists()
+    for turn in (2, 4):  # the file, then the folders, which are as young as its end
+        later(turn * KEPT)
+        retention.sweep(ours, KEPT)
+    assert not left.exists()
 
 
 @pytest.fixture
@@ -121,18 +164,18 @@ def test_what_a_session_showed_and_what_no_one_fetched_is_cleared_in_memory(serv
     def remembered() -> str:
         return f"{session.state_data} {session.config_values} {dict(queue.pending_messages_per_session)}"
 
-    retention.forget(server, KEPT)
+    retention.clear_memory(server, KEPT)
     assert "said of the pictures" in remembered()
     assert "pictures themselves" in remembered()
     assert "a program" in remembered()
     assert not demo.upload_file_set
     later(KEPT + 1)
     queue.event_ids_to_events["2"] = SimpleNamespace(session_hash="a visitor")  # still at work
-    retention.forget(server, KEPT)
+    retention.clear_memory(server, KEPT)
     assert "pictures themselves" in remembered()
     assert "a program" not in remembered()
     queue.event_ids_to_events.clear()
-    retention.forget(server, KEPT)
+    retention.clear_memory(server, KEPT)
     assert remembered() == "{} {} {}"
     assert session[review._id] != "what was said of the pictures"
 
@@ -142,7 +185,7 @@ def test_a_mistake_does_not_end_the_forgetting(run_async, tmp_path, monkeypatch,
     monkeypatch.setattr(retention, "sweep", lambda *_: turns.append(1) or 1 / 0)
 
     async def run() -> None:
-        async with retention.forgetting(tmp_path, KEPT, 0)(None):
+        async with retention.cleaning(tmp_path, KEPT, 0)(None):
             while len(turns) < 3:
                 await asyncio.sleep(0)
 
@@ -159,12 +202,12 @@ def test_a_traceback_has_no_words(monkeypatch):
     except OSError:
         text = traceback.format_exc()
     assert text.endswith("\nFileNotFoundError\n")
-    assert "test_forget.py" in text
+    assert Path(__file__).name in text
     assert "No such file" not in text
 
 
 def files_in(folder: Path) -> list[Path]:
-    return [path for path in folder.rglob("*") if path.is_file()]
+    return [path for path in folder.rglob("*") if path.is_file() and path.name != retention.MARK]
 
 
 def picture() -> bytes:

@@ -163,6 +163,9 @@ def of_archives(folder: Path, monkeypatch) -> list[str]:
         with monkeypatch.context() as patched:
             patched.setattr(limits, limit, 0)
             found.append(raised(ImageError, archive.pictures, pack(["a.png"]), 1))
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_LZMA) as file:
+        file.writestr("a.png", b"12")
+    found.append(raised(ImageError, archive.pictures, path, 1))
     Path(path).write_bytes(b"no archive")
     return [*found, raised(ImageError, archive.pictures, path, 1)]
 
@@ -186,7 +189,7 @@ def raised(kind: type[Error], function, *arguments) -> str:
 
 def test_every_sentence_that_a_user_can_meet_is_translated(tmp_path, model_folder, monkeypatch):
     met = [*of_pictures(tmp_path, monkeypatch), *of_archives(tmp_path, monkeypatch), *of_ranges(), *of_trust(model_folder)]
-    assert len(set(met)) == len(met) == 28
+    assert len(set(met)) == len(met) == 29
     for english in met:
         spanish = translate(english, "es")
         assert spanish != english

@@ -4,6 +4,7 @@ import io
 import os
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pandas as pd
 import xlsxwriter
@@ -13,6 +14,7 @@ from cells.classes import NAMES
 from cells.review import Review
 from cells.write import table
 
+MAX_ROWS = 1_048_576  # of a sheet, its header among them
 ROW_HEIGHT = 50  # points, of a row with a picture
 OPTIONS = {"strings_to_formulas": False, "strings_to_urls": False, "strings_to_numbers": False, "nan_inf_to_errors": False}
 
@@ -24,14 +26,28 @@ def write(
     typical: Mapping[str, differential.Range] = differential.TYPICAL,
     when: datetime | None = None,
 ) -> None:
-    """Write the .xlsx file. `when` is the date that it names, by default now. Raises OSError where it cannot write."""
+    """Write the .xlsx file, whole or not at all. `when` is the date that it names, by default now.
+
+    Raises OSError where it cannot write, ValueError for more cells than a sheet has rows.
+    """
+    if not fits(len(review.cells)):
+        raise ValueError(f"a sheet of Excel has {MAX_ROWS} rows: too few for {len(review.cells)} cells")
+    unfinished = f"{os.fspath(path)}.unfinished"
     try:
-        with xlsxwriter.Workbook(path, OPTIONS) as book:
+        with xlsxwriter.Workbook(unfinished, OPTIONS) as book:
             _write_cells(book, review)
             _write_rows(book, "differential", _differential_rows(review.differential(typical)), (26, 10, 10, 16, 16, 10))
             _write_rows(book, "about", about(review, comment, when), (34, 60))
+        os.replace(unfinished, path)
     except xlsxwriter.exceptions.FileCreateError as error:
         raise error.args[0] if isinstance(error.args[0], OSError) else OSError(str(error)) from None
+    finally:
+        Path(unfinished).unlink(missing_ok=True)
+
+
+def fits(cells: int) -> bool:
+    """Whether a sheet has room for so many cells."""
+    return cells < MAX_ROWS
 
 
 def about(review: Review, comment: str = "", when: datetime | None = None) -> list[tuple]:
@@ -93,8 +109,8 @@ def _write_cells(book: xlsxwriter.Workbook, review: Review) -> None:
 def _differential_rows(found: differential.Differential) -> list[tuple]:
     header = ("cell type", "count", "per cent", "95 % from", "95 % to", "typical")
     rows = [
-        (NAMES[one.label], one.count, one.whole, round(one.low, 1), round(one.high, 1), _range(one.typical))
-        for one in found.shares
+        (NAMES[share.label], share.count, share.whole, round(share.low, 1), round(share.high, 1), _range(share.typical))
+        for share in found.shares
     ]
     per_100 = found.erythroblasts_per_100
     return [
