@@ -13,6 +13,7 @@ from PIL import Image
 
 from cells import differential
 from cells.classes import LABELS
+from cells.measures import MEASURES
 from cells.model.classifier import Prediction
 from cells.model.folder import QUANTIZED_RECORD, embedded, embedded_folder, may_quantize
 from cells.model.uncertainty import ERROR, STATUSES
@@ -183,17 +184,34 @@ def report(review: Review, comment: str, typical: Mapping[str, differential.Rang
 
 
 def about(language: str) -> str:
-    """What the embedded models are, with their measured figures and confusion matrices."""
-    models = []
-    for model in embedded():
-        folder = embedded_folder(model)
-        metrics = json.loads((folder / "metrics.json").read_text())
-        confusion = folder / "figures" / "confusion_normalised.png"
-        confusion = confusion if confusion.exists() else folder / "figures" / "confusion.png"
-        figure = f"data:image/png;base64,{base64.b64encode(confusion.read_bytes()).decode()}"
-        quantized = json.loads((folder / QUANTIZED_RECORD).read_text()) if may_quantize(folder) else None
-        models.append({"name": model, "metrics": metrics, "figure": figure, "quantized": quantized})
-    return _render("about.html", language, models=models, request=_request())
+    """What the embedded models are, with their measured figures and confusion matrices as far as their folders have them."""
+    return _render("about.html", language, models=[_described_model(name) for name in embedded()], request=_request())
+
+
+def _described_model(name: str) -> dict[str, object]:
+    """The parts of a model's folder that the page shows: empty where the folder of a pulled model lacks them."""
+    folder = embedded_folder(name)
+    figures = (folder / "figures" / f"{figure}.png" for figure in ("confusion_normalised", "confusion"))
+    picture = next((path for path in figures if path.is_file()), None)
+    try:
+        metrics = _measured(json.loads((folder / "metrics.json").read_text()))
+        quantized = float(json.loads((folder / QUANTIZED_RECORD).read_text())["accuracy"]) if may_quantize(folder) else None
+    except (OSError, ValueError, KeyError, TypeError):  # absent, or of another form
+        metrics = quantized = None
+    return {
+        "name": name,
+        "metrics": metrics,
+        "quantized": quantized,
+        "figure": f"data:image/png;base64,{base64.b64encode(picture.read_bytes()).decode()}" if picture else "",
+    }
+
+
+def _measured(metrics: dict) -> dict[str, object]:
+    """The values of a metrics.json that the page shows. Raises KeyError, ValueError, TypeError for one of another form."""
+    test = metrics["test"]
+    measures = {key: float(test[key]) for name in MEASURES for key in (name, f"{name}_low", f"{name}_high")}
+    whole = {key: int(metrics[key]) for key in ("parameters", "image_size")}
+    return whole | {"architecture": metrics["architecture"], "test": measures | {"pictures": int(test["pictures"])}}
 
 
 def _request() -> dict[str, str]:

@@ -69,15 +69,26 @@ def test_pushed_again_a_space_changes_only_what_changed_and_keeps_a_persons_word
     done = run(*again)
     assert done.returncode == 0, done.stderr
     now = repo.files()
-    assert "cells/gone.py" not in now
+    assert "(--delete removes them): cells/gone.py\n" in done.stdout
+    assert now["cells/gone.py"] == b""
     assert now["ours.txt"] == b"stays"
     text = now["README.md"].decode()
     assert text.endswith("Ours.\n")
     front = yaml.safe_load(text.split("---")[1])
     assert (front["emoji"], front["python_version"]) == ("🩸", "3.11")
+    done = run(*again, "--delete")
+    assert "cells/gone.py" not in repo.files()
+    assert repo.files()["ours.txt"] == b"stays"
     done = run(*again)
     assert "up to date" in done.stdout
-    assert "is not there" in run("space", "user/page", "--model", "user/none").stderr
+    assert "does not exist" in run("space", "user/page", "--model", "user/none").stderr
+
+
+def test_a_dry_run_lists_the_files_and_sends_nothing(hub, run):
+    done = run("space", "user/page", "--dry-run")
+    assert done.returncode == 0, done.stderr
+    assert all(name in done.stdout for name in ("app.py", "models/resnet18/model.safetensors", "sdk: gradio"))
+    assert hub.requests == []
 
 
 @pytest.fixture
