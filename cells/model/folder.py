@@ -14,7 +14,9 @@ from safetensors import SafetensorError
 from cells.classes import LABELS, SUBTYPE_LABELS
 from cells.messages import Error, message
 
-EMBEDDED = Path(__file__).resolve().parent.parent.parent / "models"
+_PACKAGE = Path(__file__).resolve().parent.parent
+_INSTALLED = _PACKAGE / "models"  # where a wheel puts the models; in a clone they lie beside the package
+EMBEDDED = _INSTALLED if _INSTALLED.is_dir() else _PACKAGE.parent / "models"
 DEFAULT = "resnet18"
 
 WEIGHTS = "model.safetensors"
