@@ -195,7 +195,7 @@ def _described_model(name: str) -> dict[str, object]:
     picture = next((path for path in figures if path.is_file()), None)
     try:
         metrics = _measured(json.loads((folder / "metrics.json").read_text()))
-        quantized = float(json.loads((folder / QUANTIZED_RECORD).read_text())["accuracy"]) if may_quantize(folder) else None
+        quantized = _quantized_accuracy(folder)
     except (OSError, ValueError, KeyError, TypeError):  # absent, or of another form
         metrics = quantized = None
     return {
@@ -204,6 +204,16 @@ def _described_model(name: str) -> dict[str, object]:
         "quantized": quantized,
         "figure": f"data:image/png;base64,{base64.b64encode(picture.read_bytes()).decode()}" if picture else "",
     }
+
+
+def _quantized_accuracy(folder: Path) -> float | None:
+    """Of a network that is served in 8 bits, on test pictures. Raises OSError, ValueError, KeyError, TypeError."""
+    if not may_quantize(folder):
+        return None
+    record = json.loads((folder / QUANTIZED_RECORD).read_text())
+    # The choice is made on validation pictures; an older record is of the test pictures itself.
+    test = record.get("test") if "part" in record else record
+    return float(test["accuracy"]) if test else None
 
 
 def _measured(metrics: dict) -> dict[str, object]:

@@ -82,7 +82,7 @@ def test_an_unfinished_run_is_refused(tmp_path, capsys):
 
 def test_range_test_leaves_its_curve(parquet, tmp_path, capsys):
     values = ["image_size=32", "growth=()", "batch_size=16"]
-    command = ["rates", "resnet18_scratch", *values, "--data", parquet, "--steps", "12", "--out", str(tmp_path)]
+    command = ["lr_finder", "resnet18_scratch", *values, "--data", parquet, "--steps", "12", "--out", str(tmp_path)]
     assert main(command) == 0
     curve = pd.read_csv(tmp_path / "rates.csv")
     assert curve["rate"].is_monotonic_increasing

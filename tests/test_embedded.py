@@ -11,6 +11,7 @@ from skimage import data
 from test_classifier import load_in_libraries
 
 from cells.classes import LABELS
+from cells.measures import read_metrics
 from cells.model.classifier import Classifier
 from cells.model.folder import may_quantize
 from cells.model.torch_network import TorchNetwork
@@ -78,8 +79,8 @@ def test_its_card_is_made_from_its_files(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_its_figures_derive_from_the_predictions_in_results(name):
-    figures = json.loads((ROOT / "models" / name / "metrics.json").read_text())
-    runs = {run.parent: json.loads(run.read_text()) for run in ROOT.glob("results/*/metrics.json")}
+    figures = read_metrics(ROOT / "models" / name / "metrics.json")
+    runs = {run.parent: read_metrics(run) for run in ROOT.glob("results/*/metrics.json")}
     (folder,) = (run for run, measured in runs.items() if measured == figures)
     predictions = pd.read_csv(folder / "predictions.csv")
     again = metrics.summarise(predictions)
@@ -87,7 +88,7 @@ def test_its_figures_derive_from_the_predictions_in_results(name):
     rule = Uncertainty.load(ROOT / "models" / name / "trust.json")
     assert metrics.review(predictions, rule) == pytest.approx(figures["review"])
     assert metrics.unfamiliar(predictions) == pytest.approx(figures["unfamiliar"])
-    assert metrics.candidates(predictions, rule) == pytest.approx(figures["candidates"])
+    assert metrics.prediction_set(predictions, rule) == pytest.approx(figures["prediction_set"])
     for key in ("accuracy", "accuracy_low", "balanced_accuracy", "kappa", "macro_f1", "ece", "nll"):
         assert again[key] == pytest.approx(figures["test"][key], abs=1e-4)
     split = pd.read_csv(ROOT / "results" / "split.csv")

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import datasets
+import numpy as np
 import openpyxl
 import pandas as pd
 import pytest
@@ -21,10 +22,15 @@ from test_checkpoint import MEASURED, ROOT, skip_figures
 from cells.__main__ import main as cells_main
 from cells.classes import LABELS
 from cells.model.classifier import Classifier
+from cells.model.folder import may_quantize
+from cells.model.onnx_network import OnnxNetwork
+from cells.read.images import read_image
 from train import checkpoint, figures, recipe, report
 from train import network as model
 from train.__main__ import main
 from train.run import RunError, train
+
+MODEL = [f"model/{name}" for name in ("model.safetensors", "trust.json", "quantized.json", "calibration.json")]
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +47,7 @@ def runs(tiny_recipe, parquet, tmp_path_factory) -> tuple[Path, Path]:
 
 def test_a_resumed_run_equals_an_unbroken_one(runs):
     unbroken, resumed = runs
-    for name in ("predictions.csv", "validation.csv", "split.csv", "recipe.json", "model/model.safetensors"):
+    for name in ("predictions.csv", "validation.csv", "split.csv", "recipe.json", *MODEL):
         assert (unbroken / name).read_bytes() == (resumed / name).read_bytes(), name
     ours, theirs = (pd.read_csv(run / "history.csv").drop(columns=MEASURED) for run in runs)
     pd.testing.assert_frame_equal(ours, theirs)
@@ -79,6 +85,22 @@ def test_a_run_leaves_what_is_promised(runs, pbc_rows):
     assert summary["test"]["accuracy_low"] <= summary["test"]["accuracy"] <= summary["test"]["accuracy_high"]
 
 
+def test_the_model_answers_as_it_was_scored_and_its_thresholds_are_of_these_answers(runs, parquet):
+    run = runs[0]
+    metrics, record = (json.loads((run / "model" / f"{name}.json").read_text()) for name in ("metrics", "quantized"))
+    assert metrics["backend"] == ("int8" if may_quantize(run / "model") else "fp32")
+    tables = {name: pd.read_csv(run / f"{name}.csv").set_index("image_id") for name in ("validation", "predictions")}
+    assert (record["part"], record["pictures"]) == ("validation", len(tables["validation"]))
+    model = Classifier.load(run / "model")
+    assert isinstance(model.backend, OnnxNetwork)
+    rows = pd.read_parquet(parquet).set_index("image_id")
+    for table in tables.values():
+        answers = model.probabilities([read_image(rows.loc[one, "image"]["bytes"]) for one in table.index])
+        np.testing.assert_allclose(answers, table.filter(like="p_"), rtol=1e-4, atol=1e-6)
+    sure = tables["validation"].filter(like="p_").max(axis=1)
+    assert model.uncertainty.review_below == pytest.approx(sure.quantile(0.04), rel=1e-4)
+
+
 def test_the_same_line_on_a_finished_run_reports_it(runs, tiny_recipe, parquet, capsys):
     before = (runs[0] / "metrics.json").read_bytes()
     assert train(tiny_recipe, [parquet], None, runs[0]) == 0
@@ -101,16 +123,16 @@ def test_a_report_derives_metrics_and_figures_again(runs, parquet, tmp_path, cap
 
 
 @pytest.mark.usefixtures("_no_figures")
-def test_the_rule_of_trust_is_fitted_again_without_training(runs, parquet, tmp_path, capsys):
+def test_the_rule_of_uncertainty_is_fitted_again_without_training(runs, parquet, tmp_path, capsys):
     run = shutil.copytree(runs[0], tmp_path / "run")
     for name in ("model/trust.json", "model/trust.safetensors", "predictions.csv", "validation.csv"):
         (run / name).unlink()
-    assert main(["trust", str(run), "--data", parquet]) == 0
+    assert main(["uncertainty", str(run), "--data", parquet]) == 0
     assert "balanced_accuracy" in capsys.readouterr().out
     for name in ("model/trust.json", "model/trust.safetensors", "predictions.csv", "validation.csv", "metrics.json"):
         assert (run / name).read_bytes() == (runs[0] / name).read_bytes(), name
     (run / "split.csv").write_text((run / "split.csv").read_text() + "BA_999,test\n")
-    assert main(["trust", str(run), "--data", parquet]) == 2
+    assert main(["uncertainty", str(run), "--data", parquet]) == 2
     assert "1 pictures of" in capsys.readouterr().err
 
 
@@ -121,7 +143,7 @@ def test_a_run_from_before_the_distance_is_reported_without_it(runs, parquet, tm
     (run / "model" / "trust.json").write_text('{"review_below": 0.9}\n')
     assert main(["report", str(run), "--data", parquet]) == 0
     summary = json.loads((run / "metrics.json").read_text())
-    assert (summary["unfamiliar"], summary["candidates"]) == (None, None)
+    assert (summary["unfamiliar"], summary["prediction_set"]) == (None, None)
     assert summary["review"]["below"] == 0.9
     page = tmp_path / "page"
     assert main(["compare", str(run), "--out", str(page)]) == 0

@@ -167,8 +167,8 @@ def test_samples_are_training_pictures_each_once_and_the_same_again(counts):
     assert column == rows.loc[rows["cell_type"] == "ig", "cell_subtype"].tolist()
 
 
-def test_the_test_loss_is_one_point_at_the_kept_epoch(history, mixed):
-    assert figures.kept_epoch(history) == 5
+def test_the_test_loss_is_one_point_at_the_best_epoch(history, mixed):
+    assert figures.best_epoch(history) == 5
     losses = figures.training(history, mixed).axes[0]
     lines = {line.get_label(): line for line in losses.lines}
     x, y = lines["test, kept model, calibrated (scored once)"].get_data()

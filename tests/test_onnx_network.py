@@ -51,7 +51,7 @@ def images() -> list:
 
 
 def quantize_as_measured(folder: Path, images: list) -> None:
-    """As `python -m train exported` does."""
+    """As `python -m train onnx_check` does."""
     if (folder / "preprocessor_config.json").is_file():  # a ViT
         quantize(folder)
     else:

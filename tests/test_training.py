@@ -409,4 +409,4 @@ def test_a_vit_that_grew_up_takes_pictures_of_the_full_size(subtypes):
     assert AutoModelForImageClassification.from_pretrained(run / "model").config.image_size == 64
     processor = AutoImageProcessor.from_pretrained(run / "model", backend="pil")
     assert processor(Image.new("RGB", (360, 363)), return_tensors="pt")["pixel_values"].shape == (1, 3, 64, 64)
-    assert json.loads((run / "metrics.json").read_text())["kept_epoch"] == 2  # an epoch at another size is not kept
+    assert json.loads((run / "metrics.json").read_text())["best_epoch"] == 2  # an epoch at another size is not kept

@@ -229,8 +229,8 @@ def test_figures_derive_from_the_table_of_predictions():
     rule = Uncertainty(review_below=0.6, candidate_from=0.4)
     assert metrics.unfamiliar(table) is None  # a run from before the distance
     assert metrics.review(table, rule) == {"below": 0.6, "share": 0.75, "caught": 1.0}
-    assert metrics.candidates(table, rule) == {"from": 0.4, "coverage": 0.75, "mean_size": 1.25}
-    assert metrics.candidates(table, Uncertainty()) is None
+    assert metrics.prediction_set(table, rule) == {"from": 0.4, "coverage": 0.75, "mean_size": 1.25}
+    assert metrics.prediction_set(table, Uncertainty()) is None
     far = table.assign(distance=[0.1, 0.2, 1.2, 1.0])
     assert metrics.unfamiliar(far) == {"share": 0.25, "caught": 0.5}
     assert metrics.review(far, rule) == {"below": 0.6, "share": 0.5, "caught": 0.5}

@@ -105,7 +105,7 @@ def training(history: pd.DataFrame, predictions: pd.DataFrame) -> plt.Figure:
     test_loss = predictions["loss"].mean()
     losses.axhline(test_loss, color=RED, linewidth=1, linestyle=":")
     losses.plot(
-        kept_epoch(history), test_loss, "D", color=RED, linestyle=":", label="test, kept model, calibrated (scored once)"
+        best_epoch(history), test_loss, "D", color=RED, linestyle=":", label="test, best epoch, calibrated (scored once)"
     )
     losses.set(xlabel="epoch", ylabel="cross-entropy", yscale="log")
     losses.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
@@ -128,7 +128,7 @@ def training(history: pd.DataFrame, predictions: pd.DataFrame) -> plt.Figure:
     return figure
 
 
-def kept_epoch(history: pd.DataFrame) -> int:
+def best_epoch(history: pd.DataFrame) -> int:
     """The epoch whose weights are the model: the best balanced accuracy on validation at the full size, as in loop.fit."""
     full = history[history["size"] == history["size"].max()]
     return int(full.loc[full["validation_balanced_accuracy"].idxmax(), "epoch"])

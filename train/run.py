@@ -25,12 +25,9 @@ from cells.classes import LABELS
 from train import checkpoint, data, duplicates, loop, recipe, report, uncertainty
 from train import network as model
 from train.recipe import Recipe
+from train.report import RunError
 
 TRACKERS = ("tensorboard",)
-
-
-class RunError(Exception):
-    """A run folder or a machine that does not fit this call. Its text is one line for the user."""
 
 
 def train(
@@ -215,13 +212,14 @@ def _finish(
     loop.recompute_batch_norm(network, subsets["train"])
     temperature = loop.calibrate(network, subsets["validation"])
     model.export(network, chosen, run / "model")
-    uncertainty.fit(run, prepared.dataset, prepared.parts)
+    backend = uncertainty.fit(run, prepared.dataset, prepared.parts)
     facts = _facts(chosen, prepared) | {
         "parameters": sum(parameter.numel() for parameter in network.parameters()),
-        "kept_epoch": kept["epoch"],
+        "best_epoch": kept["epoch"],
         "temperature": round(temperature, 4),
         "processes": accelerator.num_processes,
         "mixed_precision": accelerator.mixed_precision,
+        "backend": backend,  # that answered the validation and the test pictures
     }
     report.write(run, facts, prepared.dataset)
 

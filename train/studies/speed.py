@@ -15,12 +15,35 @@ import pandas as pd
 import torch
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from train import loop, recipe, run
+from train import loop, options, recipe, run
 from train import network as model
 from train.recipe import Recipe
 
 DEFAULT = ("resnet18", "resnet34", "vit_tiny_scratch", "vit_small_scratch", "vit_base_patch32", "vit_base", "vit_large")
 WARM_UP = 2  # steps that are not counted: memory is allocated, kernels are chosen
+
+
+def main(arguments: list[str]) -> int:
+    """The command."""
+    parser = options.parser("speed", "Measure how fast networks train on this machine, one after another.")
+    parser.add_argument("recipes", nargs="*", default=DEFAULT, metavar="RECIPE", help=f"default {' '.join(DEFAULT)}")
+    for name, default, unit, text in (
+        ("--size", 224, "PIXELS", "of the pictures"),
+        ("--batch", 64, "N", "pictures a step"),
+        ("--steps", 20, "N", "steps to measure"),
+    ):
+        parser.add_argument(
+            name, type=options.number_from_2, default=default, metavar=unit, help=f"{text} (default %(default)s)"
+        )
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write the table as CSV")
+    chosen = parser.parse_args(arguments)
+    rows = []
+    for row in measure(chosen.recipes, chosen.size, chosen.batch, chosen.steps):
+        rows.append(row)
+        print(f"{row['recipe']:20s} {row['images_per_second']:8.2f} images/s  {row['peak_memory_mb']:8,.0f} MB", flush=True)
+        if chosen.out:
+            pd.DataFrame(rows).to_csv(chosen.out, index=False, float_format="%.5g")
+    return 0
 
 
 def measure(names: Sequence[str], size: int, batch_size: int, steps: int) -> Iterator[dict]:
