@@ -240,22 +240,22 @@ class Page:
         """Keep a comment in the browser."""
         return {self.work: work_of(review, comment)}
 
-    def evidence(self, review: Review, selected: int, sources: list[Source]) -> dict:
+    def saliency(self, review: Review, selected: int, sources: list[Source]) -> dict:
         """The selected cell with a heatmap over it."""
-        from cells.model import saliency
+        from cells.model.saliency import heatmap, overlay
 
         self.check(review, selected)
         label = review.cells[selected].prediction.label
         picture, is_small = self.picture(review, selected, sources)
         if label is None or picture is None:
-            raise self.error(self.t["errors"]["no_evidence"])
+            raise self.error(self.t["errors"]["no_picture_of_cell"])
         try:
-            grid = saliency.heatmap(self.load(review.model.rpartition("@")[0]), picture, label)
+            grid = heatmap(self.load(review.model.rpartition("@")[0]), picture, label)
         except ModelError as error:  # its files were cut off since it was loaded
             raise self.error(translate(error.message, self.language)) from None
-        note = self.t["evidence_note"].format(name=name(label, self.language))
-        note += f" {self.t['evidence_gone']}" if is_small else ""
-        seen = saliency.overlay(fitted(picture, LARGE), grid)
+        note = self.t["saliency_note"].format(name=name(label, self.language))
+        note += f" {self.t['saliency_small']}" if is_small else ""
+        seen = overlay(fitted(picture, LARGE), grid)
         return {self.detail: views.detail(review, selected, seen, self.language, note)}
 
     def recount(self, review: Review, rows: list) -> dict:
@@ -418,7 +418,7 @@ class Page:
         self.detail = gr.HTML(elem_id="detail", apply_default_css=False, label=t["detail"])
         self.give = gr.Radio([], label=t["give"], info=t["keys"], elem_id="give")
         with gr.Row():
-            self.show = gr.Button(t["evidence"], size="sm", min_width=80, elem_id="evidence")
+            self.show = gr.Button(t["saliency"], size="sm", min_width=80, elem_id="saliency")
             self.back = gr.Button(t["undo"], size="sm", min_width=80, elem_id="undo")
 
     def build_differential(self) -> None:
@@ -471,7 +471,7 @@ class Page:
         where = [self.review, self.selected, self.sources]
         self.give.input(self.decide, [*where, self.give, self.comment, self.ranges], steps, **step)
         self.back.click(self.undo, [*where, self.comment, self.ranges], steps | {self.give}, **step)
-        self.show.click(self.evidence, where, {self.detail}, **private)
+        self.show.click(self.saliency, where, {self.detail}, **private)
         self.comment.blur(self.note, [self.review, self.comment], {self.work}, **step)
         self.ranges.input(self.recount, [self.review, self.ranges], {self.counts, self.kept_ranges}, **step)
         for kind, button in self.exports.items():
@@ -483,7 +483,7 @@ class Page:
 
 
 def awaited(found: Iterable[T]) -> Iterator[T]:
-    """Each, as long as someone waits for it: whoever closed the page or hung up frees what is not begun yet."""
+    """Each, as long as someone waits for it: whoever closed the page or hung up frees what has not started."""
     blocks, event_id = LocalContext.blocks.get(None), LocalContext.event_id.get(None)
     event = blocks and blocks._queue.event_ids_to_events.get(event_id)
     for one in found:
@@ -527,7 +527,7 @@ class LateError(Exception):
 
 
 def in_time(found: Iterable[T]) -> Iterator[T]:
-    """Each, as long as the request may take. Raises LateError; what was begun of it ends with the batch under way."""
+    """Each, as long as the request may take. Raises LateError; the batch under way is finished."""
     end = time.monotonic() + limits.SECONDS
     for one in found:
         if time.monotonic() > end:
@@ -603,7 +603,7 @@ def theme() -> gr.themes.Base:
 
 
 def check_folder() -> None:
-    """That there is a folder for uploads, before anything else is begun."""
+    """That there is a folder for uploads, before anything else starts."""
     try:
         tempfile.TemporaryFile(dir=os.environ.get("GRADIO_TEMP_DIR")).close()
     except OSError as error:

@@ -28,6 +28,13 @@ datasets.disable_progress_bars()
 
 ROOT = Path(__file__).resolve().parent.parent
 PER_SUBTYPE = 12
+# The files that take longest come first: one of them at the end would run while the other process has nothing to do.
+LONGEST = ("checkpoint", "browser", "faults", "cluster", "end_to_end", "training", "headers", "space", "hostile")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    order = {f"test_{name}.py": place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: order.get(item.path.name, len(order)))
 
 
 @pytest.fixture(autouse=True)

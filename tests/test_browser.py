@@ -184,23 +184,23 @@ def test_arrow_keys_walk_through_the_gallery(page, uploads):
     page.locator("#detail .file", has_text=f"{order[0] + 1} · ").wait_for()
 
 
-def test_the_evidence_lies_over_the_picture_when_it_is_asked_for(page, uploads, expected):
+def test_the_saliency_map_lies_over_the_picture_when_it_is_asked_for(page, uploads, expected):
     classify(page, uploads)
     select(page, 7)
     before = page.locator("#detail img").get_attribute("src")
-    page.click("#evidence")
+    page.click("#saliency")
     note = page.locator("#detail .note")
     note.wait_for()
     assert NAMES[expected.cells[7].prediction.label] in note.inner_text()
     assert page.locator("#detail img").get_attribute("src") != before
     for index, label in ((7, "neutrophil"), (5, "lymphocyte"), (1, "eosinophil"), (3, "erythroblast"), (6, "monocyte")):
         give(page, index, label)
-    page.click("#evidence")
+    page.click("#saliency")
     note.wait_for()
     screenshot(page, "page")
     select(page, 2)
-    page.click("#evidence")
-    page.get_by_text(EN["errors"]["no_evidence"]).first.wait_for()
+    page.click("#saliency")
+    page.get_by_text(EN["errors"]["no_picture_of_cell"]).first.wait_for()
 
 
 def test_the_same_browser_finds_its_work_again_until_it_is_cleared(page, uploads):

@@ -354,7 +354,7 @@ def test_the_page_says_which_model_is_cut_off_and_the_others_go_on(server, open_
     page.click("#classify")
     counts(page, "vit_tiny@")  # mended, it serves without a restart
     cut_off(weights)
-    page.click("#evidence")  # needs the weights themselves
+    page.click("#saliency")  # needs the weights themselves
     page.get_by_text(message).first.wait_for()
     weights.write_bytes(whole)
     server.kill()

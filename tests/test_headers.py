@@ -120,7 +120,7 @@ def test_the_page_works_under_its_policy_and_asks_nothing_of_anyone_else(page, p
         page.click(f"#gallery [data-cell='{index}']")
         page.locator("#detail .file", has_text=f"{index + 1} · ").wait_for()
         assert MARKUP in page.locator("#detail .file").inner_text()
-    page.click("#evidence")
+    page.click("#saliency")
     for button in ("#csv", "#excel", "#report"):
         with page.expect_download() as taken:
             page.click(button)
