@@ -576,13 +576,13 @@ def classified(path: str) -> list[str] | str:
     class Network:
         """A quick one, which resizes as all do."""
 
-        labels = LABELS
+        labels, name = LABELS, "none"
 
-        def begin(self, image: Image.Image) -> np.ndarray:
+        def submit(self, image: Image.Image) -> np.ndarray:
             return np.asarray(image.resize((224, 224), Image.Resampling.BILINEAR), np.float32).mean((0, 1))
 
-        def finish(self, begun: list) -> tuple[np.ndarray, np.ndarray]:
-            return np.zeros((len(begun), len(LABELS)), np.float32), np.stack(begun)
+        def collect(self, submitted: list) -> tuple[np.ndarray, np.ndarray]:
+            return np.zeros((len(submitted), len(LABELS)), np.float32), np.stack(submitted)
 
     try:
         sources = app.unpacked([path])
