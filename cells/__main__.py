@@ -108,7 +108,8 @@ def _at_once(files: list[str], classifier: Classifier, out: Path | None, batch_s
         for prediction in classifier.predict(files, batch_size=batch_size):
             cells.append(Cell(prediction))
             progress.update()
-    review = Review(tuple(cells), str(classifier), review_below=classifier.uncertainty.review_below)
+    below = classifier.uncertainty.review_below
+    review = Review(tuple(cells), str(classifier), review_below=below, classes=classifier.classes)
     if out is None:
         print(f"{table.to_text(table.to_frame(review))}\n\nmodel: {classifier}")
     else:

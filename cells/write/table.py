@@ -42,7 +42,7 @@ def to_frame(review: Review, labels: Sequence[str] = ()) -> pd.DataFrame:
         one = cell.prediction
         (first, second) = one.ranking[:2] if one.ranking else ((None, None), (None, None))
         probabilities = [None] * len(labels) if one.probabilities is None else one.probabilities.tolist()
-        words = (" or ".join(one.candidates) or None, one.status, one.message, review.model)
+        words = (" or ".join(one.prediction_set) or None, one.status, one.message, review.model)
         row = (printable(one.file), first[0], decisions.get(index), first[1], *second, *words, *probabilities)
         other = cell.second and (review.second_model, cell.second.label, cell.second.probability)
         rows.append((*row, *(other or (None, None, None))))
