@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from cells.model.folder import EMBEDDED, embedded, embedded_folder
+from cells.model.folder import EMBEDDED, ModelError, embedded, embedded_folder
 from hub import card, publish
 from hub.publish import HubError
 
@@ -14,7 +14,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         options.run(options)
-    except HubError as error:
+    except (HubError, ModelError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0

@@ -7,7 +7,7 @@ the generated text; a person's words, outside the marks or between them, are kep
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from string import Template
 
@@ -15,7 +15,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from cells.classes import NAMES
 from cells.measures import MEASURES, command, interval, read_metrics
-from cells.model.folder import QUANTIZED_RECORD, may_quantize
+from cells.model.folder import QUANTIZED_RECORD, may_quantize, read_classes
 from cells.model.folder import version as version_of
 
 TEMPLATE = Path(__file__).with_name("card.md")
@@ -66,7 +66,9 @@ def text_of(folder: Path) -> str:
     size = (folder / "model.safetensors").stat().st_size
     figures = [name for name in SHOWN_FIGURES if (folder / "figures" / f"{name}.png").is_file()]
     quantized = json.loads((folder / QUANTIZED_RECORD).read_text()) if may_quantize(folder) else None
-    return fill(folder.resolve().name, config, metrics, trust, size, figures, quantized, version_of(folder))
+    classes = read_classes(folder, list(metrics["test"]["confusion"]))
+    names = NAMES | {each.name: each.english for each in classes}
+    return fill(folder.resolve().name, config, metrics, trust, size, names, figures, quantized, version_of(folder))
 
 
 def merge(published: str | None, ours: str) -> str:
@@ -143,18 +145,20 @@ def fill(
     metrics: dict,
     trust: dict,
     size: int,
+    names: Mapping[str, str] = NAMES,
     figures: Sequence[str] = (),
     quantized: dict | None = None,
     version: str = "",
 ) -> str:
     """The card's text. `size` is that of the weights in bytes; the dicts are the JSON files of a model folder.
 
+    `names` are the words for its labels and for the subtypes; a label that it lacks stands as it is.
     `figures` are those of SHOWN_FIGURES that the folder has; `quantized` is given where the quantised network serves.
     """
     timm = "pretrained_cfg" in config  # timm's layout; transformers' own has a preprocessor_config.json beside it
     labels = list(metrics["test"]["confusion"])
     body = Template(TEMPLATE.read_text()).substitute(
-        _tables(metrics["test"], labels),
+        _tables(metrics["test"], labels, names),
         name=name,
         version=version,
         backend="int8" if quantized else "fp32",
@@ -174,30 +178,29 @@ def fill(
     return f"---\n{_metadata(name, config, metrics)}\n---\n\n{marked(body)}"
 
 
-def _tables(test: dict, labels: Sequence[str]) -> dict[str, str]:
+def _tables(test: dict, labels: Sequence[str], names: Mapping[str, str]) -> dict[str, str]:
     """The card's tables, from the part `test` of a metrics.json."""
-    names = [_name(label) for label in labels]
-    recall = (f"| {_name(label)} | {share:.4f} | {sum(test['confusion'][label])} |" for label, share in test["recall"].items())
-    confusion = (f"| {_name(label)} | {' | '.join(map(str, test['confusion'][label]))} |" for label in labels)
+
+    def name(label: str) -> str:
+        return names.get(label, label)
+
+    columns = [name(label) for label in labels]
+    recall = (f"| {name(label)} | {share:.4f} | {sum(test['confusion'][label])} |" for label, share in test["recall"].items())
+    confusion = (f"| {name(label)} | {' | '.join(map(str, test['confusion'][label]))} |" for label in labels)
     errors = (
-        f"| {_name(row['subtype'])} | {_name(row['prediction'])} | {row['count']} |"
+        f"| {name(row['subtype'])} | {name(row['prediction'])} | {row['count']} |"
         for row in test["errors_by_subtype"][:SHOWN_ERRORS]
     )
     return {
-        "labels": ", ".join(names),
+        "labels": ", ".join(columns),
         "test_pictures": f"{test['pictures']:,}",
         "metrics": "\n".join(f"| {text} | {interval(test, key)} |" for key, text in MEASURES.items()),
         "recall": "\n".join(recall),
-        "columns": " | ".join(names),
+        "columns": " | ".join(columns),
         "rule": " | ".join(["---"] * len(labels)),
         "confusion": "\n".join(confusion),
         "errors": "\n".join(errors),
     }
-
-
-def _name(label: str) -> str:
-    """A label in words; one that the project does not know stands as it is."""
-    return NAMES.get(label, label)
 
 
 def _training(metrics: dict) -> dict[str, object]:

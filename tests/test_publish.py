@@ -1,11 +1,13 @@
 """The Hub on 127.0.0.1, with the real client over HTTP: push, push again, edit, pull, check, and what fails on the way."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hub_server import Fault
 
+from cells.classes import LABELS, describe
 from cells.model import folder
 from cells.model.classifier import Classifier
 from cells.model.torch_network import TorchNetwork
@@ -258,6 +260,16 @@ def test_cards_merge():
     bare = card.merge("# Mine\n", ours)
     assert bare.endswith("# Mine\n")
     assert "model-index:" in bare
+
+
+def test_a_card_says_the_classes_as_the_model_folder_names_them(tmp_path):
+    shutil.copytree(FOLDER, tmp_path / "own", ignore=shutil.ignore_patterns("onnx"))
+    own = [replace(each, english="clotting cell") if each.name == "platelet" else each for each in describe(LABELS)]
+    folder.write_classes(tmp_path / "own", own)
+    text = card.text_of(tmp_path / "own")
+    assert "| clotting cell |" in text
+    assert "| basophil |" in text
+    assert "| platelet |" not in text
 
 
 def test_a_folder_that_is_no_model_is_refused(tmp_path):
