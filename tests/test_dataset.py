@@ -1,4 +1,4 @@
-"""`hub dataset`, with the real client against the Hub on this machine, and `load_dataset` of what came of it."""
+"""`hub dataset`, with the real client against the Hub on this machine, and `load_dataset` of the result."""
 
 import io
 import json

@@ -55,7 +55,7 @@ def test_a_space_holds_the_page_and_nothing_for_training(hub, run, space):
     (preload,) = front["preload_from_hub"]
     repo_id, files, commit = preload.split()
     assert repo_id == "user/cells"
-    assert files.split(",") == ["config.json", "model.safetensors"]  # what is there
+    assert files.split(",") == ["config.json", "model.safetensors"]  # what the repo has
     assert commit == hub.repos["model", "user/cells"].branches["main"]
 
 
@@ -131,7 +131,7 @@ def test_the_files_of_a_space_start_and_classify(space, browser, tmp_path, reque
     for name, content in space.items():
         (tmp_path / "space" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "space" / name).write_bytes(content)
-    python = request.getfixturevalue("python")  # after the files are there
+    python = request.getfixturevalue("python")  # after the files are written
     draw_cell("neutrophil").save(tmp_path / "cell.png")
     with serve(tmp_path / "space", tmp_path, python, PYTHONPATH="") as url:
         page = browser.new_page()
