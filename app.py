@@ -27,7 +27,7 @@ from gradio.context import LocalContext
 from gradio.data_classes import PredictBodyInternal
 
 from cells import differential
-from cells.classes import LABELS
+from cells.classes import LABELS, ORDER
 from cells.differential import RangeError
 from cells.model.classifier import Classifier, classify_all
 from cells.read import archive, limits
@@ -40,7 +40,7 @@ from hub import catalog, examples
 from hub.publish import HubError
 from page import retention, views
 from page.headers import Headers
-from page.texts import LANGUAGES, name, texts, translate
+from page.texts import LANGUAGES, class_name, name, texts, translate
 
 SESSIONS = 100  # whose last results are in memory; the oldest goes first
 THUMBNAIL = 128  # pixels; kept in the browser, 500 of them in about 3 megabytes, of the 5 that it gives
@@ -163,7 +163,9 @@ class Page:
         except LateError:
             raise self.error(self.t["errors"]["too_long"].format(most=limits.SECONDS)) from None
         names = [*map(str, classifiers), ""][:2]
-        review = Review(tuple(cells), *names, review_below=classifiers[0].uncertainty.review_below)
+        first, second = (*(one.classes for one in classifiers), ())[:2]
+        below = classifiers[0].uncertainty.review_below
+        review = Review(tuple(cells), *names, review_below=below, classes=first, second_classes=second)
         pictures = [source for _, source in sources]
         return self.opened(review, pictures, self.typical(ranges)) | {
             self.kept: review.to_json(),
@@ -253,7 +255,7 @@ class Page:
             grid = heatmap(self.load(review.model.rpartition("@")[0]), picture, label)
         except ModelError as error:  # its files were cut off since it was loaded
             raise self.error(translate(error.message, self.language)) from None
-        note = self.t["saliency_note"].format(name=name(label, self.language))
+        note = self.t["saliency_note"].format(name=class_name(review, label, self.language))
         note += f" {self.t['saliency_small']}" if is_small else ""
         seen = overlay(fitted(picture, LARGE), grid)
         return {self.detail: views.detail(review, selected, seen, self.language, note)}
@@ -319,7 +321,7 @@ class Page:
 
     def radio(self, review: Review, index: int) -> gr.Radio:
         """What a person may say of a cell, and said; the model's word is no choice yet, so that it can be confirmed."""
-        choices = [(name(choice, self.language), choice) for choice in review.choices]
+        choices = [(class_name(review, choice, self.language), choice) for choice in review.choices]
         return gr.Radio(choices, value=review.decisions.get(index))
 
     def headers(self, review: Review) -> list[str]:
@@ -327,19 +329,19 @@ class Page:
 
     def typical(self, ranges: list) -> dict[str, differential.Range]:
         """The ranges that a user gave, by label; the typical ones, with a word, where one is none."""
-        names = [name(label, self.language) for label in differential.ORDER]
+        names = [name(label, self.language) for label in ORDER]
         try:
             checked = differential.check_ranges(dict(zip(names, (row[-2:] for row in ranges), strict=False)))
         except RangeError as error:
             gr.Warning(self.error(translate(error.message, self.language)).message)
             return differential.TYPICAL
-        return {label: checked[one] for label, one in zip(differential.ORDER, names, strict=True) if one in checked}
+        return {label: checked[one] for label, one in zip(ORDER, names, strict=True) if one in checked}
 
     def default_ranges(self) -> list[list]:
-        return [list(differential.TYPICAL.get(label, (None, None))) for label in differential.ORDER]
+        return [list(differential.TYPICAL.get(label, (None, None))) for label in ORDER]
 
     def named(self, limits: list[list]) -> list[list]:
-        return [[name(label, self.language), *pair] for label, pair in zip(differential.ORDER, limits, strict=False)]
+        return [[name(label, self.language), *pair] for label, pair in zip(ORDER, limits, strict=False)]
 
     def introduction(self) -> str:
         return f"# {self.t['title']}\n" + self.t["introduction"].format(types=views.type_names(self.language))
@@ -552,7 +554,7 @@ def classify(files: list[str] | None, model: str) -> list[dict]:
         raise gr.Error(
             f"Classifying took longer than {limits.SECONDS} s; give fewer pictures.", print_exception=False
         ) from None
-    review = Review(cells, str(classifier))
+    review = Review(cells, str(classifier), classes=classifier.classes)
     frame = table.to_frame(review).astype(object)
     return frame.where(frame.notna(), None).to_dict("records")
 

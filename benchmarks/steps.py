@@ -41,10 +41,10 @@ def pbc_rows(per_subtype: int) -> dict[str, list]:
         for number in range(per_subtype):
             buffer = io.BytesIO()
             draw_cell(subtype.cell_type, seed=100 * index + number).resize((96, 96)).save(buffer, "PNG")
-            rows["image_id"].append(f"{subtype.code}_{1000 * index + number}")
+            rows["image_id"].append(f"{subtype.name}_{1000 * index + number}")
             rows["image"].append({"bytes": buffer.getvalue(), "path": None})
             rows["cell_type"].append(subtype.cell_type)
-            rows["cell_subtype"].append(subtype.code)
+            rows["cell_subtype"].append(subtype.name)
     return rows
 
 

@@ -1,26 +1,19 @@
 """Counted cells -> a differential as laboratories report it.
 
-The denominator are the white cells. Erythroblasts (nucleated red cells) are given per 100 white cells, platelets apart. Shares
-are whole percentages with their counts and exact 95 % limits (Clopper and Pearson 1934). Typical ranges are for orientation,
-never a verdict: they differ between laboratories and populations, so a user can give others.
+The denominator are the white cells. Erythroblasts (nucleated red cells), smudge cells and other cells that are not white are
+given per 100 white cells, platelets apart. Shares are whole percentages with their counts and exact 95 % limits (Clopper and
+Pearson 1934). Typical ranges are for orientation, never a verdict: they differ between laboratories and populations, so a user
+can give others.
 """
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from cells.classes import TYPE_OF_SUBTYPE
+from cells.classes import CELL_TYPES, ERYTHROBLAST, PLATELET, TYPICAL, CellClass, describe, place
 from cells.messages import Error
 
-ORDER = ("neutrophil", "lymphocyte", "monocyte", "eosinophil", "basophil", "ig")  # of a laboratory's report
-TYPICAL = {  # per cent of the white cells of adults
-    "neutrophil": (40.0, 60.0),
-    "lymphocyte": (20.0, 40.0),
-    "monocyte": (2.0, 8.0),
-    "eosinophil": (1.0, 4.0),
-    "basophil": (0.5, 1.0),
-}
 ENOUGH = 100  # white cells; with fewer, the limits are too wide for most questions
 CORRECT_FROM = 5.0  # erythroblasts per 100 white cells, from which a counter's white count is corrected
 
@@ -65,13 +58,23 @@ def _half_up(percent: float) -> int:
 
 
 @dataclass(frozen=True)
+class Apart:
+    """A kind of cell outside the denominator; `per_100` white cells, None without one."""
+
+    label: str
+    count: int
+    per_100: float | None
+
+
+@dataclass(frozen=True)
 class Differential:
-    """What was counted: shares in the order of ORDER, empty without a white cell."""
+    """What was counted: shares in a report's order, empty without a white cell; smudge cells and the like in `apart`."""
 
     white: int
     shares: tuple[Share, ...]
     erythroblasts: int
     platelets: int
+    apart: tuple[Apart, ...] = ()
 
     @property
     def erythroblasts_per_100(self) -> float | None:
@@ -88,12 +91,31 @@ class Differential:
         return 100 / (100 + per_100) if per_100 is not None and per_100 >= CORRECT_FROM else None
 
 
-def differential(labels: Iterable[str], typical: Mapping[str, Range] = TYPICAL) -> Differential:
-    """Of the labels of counted cells: cell types, or subtypes, which count as their type."""
-    counts = Counter(TYPE_OF_SUBTYPE.get(label, label) for label in labels)
-    white = sum(counts[label] for label in ORDER)
-    shares = tuple(_share(label, counts[label], white, typical.get(label)) for label in ORDER) if white else ()
-    return Differential(white, shares, counts["erythroblast"], counts["platelet"])
+def differential(
+    labels: Iterable[str], typical: Mapping[str, Range] = TYPICAL, classes: Sequence[CellClass] = CELL_TYPES
+) -> Differential:
+    """Of the labels of counted cells; a subtype counts as its type.
+
+    `classes` are the model's: each of their types has its row, counted or not. A label of another class has its row as well.
+    """
+    known = {one.name: one for one in classes}
+    cells = [one for label in labels if (one := known.get(label) or describe((label,))[0]).counted]
+    inside, outside = (Counter(one.cell_type for one in cells if one.white is white) for white in (True, False))
+    rows = sorted((one for one in (*classes, *cells) if one.counted), key=place)
+    white = inside.total()
+    shares = (_share(label, inside[label], white, typical.get(label)) for label in _types(rows, True)) if white else ()
+    apart = (label for label in _types(rows, False) if label not in (ERYTHROBLAST, PLATELET))
+    return Differential(
+        white,
+        tuple(shares),
+        outside[ERYTHROBLAST],
+        outside[PLATELET],
+        tuple(Apart(label, outside[label], 100 * outside[label] / white if white else None) for label in apart),
+    )
+
+
+def _types(rows: Iterable[CellClass], white: bool) -> list[str]:
+    return list(dict.fromkeys(one.cell_type for one in rows if one.white is white))
 
 
 def _share(label: str, count: int, white: int, typical: Range | None) -> Share:

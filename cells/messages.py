@@ -35,7 +35,12 @@ ENGLISH = {
     "range_not_percent": "The typical range of {label} is to go from a lower to a higher percentage, between 0 and 100.",
     # models
     "model_unknown": "There is no model {model}; give one of {known}, a model folder, or a Hub id (USER/NAME).",
-    "model_labels": "The model {model} knows other labels ({found}); needed are {needed}, or the 13 subtypes.",
+    "model_labels": "The model {model} knows other labels ({found}): none is a known blood cell, and it has no {file}.",
+    "model_labels_broken": "The model {model} has no labels, or a label twice ({found}).",
+    "model_classes_broken": "its {file} is no list of classes, each with a name.",
+    "model_classes_foreign": "its {file} names other classes than its network has.",
+    "model_no_features": "its network ({network}) gives no features of its layers.",
+    "no_saliency": "This network ({network}) has no last layer with places in the picture, so there is no heatmap of it.",
     "model_unusable": "The model {model} cannot be loaded: {reason}",
     "model_lacks_weights": "it lacks weights, {weight} among them.",
     "model_lacks_file": "it has no {file}; weights in pickle form are never read.",

@@ -6,10 +6,7 @@ For the page's examples, for checks and for tests; no one should take them for r
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-from cells.classes import LABELS, SUBTYPES
-
 SIZE = (360, 363)
-CODES = [subtype.code for subtype in SUBTYPES]
 
 # type: (radius of the cell, its colour, radius of a nuclear lobe, number of lobes, colour of the granules)
 LOOKS = {
@@ -21,13 +18,16 @@ LOOKS = {
     "monocyte": (82, (185, 185, 210), 44, 2, None),
     "neutrophil": (66, (235, 210, 215), 24, 4, (220, 180, 195)),
     "platelet": (20, (190, 150, 200), 8, 1, (130, 80, 160)),
+    "blast": (72, (165, 160, 225), 60, 1, None),
+    "smudge": (70, (205, 165, 200), 64, 3, None),
 }
+TYPES = list(LOOKS)  # their order decides what a seed draws
 NUCLEUS = (95, 55, 140)
 
 
 def draw_cell(cell_type: str, seed: int = 0) -> Image.Image:
     """One cell of a type among red cells. The same arguments give the same picture."""
-    rng = np.random.default_rng([LABELS.index(cell_type), seed])
+    rng = np.random.default_rng([TYPES.index(cell_type), seed])
     image = Image.new("RGB", SIZE, (250, 232, 214))
     draw = ImageDraw.Draw(image)
     for _ in range(14):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from cells.classes import NAMES, SPANISH
 from cells.messages import Message
+from cells.review import REJECTED, Review
 
 FILE = Path(__file__).with_name("texts.toml")
 LANGUAGES = ("en", "es")
@@ -19,8 +20,16 @@ def texts(language: str) -> dict:
 
 
 def name(label: str, language: str) -> str:
-    """A class, or what a person may say in place of one, for people."""
+    """A class that the project knows, or what a person may say in place of one, for people."""
     return CLASS_NAMES[language].get(label) or texts(language)["choice"][label]
+
+
+def class_name(review: Review, label: str, language: str) -> str:
+    """The same of a review, whose model may bring classes of its own."""
+    if label in REJECTED and label not in review.labels:
+        return name(label, language)
+    one = review.described(label)
+    return {"en": one.english, "es": one.spanish}[language]
 
 
 def translate(message: Message | str, language: str) -> str:

@@ -13,12 +13,13 @@ from PIL import Image
 
 from cells import differential
 from cells.classes import LABELS
-from cells.model.classifier import Prediction
+from cells.measures import MEASURES
 from cells.model.folder import QUANTIZED_RECORD, embedded, embedded_folder, may_quantize
+from cells.model.prediction import Prediction
 from cells.model.uncertainty import ERROR, STATUSES
 from cells.read import limits
 from cells.review import DISAGREE, HELD, REJECTED, Review
-from page.texts import LANGUAGES, name, texts, translate
+from page.texts import LANGUAGES, class_name, name, texts, translate
 
 FOLDER = Path(__file__).parent
 CSS = (FOLDER / "page.css").read_text(encoding="utf-8")
@@ -44,11 +45,12 @@ def _environment() -> Environment:
     )
 
 
-def _render(template: str, language: str, **values: object) -> str:
+def _render(template: str, language: str, review: Review | None = None, **values: object) -> str:
     words = {
         "t": texts(language),
         "language": language,
-        "name": lambda label: name(label, language),
+        "review": review,
+        "name": lambda label: class_name(review, label, language),
         "translate": lambda message: translate(message, language),
         "percent": lambda share: f"{share:.1%}",
     }
@@ -67,11 +69,11 @@ def thumbnails(review: Review) -> str:
 
 def gallery(review: Review, selected: int, language: str) -> str:
     """Every cell as a button, grouped by what stands for it, the most doubtful first."""
-    groups = {_group_name(group, language): cells for group, cells in review.groups().items()}
+    groups = {_group_name(review, group, language): cells for group, cells in review.groups().items()}
     return _render(
         "gallery.html",
         language,
-        review=review,
+        review,
         groups=groups,
         selected=selected,
         described=lambda index: _described(review, index, language),
@@ -83,20 +85,20 @@ def _described(review: Review, index: int, language: str) -> list[str]:
     cell, decision, t = review.cells[index], review.decisions.get(index), texts(language)
     words = [f"{index + 1}: {cell.prediction.file}"]
     if decision:
-        words.append(f"{t['by_person']}: {name(decision, language)}")
+        words.append(f"{t['by_person']}: {class_name(review, decision, language)}")
     if cell.prediction.ranking:
-        words.append(f"{name(cell.prediction.label, language)} {cell.prediction.probability:.1%}")
+        words.append(f"{class_name(review, cell.prediction.label, language)} {cell.prediction.probability:.1%}")
     if cell.second and cell.second.ranking:
-        words.append(f"{t['by_second']}: {name(cell.second.label, language)}")
+        words.append(f"{t['by_second']}: {class_name(review, cell.second.label, language)}")
     return [*words, t["status"][cell.prediction.status]]
 
 
-def _group_name(group: str, language: str) -> str:
+def _group_name(review: Review, group: str, language: str) -> str:
     if group in STATUSES:
         return texts(language)["status_long"][group]
     if group == DISAGREE:
         return texts(language)["disagree"]
-    return name(group, language)
+    return class_name(review, group, language)
 
 
 def rows(review: Review, language: str) -> list[list]:
@@ -106,29 +108,30 @@ def rows(review: Review, language: str) -> list[list]:
 
 
 def _row(review: Review, index: int, language: str, t: dict) -> list:
-    cell, decision = review.cells[index], review.decisions.get(index)
+    def named(label: str | None) -> str:
+        return class_name(review, label, language) if label else ""
+
+    cell = review.cells[index]
     one = cell.prediction
-    runner_up = f"{name(one.ranking[1][0], language)} ({one.ranking[1][1]:.1%})" if one.ranking else ""
     row = [
         index + 1,
         f'<i class="t t{index}"></i>',
         one.file,
-        name(one.label, language) if one.ranking else "",
-        name(decision, language) if decision else "",
+        named(one.label),
+        named(review.decisions.get(index)),
         round(100 * one.probability, 1) if one.ranking else None,
-        runner_up,
-        candidates(one, language),
+        "".join(f"{named(label)} ({share:.1%})" for label, share in one.ranking[1:2]),
+        prediction_set(review, one, language),
         t["status"][one.status] + (f": {translate(one.message, language)}" if one.status == ERROR else ""),
     ]
-    other = cell.second.label if cell.second else None
-    return [*row, name(other, language) if other else ""] if review.second_model else row
+    return [*row, named(cell.second.label if cell.second else None)] if review.second_model else row
 
 
-def candidates(prediction: Prediction, language: str) -> str:
-    """The prediction set in words, where it has more than one: "neutrophil or immature granulocyte"."""
-    if len(prediction.candidates) < 2:
+def prediction_set(review: Review, prediction: Prediction, language: str) -> str:
+    """The prediction set in words, where it has more than one class: "neutrophil or immature granulocyte"."""
+    if len(prediction.prediction_set) < 2:
         return ""
-    return f" {texts(language)['or']} ".join(name(label, language) for label in prediction.candidates)
+    return f" {texts(language)['or']} ".join(class_name(review, label, language) for label in prediction.prediction_set)
 
 
 def detail(review: Review, selected: int, picture: Image.Image | None, language: str, note: str = "") -> str:
@@ -139,11 +142,12 @@ def detail(review: Review, selected: int, picture: Image.Image | None, language:
     return _render(
         "detail.html",
         language,
+        review,
         index=selected,
         cell=cell,
         decision=review.decisions.get(selected),
         picture=_data(picture) if picture else _data_of(cell.thumbnail) if cell.thumbnail else "",
-        candidates=candidates(cell.prediction, language),
+        candidates=prediction_set(review, cell.prediction, language),
         note=note,
         second_model=review.second_model,
         model=review.model,
@@ -166,7 +170,7 @@ def counts(review: Review, typical: Mapping[str, differential.Range], language: 
     summary, t = review.summary(), texts(language)
     why = {DISAGREE: t["disagree"]} | t["status"] | t["choice"]
     held = [f"{summary[key]} {why[key]}" for key in (*HELD, *REJECTED) if summary[key]]
-    return _render("counts.html", language, review=review, found=found, summary=summary, held=held)
+    return _render("counts.html", language, review, found=found, summary=summary, held=held)
 
 
 def report(review: Review, comment: str, typical: Mapping[str, differential.Range], language: str) -> str:
@@ -174,8 +178,8 @@ def report(review: Review, comment: str, typical: Mapping[str, differential.Rang
     return _render(
         "report.html",
         language,
+        review,
         counts=counts(review, typical, language),
-        review=review,
         summary=review.summary(),
         comment=comment,
         date=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
@@ -183,19 +187,44 @@ def report(review: Review, comment: str, typical: Mapping[str, differential.Rang
 
 
 def about(language: str) -> str:
-    """What the embedded models are, with their measured figures and confusion matrices."""
-    models = []
-    for model in embedded():
-        folder = embedded_folder(model)
-        metrics = json.loads((folder / "metrics.json").read_text())
-        confusion = folder / "figures" / "confusion_normalised.png"
-        confusion = confusion if confusion.exists() else folder / "figures" / "confusion.png"
-        figure = f"data:image/png;base64,{base64.b64encode(confusion.read_bytes()).decode()}"
-        quantized = json.loads((folder / QUANTIZED_RECORD).read_text()) if may_quantize(folder) else {}
-        if "part" in quantized:  # the choice was made on validation pictures; an older record is of the test pictures itself
-            quantized = quantized.get("test")
-        models.append({"name": model, "metrics": metrics, "figure": figure, "quantized": quantized})
-    return _render("about.html", language, models=models, request=_request())
+    """What the embedded models are, with their measured figures and confusion matrices as far as their folders have them."""
+    return _render("about.html", language, models=[_described_model(name) for name in embedded()], request=_request())
+
+
+def _described_model(name: str) -> dict[str, object]:
+    """The parts of a model's folder that the page shows: empty where the folder of a pulled model lacks them."""
+    folder = embedded_folder(name)
+    figures = (folder / "figures" / f"{figure}.png" for figure in ("confusion_normalised", "confusion"))
+    picture = next((path for path in figures if path.is_file()), None)
+    try:
+        metrics = _measured(json.loads((folder / "metrics.json").read_text()))
+        quantized = _quantized_accuracy(folder)
+    except (OSError, ValueError, KeyError, TypeError):  # absent, or of another form
+        metrics = quantized = None
+    return {
+        "name": name,
+        "metrics": metrics,
+        "quantized": quantized,
+        "figure": f"data:image/png;base64,{base64.b64encode(picture.read_bytes()).decode()}" if picture else "",
+    }
+
+
+def _quantized_accuracy(folder: Path) -> float | None:
+    """Of a network that is served in 8 bits, on test pictures. Raises OSError, ValueError, KeyError, TypeError."""
+    if not may_quantize(folder):
+        return None
+    record = json.loads((folder / QUANTIZED_RECORD).read_text())
+    # The choice is made on validation pictures; an older record is of the test pictures itself.
+    test = record.get("test") if "part" in record else record
+    return float(test["accuracy"]) if test else None
+
+
+def _measured(metrics: dict) -> dict[str, object]:
+    """The values of a metrics.json that the page shows. Raises KeyError, ValueError, TypeError for one of another form."""
+    test = metrics["test"]
+    measures = {key: float(test[key]) for name in MEASURES for key in (name, f"{name}_low", f"{name}_high")}
+    whole = {key: int(metrics[key]) for key in ("parameters", "image_size")}
+    return whole | {"architecture": metrics["architecture"], "test": measures | {"pictures": int(test["pictures"])}}
 
 
 def _request() -> dict[str, str]:

@@ -67,7 +67,7 @@ def ask(hub, hub_environment):
 
 def test_a_hub_model_is_fetched_with_progress_and_serves_without_the_hub_from_then_on(hub, ask):
     repo = hub.add("model", "user/cells", FILES)
-    version = str(Classifier.load(FOLDER)).split("@")[1]
+    version = f"{Classifier.load(FOLDER).version}/torch"
     size = len(FILES["model.safetensors"])
     assert ask("fetch", "user/cells") == [[size, size]]
     assert ask("load", "user/cells") == f"user/cells@{version}"

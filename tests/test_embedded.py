@@ -50,7 +50,7 @@ def test_pictures_of_other_things_are_unfamiliar(name):
     for prediction in Classifier.load(name).predict([grey, slide, noise, *photographs], list("gsnabcd")):
         assert prediction.status == "unfamiliar", prediction.file
         assert prediction.distance > 1
-        assert prediction.candidates[0] == prediction.label
+        assert prediction.prediction_set[0] == prediction.label
 
 
 @pytest.mark.parametrize("name", NAMES)

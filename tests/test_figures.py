@@ -83,9 +83,9 @@ def counts() -> pd.DataFrame:
     """Ten pictures of each subtype: 6 to train on, 1 to validate, 3 to test."""
     rows = [
         (
-            f"{subtype.code}_{number}",
+            f"{subtype.name}_{number}",
             subtype.cell_type,
-            subtype.code,
+            subtype.name,
             "train" if number < 6 else "validation" if number < 7 else "test",
         )
         for subtype in SUBTYPES

@@ -118,12 +118,12 @@ def test_without_onnx_runtime_pytorch_serves_the_same(copy, images, monkeypatch)
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     without = Classifier.load(copy)
     assert isinstance(without.backend, TorchNetwork)
-    assert str(without) == str(with_it)
+    assert (str(without), str(with_it)) == (f"copy@{with_it.version}/torch", f"copy@{with_it.version}/fp32")
     np.testing.assert_allclose(without.probabilities(images), with_it.probabilities(images), atol=1e-5)
 
 
 def test_beside_a_gpu_pytorch_serves(copy, monkeypatch):
-    monkeypatch.setattr(core, "find_library", lambda name: "libcuda.so.1" if name == "cuda" else None)
+    monkeypatch.setattr(core, "has_gpu", lambda: True)
     assert isinstance(Classifier.load(copy).backend, TorchNetwork)
 
 
@@ -172,6 +172,7 @@ def test_the_quantised_network_is_close_and_another_version(exported, copy, imag
     ours, plain = Classifier.load(copy), Classifier.load(exported)
     np.testing.assert_allclose(ours.probabilities(images), plain.probabilities(images), atol=0.05)
     assert not np.array_equal(ours.probabilities(images), plain.probabilities(images))
+    assert (ours.backend.name, plain.backend.name) == ("int8", "fp32")
     assert ours.version != plain.version
 
 
@@ -203,7 +204,7 @@ def test_who_stops_asking_stops_the_work(exported, cell_files, monkeypatch):
     predictions = Classifier.load(exported).predict(cell_files * 100, batch_size=2)
     next(predictions)
     predictions.close()
-    threads.POOL.submit(lambda: None).result()  # what was queued before is done
+    threads.pool().submit(lambda: None).result()  # what was queued before is done
     assert len(read) <= 2 * 2 + threads.count()
 
 

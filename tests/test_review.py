@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from cells.classes import LABELS, SUBTYPE_LABELS
-from cells.model.classifier import Prediction
+from cells.model.prediction import Prediction
 from cells.review import DISAGREE, NOT_A_CELL, TWO_CELLS, Cell, Review
 from cells.write import table
 
@@ -185,7 +185,7 @@ def kept_and_read(review: Review) -> Review:
 @pytest.fixture
 def full(review) -> Review:
     """A review with pictures, a second model, a prediction set, and steps."""
-    doubtful = predict("ig", 0.5, "review", message="Look.", candidates=("ig", "neutrophil"))
+    doubtful = predict("ig", 0.5, "review", message="Look.", prediction_set=("ig", "neutrophil"))
     cells = [Cell(cell.prediction, b"\xff\xd8 small", predict("ig", 0.7)) for cell in review.cells]
     cells[1], cells[3] = Cell(doubtful, b"", predict("basophil")), Cell(unreadable("ñ 细胞 \x01.png"), b"", unreadable())
     return Review(tuple(cells), "a@0", "b@1", 0.875).decide(0, "ig").decide(3, TWO_CELLS).decide(0, "neutrophil")
@@ -198,7 +198,7 @@ def test_a_review_comes_back_from_a_browser_as_it_was(full):
     assert [cell.thumbnail for cell in back.cells] == [cell.thumbnail for cell in full.cells]
     for a, b in zip(back.cells, full.cells, strict=True):
         for one, other in ((a.prediction, b.prediction), (a.second, b.second)):
-            words = ("file", "status", "message", "labels", "candidates", "label")
+            words = ("file", "status", "message", "labels", "prediction_set", "label")
             assert [getattr(one, word) for word in words] == [getattr(other, word) for word in words]
             if other.ranking:
                 np.testing.assert_allclose(one.probabilities, other.probabilities, atol=1e-6)
@@ -214,9 +214,9 @@ def test_a_review_of_nothing_comes_back(review):
 
 
 def test_a_review_of_subtypes_comes_back_with_an_unreadable_one_first():
-    review = review_of(unreadable(labels=SUBTYPE_LABELS), predict("SNE", labels=SUBTYPE_LABELS, candidates=("SNE", "BNE")))
+    review = review_of(unreadable(labels=SUBTYPE_LABELS), predict("SNE", labels=SUBTYPE_LABELS, prediction_set=("SNE", "BNE")))
     back = kept_and_read(review.decide(0, "MMY"))
-    assert (back.choices, back.cells[1].prediction.candidates) == (review.choices, ("SNE", "BNE"))
+    assert (back.choices, back.cells[1].prediction.prediction_set) == (review.choices, ("SNE", "BNE"))
     assert table.to_frame(back).columns.tolist() == table.to_frame(review).columns.tolist()
 
 
@@ -252,7 +252,7 @@ def test_what_is_no_review_is_refused(kept):
         *[((*PREDICTION, "probabilities"), [value] * 8) for value in (10**400, float("nan"), float("inf"), -1, [])],
         ((*PREDICTION, "probabilities"), None),  # though its status is ok
         *[((*PREDICTION, "status"), value) for value in (None, "fine", "", [], 0)],
-        *[((*PREDICTION, "candidates"), value) for value in (None, 5)],
+        *[((*PREDICTION, "prediction_set"), value) for value in (None, 5)],
         *[((*SECOND, "probabilities"), value) for value in ([0.1] * 9, [None] * 8)],
     ],
     ids=lambda value: str(value)[:40],

@@ -55,7 +55,7 @@ def test_a_space_holds_the_page_and_nothing_for_training(hub, run, space):
     (preload,) = front["preload_from_hub"]
     repo_id, files, commit = preload.split()
     assert repo_id == "user/cells"
-    assert files.split(",") == ["config.json", "model.safetensors"]  # what is there
+    assert files.split(",") == ["config.json", "model.safetensors"]  # what the repo has
     assert commit == hub.repos["model", "user/cells"].branches["main"]
 
 
@@ -70,15 +70,26 @@ def test_pushed_again_a_space_changes_only_what_changed_and_keeps_a_persons_word
     done = run(*again)
     assert done.returncode == 0, done.stderr
     now = repo.files()
-    assert "cells/gone.py" not in now
+    assert "(--delete removes them): cells/gone.py\n" in done.stdout
+    assert now["cells/gone.py"] == b""
     assert now["ours.txt"] == b"stays"
     text = now["README.md"].decode()
     assert text.endswith("Ours.\n")
     front = yaml.safe_load(text.split("---")[1])
     assert (front["emoji"], front["python_version"]) == ("🩸", "3.11")
+    done = run(*again, "--delete")
+    assert "cells/gone.py" not in repo.files()
+    assert repo.files()["ours.txt"] == b"stays"
     done = run(*again)
     assert "up to date" in done.stdout
-    assert "is not there" in run("space", "user/page", "--model", "user/none").stderr
+    assert "does not exist" in run("space", "user/page", "--model", "user/none").stderr
+
+
+def test_a_dry_run_lists_the_files_and_sends_nothing(hub, run):
+    done = run("space", "user/page", "--dry-run")
+    assert done.returncode == 0, done.stderr
+    assert all(name in done.stdout for name in ("app.py", "models/resnet18/model.safetensors", "sdk: gradio"))
+    assert hub.requests == []
 
 
 @pytest.fixture
@@ -120,7 +131,7 @@ def test_the_files_of_a_space_start_and_classify(space, browser, tmp_path, reque
     for name, content in space.items():
         (tmp_path / "space" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "space" / name).write_bytes(content)
-    python = request.getfixturevalue("python")  # after the files are there
+    python = request.getfixturevalue("python")  # after the files are written
     draw_cell("neutrophil").save(tmp_path / "cell.png")
     with serve(tmp_path / "space", tmp_path, python, PYTHONPATH="") as url:
         page = browser.new_page()

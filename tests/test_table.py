@@ -18,7 +18,7 @@ TEXTS = "file,prediction,person,probability,second,second_probability,prediction
 
 def predictions() -> list[Prediction]:
     probabilities = np.array([0.02, 0.6, 0.03, 0.05, 0.05, 0.05, 0.15, 0.05])
-    rows = [Prediction(name, probabilities, "ok", "", candidates=("eosinophil",)) for name in HOSTILE]
+    rows = [Prediction(name, probabilities, "ok", "", prediction_set=("eosinophil",)) for name in HOSTILE]
     rows.insert(1, Prediction("broken.png", None, "error", "The file is empty."))
     return rows
 
@@ -101,7 +101,7 @@ def test_a_persons_word_stands_beside_the_models(review):
 def test_the_prediction_set_is_in_words():
     probabilities = np.full(8, 1 / 8)
     sets = [("neutrophil", "ig"), ("ig",), ()]
-    cells = (Cell(Prediction("a.png", probabilities, "ok", "", candidates=candidates)) for candidates in sets)
+    cells = (Cell(Prediction("a.png", probabilities, "ok", "", prediction_set=each)) for each in sets)
     assert table.to_frame(Review(tuple(cells), "m@0"))["prediction_set"].fillna("").tolist() == ["neutrophil or ig", "ig", ""]
 
 

@@ -234,7 +234,7 @@ def review() -> Review:
     words = {"file": HOSTILE, "message": HOSTILE}
     cells = (
         Cell(predict("neutrophil", **words), small, predict("ig")),
-        Cell(predict("ig", 0.5, "review", **words, candidates=("neutrophil", "ig")), small, predict("ig")),
+        Cell(predict("ig", 0.5, "review", **words, prediction_set=("neutrophil", "ig")), small, predict("ig")),
         Cell(predict("monocyte", 0.8, "unfamiliar", **words), small, unreadable()),
         Cell(unreadable(HOSTILE), b"", unreadable()),
         Cell(predict("erythroblast", **words), small, predict("erythroblast")),
@@ -308,10 +308,10 @@ def test_a_row_says_what_was_said_of_a_cell(review):
 
 
 def test_a_prediction_set_is_in_words_where_it_has_more_than_one():
-    both, one = (predict("neutrophil", candidates=candidates) for candidates in (("neutrophil", "ig"), ("neutrophil",)))
-    assert views.candidates(both, "en") == "neutrophil or immature granulocyte"
-    assert views.candidates(both, "es") == "neutrófilo o granulocito inmaduro"
-    assert views.candidates(one, "en") == views.candidates(predict("ig"), "en") == ""
+    both, one = (predict("neutrophil", prediction_set=some) for some in (("neutrophil", "ig"), ("neutrophil",)))
+    assert views.prediction_set(Review(), both, "en") == "neutrophil or immature granulocyte"
+    assert views.prediction_set(Review(), both, "es") == "neutrófilo o granulocito inmaduro"
+    assert views.prediction_set(Review(), one, "en") == views.prediction_set(Review(), predict("ig"), "en") == ""
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -319,7 +319,7 @@ def test_the_detail_says_what_was_said_of_a_cell(review, language):
     t = texts(language)
     words = Markup(views.detail(review, 1, None, language)).words
     assert t["status_long"]["review"] in words
-    assert views.candidates(review.cells[1].prediction, language) in words
+    assert views.prediction_set(review, review.cells[1].prediction, language) in words
     assert all(name(label, language) in words for label in LABELS)
     assert f"{t['by_person']}: {name('lymphocyte', language)}" in Markup(views.detail(review, 2, None, language)).words
     assert t["no_picture"] in Markup(views.detail(review, 3, None, language)).words

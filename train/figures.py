@@ -60,7 +60,7 @@ def save(figure: plt.Figure, path: Path, colours: int | None = 128) -> None:
 def class_counts(counts: pd.DataFrame) -> plt.Figure:
     """Pictures per type and per subtype, by part of the split; a class without pictures keeps its row."""
     figure, (types, subtypes) = plt.subplots(2, 1, figsize=(8.5, 8), height_ratios=(8, 13), sharex=True, layout="constrained")
-    names = {subtype.code: f"{subtype.english} ({subtype.code})" for subtype in SUBTYPES}
+    names = {subtype.name: f"{subtype.english} ({subtype.name})" for subtype in SUBTYPES}
     for axes, column, labels in ((types, "cell_type", ENGLISH), (subtypes, "cell_subtype", names)):
         table = pd.crosstab(counts[column], counts["split"]).reindex(index=labels, columns=PARTS, fill_value=0)
         left = np.zeros(len(table))

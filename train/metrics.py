@@ -148,7 +148,7 @@ def prediction_set(predictions: pd.DataFrame, rule: Uncertainty) -> dict[str, fl
     """The share of prediction sets that hold the label, and their mean size; None without a threshold."""
     if rule.candidate_from is None:
         return None
-    kept = rule.candidates(probabilities_of(predictions))
+    kept = rule.prediction_sets(probabilities_of(predictions))
     labels = [labels_of(predictions).index(label) for label in predictions["label"]]
     coverage = kept[np.arange(len(kept)), labels].mean()
     return {"from": rule.candidate_from, "coverage": float(coverage), "mean_size": float(kept.sum(1).mean())}

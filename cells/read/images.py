@@ -27,6 +27,8 @@ SUFFIXES = (
     *(".pbm", ".pgm", ".pnm", ".ppm"),
 )
 
+ORIENTATION = 0x0112  # of EXIF
+
 
 class Packed(Protocol):
     """A picture in an archive."""
@@ -34,7 +36,7 @@ class Packed(Protocol):
     def read_bytes(self) -> bytes: ...
 
 
-Source = str | os.PathLike | bytes | Packed | Image.Image  # the last is taken as it is: RGB
+Source = str | os.PathLike | bytes | Packed | Image.Image
 
 
 class ImageError(Error):
@@ -42,9 +44,9 @@ class ImageError(Error):
 
 
 def read_image(source: Source) -> Image.Image:
-    """Return the picture at a path, in bytes or in an archive, as an 8-bit RGB image. Raises ImageError."""
+    """Return the picture at a path, in bytes, in an archive or of Pillow's, as an 8-bit RGB image. Raises ImageError."""
     if isinstance(source, Image.Image):
-        return source
+        return _converted(source)
     data = source if isinstance(source, bytes) else _read_bytes(source)
     if not data:
         raise ImageError("file_empty")
@@ -61,6 +63,19 @@ def read_image(source: Source) -> Image.Image:
     except SlowError:
         raise ImageError("picture_slow", seconds=limits.FILE_SECONDS) from None
     except Exception:  # a damaged file can make a decoder raise almost anything
+        raise ImageError("picture_broken") from None
+
+
+def _converted(image: Image.Image) -> Image.Image:
+    """A picture that Pillow has opened or made, of any mode, perhaps not decoded yet. The caller's stays as it is."""
+    try:
+        image.load()
+        upright = image.getexif().get(ORIENTATION, 1) == 1
+        _check_shape(image)
+        return image if image.mode == "RGB" and upright else to_rgb(image.copy())
+    except ImageError:
+        raise
+    except Exception:  # cut off, closed, or of no size
         raise ImageError("picture_broken") from None
 
 
@@ -110,12 +125,19 @@ def _checked(image: Image.Image, data: bytes) -> Image.Image:
     pixels, most = image.width * image.height, _most_pixels(image, data)
     if pixels > most:
         raise ImageError("picture_too_large", megapixels=f"{pixels / 1e6:.4g}", allowed=_millions(most))
-    if max(image.size) > limits.ASPECT * min(image.size):  # resized to what a network takes, it fills the memory
-        raise ImageError("picture_too_long", width=image.width, height=image.height, times=limits.ASPECT)
+    _check_shape(image)
     # Whether the file has a second picture, never how many: to count them takes long.
     if getattr(image, "is_animated", False) and image.format != "MPO":  # a telephone's JPEG with a second, smaller picture
         raise ImageError("picture_several")
     return image
+
+
+def _check_shape(image: Image.Image) -> None:
+    """Refuse a picture that fills the memory when it is resized to what a network takes, or has no pixels."""
+    if min(image.size) == 0:
+        raise ImageError("picture_broken")
+    if max(image.size) > limits.ASPECT * min(image.size):
+        raise ImageError("picture_too_long", width=image.width, height=image.height, times=limits.ASPECT)
 
 
 def _most_pixels(image: Image.Image, data: bytes) -> int:

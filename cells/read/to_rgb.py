@@ -22,14 +22,15 @@ SAME_COLOUR = 2  # levels of 255 by which a profile of sRGB may differ from sRGB
 GREY_MODES = ("1", "L", "LA")
 
 
-def to_rgb(image: Image.Image, budget: BudgetedBytes) -> Image.Image:
-    """An opened picture, whose bytes `budget` are, as a loaded RGB image.
+def to_rgb(image: Image.Image, budget: BudgetedBytes | None = None) -> Image.Image:
+    """An opened picture as a loaded RGB image. `budget` holds its bytes; there is none for a picture that was made in memory.
 
     Upright (EXIF), on white where it is transparent, by its colour profile. Raises SlowError, and whatever a damaged file makes
     Pillow raise.
     """
     profile = image.info.get("icc_profile")
-    _scale_16_bit_colours(image, budget)
+    if budget is not None:
+        _scale_16_bit_colours(image, budget)
     ImageOps.exif_transpose(image, in_place=True)  # a large picture is copied no more often than needed
     if image.mode.startswith("I") or image.mode == "F":  # Pillow's own conversion would clip these to 255
         image = _scale_to_8_bit(image)
@@ -40,12 +41,13 @@ def to_rgb(image: Image.Image, budget: BudgetedBytes) -> Image.Image:
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
-def _flattened(image: Image.Image, to_srgb: ImageCms.ImageCmsTransform | None, budget: BudgetedBytes) -> Image.Image:
+def _flattened(image: Image.Image, to_srgb: ImageCms.ImageCmsTransform | None, budget: BudgetedBytes | None) -> Image.Image:
     """By its colour profile, on white."""
     opaque = Image.new("RGB", image.size)
     is_transparent = image.has_transparency_data
     for box in _boxes(image.size):
-        budget.check_time()
+        if budget is not None:
+            budget.check_time()
         part = image.crop(box)
         alpha = part.convert("RGBA") if is_transparent else None
         if to_srgb:
@@ -104,7 +106,8 @@ def _scale_16_bit_colours(image: Image.Image, budget: BudgetedBytes) -> None:
     low_bytes = Image.open(budget.again(), formats=[image.format])
     low_bytes.tile = swapped
     for box in _boxes(image.size):
-        budget.check_time()
+        if budget is not None:
+            budget.check_time()
         part = image.crop(box)
         values = np.asarray(part)[..., :3] * np.uint16(256) + np.asarray(low_bytes.crop(box))[..., :3]
         colours = Image.fromarray(to_8_bit[values])

@@ -10,7 +10,6 @@ import pandas as pd
 import xlsxwriter
 
 from cells import differential
-from cells.classes import NAMES
 from cells.review import Review
 from cells.write import table
 
@@ -36,7 +35,7 @@ def write(
     try:
         with xlsxwriter.Workbook(unfinished, OPTIONS) as book:
             _write_cells(book, review)
-            _write_rows(book, "differential", _differential_rows(review.differential(typical)), (26, 10, 10, 16, 16, 10))
+            _write_rows(book, "differential", _differential_rows(review, typical), (26, 10, 10, 16, 16, 10))
             _write_rows(book, "about", about(review, comment, when), (34, 60))
         os.replace(unfinished, path)
     except xlsxwriter.exceptions.FileCreateError as error:
@@ -106,11 +105,12 @@ def _write_cells(book: xlsxwriter.Workbook, review: Review) -> None:
     sheet.autofilter(0, first, len(frame), first + len(frame.columns) - 1)
 
 
-def _differential_rows(found: differential.Differential) -> list[tuple]:
+def _differential_rows(review: Review, typical: Mapping[str, differential.Range]) -> list[tuple]:
+    found = review.differential(typical)
     header = ("cell type", "count", "per cent", "95 % from", "95 % to", "typical")
     rows = [
-        (NAMES[share.label], share.count, share.whole, round(share.low, 1), round(share.high, 1), _range(share.typical))
-        for share in found.shares
+        (_name(review, one.label), one.count, one.whole, round(one.low, 1), round(one.high, 1), _range(one.typical))
+        for one in found.shares
     ]
     per_100 = found.erythroblasts_per_100
     return [
@@ -119,9 +119,18 @@ def _differential_rows(found: differential.Differential) -> list[tuple]:
         ("white cells", found.white),
         ("erythroblasts", found.erythroblasts),
         ("erythroblasts per 100 white cells", None if per_100 is None else round(per_100, 1)),
+        *(row for one in found.apart for row in _apart(_name(review, one.label), one)),
         ("platelets (no part of the differential)", found.platelets),
         *([(f"fewer than {differential.ENOUGH} white cells: the limits are wide",)] if found.is_small else []),
     ]
+
+
+def _apart(name: str, one: differential.Apart) -> list[tuple]:
+    return [(name, one.count), (f"{name} per 100 white cells", None if one.per_100 is None else round(one.per_100, 1))]
+
+
+def _name(review: Review, label: str) -> str:
+    return review.described(label).english
 
 
 def _range(typical: differential.Range | None) -> str:

@@ -46,7 +46,7 @@ def to_frame(review: Review, labels: Sequence[str] = ()) -> pd.DataFrame:
         answer = cell.prediction
         (first, second) = answer.ranking[:2] if answer.ranking else ((None, None), (None, None))
         probabilities = [None] * len(labels) if answer.probabilities is None else answer.probabilities.tolist()
-        words = (" or ".join(answer.candidates) or None, answer.status, answer.message, review.model)
+        words = (" or ".join(answer.prediction_set) or None, answer.status, answer.message, review.model)
         row = (printable(answer.file), first[0], decisions.get(index), first[1], *second, *words, *probabilities)
         other = cell.second and (review.second_model, cell.second.label, cell.second.probability)
         rows.append((*row, *(other or (None, None, None))))
