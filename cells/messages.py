@@ -63,6 +63,14 @@ class Message(str):
         message.code, message.values = code, values
         return message
 
+    def __reduce__(self) -> tuple:
+        """So that it passes between processes."""
+        return _said_again, (str(self), self.code, self.values)
+
+
+def _said_again(sentence: str, code: str, values: dict[str, object]) -> Message:
+    return Message(sentence.replace("{", "{{").replace("}", "}}"), code, values)
+
 
 def message(code: str, **values: object) -> Message:
     """The sentence of a code in ENGLISH. A value may be a Message itself. Raises KeyError for an unknown code."""

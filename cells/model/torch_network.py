@@ -118,14 +118,15 @@ def fetch(repo_id: str, revision: str | None) -> Path:
     small = [file for file in MODEL_FILES if file != WEIGHTS]
     _fetch(repo_id, small, folder.name)
     check_config(folder, repo_id)
-    wanted = [QUANTIZED_FILE] if _fetch(repo_id, [QUANTIZED_FILE], folder.name) else [ONNX_FILE]
-    _fetch(repo_id, [WEIGHTS, *wanted], folder.name)
+    _fetch(repo_id, [WEIGHTS, QUANTIZED_FILE], folder.name)
+    if not (folder / QUANTIZED_FILE).is_file():  # a repo has it only where it may answer
+        _fetch(repo_id, [WEIGHTS, ONNX_FILE], folder.name)
     return folder
 
 
-def _fetch(repo_id: str, files: list[str], commit: str) -> list[str] | None:
-    """Those of some files that a commit has, on this disk."""
-    return cached_files(repo_id, files, revision=commit, _raise_exceptions_for_missing_entries=False)
+def _fetch(repo_id: str, files: list[str], commit: str) -> None:
+    """Bring those of several files that a commit has to this disk. For one file, transformers would ask the Hub each time."""
+    cached_files(repo_id, files, revision=commit, _raise_exceptions_for_missing_entries=False)
 
 
 def check_config(folder: Path, source: str | os.PathLike) -> None:
