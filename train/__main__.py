@@ -243,7 +243,7 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=[data.HUB_ID],
         metavar="SOURCE",
-        help=f"a Hub id, parquet files, or the unpacked archive's folder (default {data.HUB_ID})",
+        help=data.PLACES,
     )
 
 

@@ -153,7 +153,7 @@ def _section(folder: Path, summary: dict) -> str:
         command=command(summary),
         split=split,
         pictures=", ".join(f"{count:,} {part}" for part, count in summary["pictures"].items()),
-        kept=f"epoch {summary['kept_epoch']} of {summary['time']['epochs']}",
+        kept=f"epoch {summary.get('best_epoch', summary.get('kept_epoch'))} of {summary['time']['epochs']}",
         seed=summary["seed"],
         image_size=summary["image_size"],
         start=_start(summary),

@@ -4,6 +4,7 @@ The rate grows from step to step until the loss explodes. A good peak lies where
 at which it is lowest.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,10 @@ from accelerate import Accelerator
 from matplotlib import pyplot as plt
 from tqdm import tqdm
 
-from train import loop
-from train import network as model
+from train.batches import Batches, Pictures
+from train.loop import train_step
+from train.network import adapter, build
+from train.optim import build_optimizer
 from train.recipe import Recipe
 
 LOWEST, HIGHEST = 1e-6, 1.0
@@ -22,31 +25,26 @@ SMOOTHING = 0.9  # of the loss from step to step
 EXPLODED = 3  # times the lowest smoothed loss: nothing more is to be learnt
 
 
-def measure(chosen: Recipe, training: loop.Pixels, accelerator: Accelerator, steps: int) -> pd.DataFrame:
+def measure(chosen: Recipe, training: Mapping[str, Pictures], accelerator: Accelerator, steps: int) -> pd.DataFrame:
     """Train for so many steps at growing rates; columns: rate (of the head), loss, smoothed."""
     torch.manual_seed(chosen.seed)
-    network = model.build(chosen).to(accelerator.device, memory_format=torch.channels_last)
-    optimizer = accelerator.prepare_optimizer(loop.build_optimizer(network, chosen))
+    network = build(chosen).to(accelerator.device, memory_format=torch.channels_last)
+    optimizer = accelerator.prepare_optimizer(build_optimizer(network, chosen))
+    statistics = adapter(network).statistics
     network = accelerator.prepare_model(network)
-    order = torch.cat([loop.order_of(len(training.labels), chosen, epoch) for epoch in range(_epochs(training, chosen, steps))])
-    order = order.to(accelerator.device)
+    batches = Batches.of(training, chosen, statistics)
     rows, average = [], 0.0
     for step in tqdm(range(steps), "rates", leave=False):
         rate = LOWEST * (HIGHEST / LOWEST) ** (step / (steps - 1))
         for group in optimizer.param_groups:
             group["lr"] = rate * group["peak"] / chosen.lr
-        batch = loop.fetch(training, order[step], step, chosen, accelerator)
-        loss = loop.train_step(network, None, optimizer, *batch, chosen, accelerator).item()
+        loss = train_step(network, None, optimizer, *batches.at(step), chosen, accelerator).item()
         average = SMOOTHING * average + (1 - SMOOTHING) * loss
         rows.append((rate, loss, average / (1 - SMOOTHING ** (step + 1))))
         if not np.isfinite(loss) or rows[-1][2] > EXPLODED * min(row[2] for row in rows):
             break
     curve = pd.DataFrame(rows, columns=["rate", "loss", "smoothed"])
     return curve[np.isfinite(curve["loss"])]
-
-
-def _epochs(training: loop.Pixels, chosen: Recipe, steps: int) -> int:
-    return -(-steps // (len(training.labels) // chosen.batch_size))
 
 
 def steepest(curve: pd.DataFrame) -> float:
