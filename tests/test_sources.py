@@ -56,11 +56,11 @@ def jhu(tmp_path_factory) -> str:
 
 @pytest.fixture(scope="module")
 def fields(tmp_path_factory) -> str:
-    """Twelve fields of six slides with a boxed cell in the middle and one at the edge."""
+    """60 fields of 20 slides with a boxed cell in the middle and one at the edge."""
     columns = {"image_id": [], "slide": [], "image": [], "boxes": [], "cell_types": []}
-    for number in range(12):
+    for number in range(60):
         columns["image_id"].append(f"field_{number}")
-        columns["slide"].append(f"slide_{number // 2}")
+        columns["slide"].append(f"slide_{number // 3}")
         columns["image"].append(png(Image.effect_noise((200, 150), 40)))
         columns["boxes"].append([[80.0, 60.0, 122.0, 90.0], [0.0, 0.0, 40.0, 42.0]])
         columns["cell_types"].append([FIVE[number % 5], FIVE[(number + 1) % 5]])
@@ -90,9 +90,9 @@ def test_jhu_is_read_from_parquet_and_from_the_clone_alike(jhu, tmp_path):
 
 def test_a_cell_fills_its_crop_as_in_pbc_and_edges_are_reflected(fields):
     rows = data.load([f"chula={fields}"])
-    assert len(rows) == 24
+    assert len(rows) == 120
     assert rows["image_id"][0] == "chula:field_0/0"
-    assert set(rows["group"][:]) == {f"slide_{number}" for number in range(6)}
+    assert set(rows["group"][:]) == {f"slide_{number}" for number in range(20)}
     assert Image.open(io.BytesIO(rows[0]["image"]["bytes"])).size == (100, 100)  # 42 / 0.42
     image = np.arange(200 * 150 * 3, dtype=np.uint32).reshape(150, 200, 3)
     middle, edge = chula.crop(image, [80, 60, 122, 90]), chula.crop(image, [0, 0, 40, 42])
