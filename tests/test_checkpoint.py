@@ -25,6 +25,7 @@ from train import __main__ as program
 from train import checkpoint, figures, loop, metrics, recipe, report, run
 from train.checkpoint import BEST, LAST, PREVIOUS, CheckpointError
 from train.network import build
+from train.state import State
 
 ROOT = Path(__file__).resolve().parent.parent
 MEASURED = ["seconds", "images_per_second", "data_share", "peak_memory_mb"]  # no two runs have them in common
@@ -353,7 +354,7 @@ def test_the_scale_of_float16s_loss_is_in_the_checkpoint(tiny, tmp_path):
     accelerator = Accelerator(cpu=True)
     for scale, expected in ((1024.0, 1024.0), (8.0, 1024.0)):  # the second finds the first's
         accelerator.scaler = torch.amp.GradScaler("cpu", init_scale=scale)
-        state = loop.State(tiny, build(tiny), tmp_path, accelerator)
+        state = State(tiny, build(tiny), tmp_path, accelerator)
         assert accelerator.scaler.get_scale() == expected
         state.save(tmp_path, accelerator)
     assert checkpoint.read(tmp_path / "checkpoints" / LAST)[1]["scaler"]["scale"] == 1024

@@ -32,7 +32,7 @@ from cells.__main__ import main as cells_main
 from cells.classes import LABELS, SUBTYPE_LABELS
 from cells.model.classifier import Classifier
 from cells.synthetic import draw_cell
-from train import checkpoint, figures, finalize, loop, metrics, recipe
+from train import checkpoint, figures, finalize, metrics, recipe
 from train import run as runs
 from train.__main__ import main
 from train.batches import Batches, Pictures
@@ -41,6 +41,7 @@ from train.network import build as build_network
 from train.optim import build_optimizer, set_rates
 from train.recipe import Recipe, RecipeError
 from train.run import RunError, train
+from train.step import distillation, train_step
 from train.transforms import normalise
 
 TINY = [
@@ -277,7 +278,7 @@ def stepped(chosen: Recipe, pixels: Pictures, accelerator: Accelerator, teacher:
     optimizer = accelerator.prepare_optimizer(build_optimizer(network, chosen))
     batches = Batches.of({"pbc": pixels.resized(32)}, chosen.override(["batch_size=16"]))
     images, targets = batches.at(0)
-    loop.train_step(network, teacher, optimizer, images, targets, chosen, accelerator)
+    train_step(network, teacher, optimizer, images, targets, chosen, accelerator)
     return network
 
 
@@ -333,9 +334,9 @@ def test_a_teacher_that_is_not_whole_is_one_line(tiny_vit, model_folder, tmp_pat
 def test_distillation_is_the_distance_to_the_teachers_answers():
     answers = torch.tensor([[2.0, 0.0, -1.0], [0.0, 0.0, 3.0]])
     further = torch.tensor([[0.0, 0.0, 1.0], [0.0, 0.0, 0.0]])
-    assert loop.distillation(answers, answers) == pytest.approx(0, abs=1e-6)
-    assert loop.distillation(answers + 5, answers) == pytest.approx(0, abs=1e-6)  # the same probabilities
-    distances = [loop.distillation(answers + share * further, answers).item() for share in (0.0, 0.5, 1.0, 2.0)]
+    assert distillation(answers, answers) == pytest.approx(0, abs=1e-6)
+    assert distillation(answers + 5, answers) == pytest.approx(0, abs=1e-6)  # the same probabilities
+    distances = [distillation(answers + share * further, answers).item() for share in (0.0, 0.5, 1.0, 2.0)]
     assert distances == sorted(distances)
     assert distances[1] > 0.01
 
@@ -385,7 +386,7 @@ def test_no_part_of_a_batch_is_a_single_picture(pixels, accelerator):
     network = build(chosen)
     batches = Batches.of({"pbc": pixels.resized(32)}, chosen)
     optimizer = accelerator.prepare_optimizer(build_optimizer(network, chosen))
-    loss = loop.train_step(network, None, optimizer, *batches.at(0), chosen, accelerator)
+    loss = train_step(network, None, optimizer, *batches.at(0), chosen, accelerator)
     assert loss.isfinite()
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from torchvision.transforms.v2 import MixUp
 
 from train.recipe import Recipe
-from train.transforms import MEAN, STD, augment, draw, normalise
+from train.transforms import MEAN, STD, augment, draw, normalise, to_device
 
 RESIZE_BATCH = 256
 SEEDS = 1_000_003  # between the seeds of two runs; more than a run has steps
@@ -87,20 +87,19 @@ class Batches:
         return replace(self, pictures=self.pictures.resized(size))
 
     def rows(self, step: int) -> Tensor:
-        """(batch_size,) indices into `pictures`, for all processes."""
+        """(batch_size,) indices into `pictures`, for all processes, on the CPU."""
         found, first = [], 0
         for source, (length, count) in enumerate(zip(self.lengths, self.counts, strict=True)):
             number, place = divmod(step, max(length // count, 1))
             if self._passes.get(source, (None,))[0] != number:
-                order = self._order(source, number, first).to(self.pictures.labels.device)
-                self._passes[source] = (number, order)
+                self._passes[source] = (number, self._order(source, number, first))
             found.append(self._passes[source][1][place])
             first += length
         if len(found) == 1:
             return found[0]
         # Mixed, so that every part of a batch, and every process, has pictures of each source.
         mixed = torch.randperm(self.recipe.batch_size, generator=_generator(self.recipe.seed, step))
-        return torch.cat(found)[mixed.to(found[0].device)]
+        return torch.cat(found)[mixed]
 
     def _order(self, source: int, number: int, first: int) -> Tensor:
         """(steps, count) indices of one pass over a source, whose pictures begin at `first`."""
@@ -124,7 +123,7 @@ class Batches:
         recipe = self.recipe
         seed = recipe.seed * SEEDS + step
         draws = draw(recipe.batch_size, recipe.lighting, torch.Generator().manual_seed(seed))
-        rows = self.rows(step)[self.process :: self.processes]
+        rows = to_device(self.rows(step)[self.process :: self.processes], self.pictures.labels.device)
         ours = torch.arange(self.process, recipe.batch_size, self.processes)
         images, targets = augment(self.pictures.images[rows], draws.of(ours)), self.pictures.labels[rows]
         torch.manual_seed(seed)  # one weight of MixUp for the whole batch
@@ -134,10 +133,10 @@ class Batches:
         return normalise(images, *self.statistics), targets
 
     def sample(self, most: int | None = None) -> Tensor:
-        """Indices of (at most so many) training pictures, mixed as in the batches."""
+        """Indices of (at most so many) training pictures, mixed as in the batches, on the CPU."""
         if len(self.lengths) == 1 and self.recipe.balance == 1:
             shuffled = torch.randperm(self.lengths[0], generator=torch.Generator().manual_seed(0))
-            return shuffled[:most].to(self.pictures.labels.device)
+            return shuffled[:most]
         steps = self.steps if most is None else max(min(self.steps, most // self.recipe.batch_size), 1)
         return torch.cat([self.rows(step) for step in range(steps)])
 

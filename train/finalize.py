@@ -40,7 +40,7 @@ def recompute_batch_norm(network: nn.Module, batches: Batches, most: int | None 
     validation, for the 27th epoch of resnet18_scratch. Batches are mixed: the variance between pictures of different types
     must lie within a batch, or it is not seen.
     """
-    parts = list(batches.sample(most).split(EVALUATION_BATCH))
+    parts = list(batches.sample(most).to(batches.pictures.labels.device).split(EVALUATION_BATCH))
     if len(parts) > 1 and len(parts[-1]) == 1:  # batch-norm has no statistics of one picture
         parts[-2:] = [torch.cat(parts[-2:])]
     images = (normalise(batches.pictures.images[rows].float() / 255, *batches.statistics) for rows in parts)

@@ -8,14 +8,11 @@ import contextlib
 import csv
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from accelerate import Accelerator
-from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch import nn
 from tqdm import tqdm
 
 from train import checkpoint
@@ -23,84 +20,16 @@ from train.batches import Batches, Pictures
 from train.evaluation import evaluate
 from train.finalize import recompute_batch_norm
 from train.network import adapter
-from train.optim import build_optimizer, set_rates
+from train.optim import set_rates
 from train.recipe import Recipe, RecipeError
+from train.state import State
+from train.step import train_step
 from train.timing import Stopwatch, peak_memory
 
 CHECKPOINT_SECONDS = 120  # at most this much work is done twice after a crash
 AGREE_EVERY = 8  # steps after which several GPUs ask each other whether to save or to stop: it makes them wait
 LOOK_EVERY = 50  # steps after which a GPU is asked whether the loss is finite: it makes the host wait
-TEACHER_TEMPERATURE = 3.0  # softens a teacher's answers, so that the unlikely classes say something (Hinton et al. 2015)
 CLEAN_SAMPLE = 2048  # training pictures on which batch-norm statistics are computed before each validation
-
-
-@dataclass
-class Progress:
-    """What a checkpoint says beside the tensors."""
-
-    step: int = 0  # optimizer steps done
-    seconds: float = 0.0  # spent in the epoch under way: training, and writing checkpoints
-    data_seconds: float = 0.0  # of these, spent fetching and augmenting pictures
-    best: float = -1.0  # the best epoch's balanced accuracy on validation
-    history: list[dict] = field(default_factory=list)  # one row an epoch: history.csv
-    scaler: dict | None = None  # of the loss, in float16
-
-
-class State:
-    """Everything that a step changes."""
-
-    def __init__(self, recipe: Recipe, network: nn.Module, run: Path, accelerator: Accelerator) -> None:
-        """As the run's last checkpoint has it, or as before the first step. Raises CheckpointError."""
-        device = accelerator.device
-        self.network = network.to(device, memory_format=torch.channels_last)
-        # Of the weights; this is what is validated and kept. Without averaging there is no copy.
-        average = get_ema_multi_avg_fn(recipe.ema_decay)
-        self.average = AveragedModel(network, multi_avg_fn=average) if recipe.ema_decay else None
-        self.optimizer = accelerator.prepare_optimizer(build_optimizer(network, recipe))
-        self.loss_sum = torch.zeros((), device=device, dtype=torch.float64)  # of the epoch, on the device: no step waits for it
-        self.diverged = torch.full((), -1, device=device)  # the first step whose loss was not finite
-        self.progress = Progress()
-        self.saved = time.monotonic()
-        if found := checkpoint.read_last(run / "checkpoints"):
-            tensors, facts = found
-            self.loss_sum += tensors.pop("loss_sum").to(device)
-            checkpoint.unpack(tensors, self.modules, self.optimizer)
-            self.progress = Progress(**facts)
-            if accelerator.scaler is not None and self.progress.scaler:
-                accelerator.scaler.load_state_dict(self.progress.scaler)
-
-    @property
-    def modules(self) -> dict[str, nn.Module]:
-        """What a checkpoint holds, by name."""
-        return {"network": self.network} | ({"average": self.average} if self.average else {})
-
-    @property
-    def due(self) -> bool:
-        """Whether a checkpoint is to be written."""
-        return time.monotonic() - self.saved > CHECKPOINT_SECONDS
-
-    def after_step(self, loss: Tensor) -> None:
-        """Add up the loss, note where it stops to be finite, and follow the weights."""
-        self.loss_sum += loss
-        self.diverged = torch.where((self.diverged < 0) & ~loss.isfinite(), self.progress.step, self.diverged)
-        if self.average:
-            self.average.update_parameters(self.network)
-        self.progress.step += 1
-
-    def mean_loss_sum(self, accelerator: Accelerator) -> Tensor:
-        """Over the processes."""
-        return accelerator.reduce(self.loss_sum.clone(), "mean")
-
-    def save(self, run: Path, accelerator: Accelerator) -> None:
-        """Called by every process, done by one; returns when it is on the disk. Raises CheckpointError."""
-        loss_sum = self.mean_loss_sum(accelerator)
-        if accelerator.scaler is not None:
-            self.progress.scaler = accelerator.scaler.state_dict()
-        if accelerator.is_main_process:
-            tensors = checkpoint.pack(self.modules, self.optimizer) | {"loss_sum": loss_sum}
-            checkpoint.write(run / "checkpoints" / checkpoint.LAST, tensors, asdict(self.progress))
-        accelerator.wait_for_everyone()
-        self.saved = time.monotonic()
 
 
 def fit(
@@ -167,7 +96,7 @@ def _train_epoch(
         last = progress.step == end
         if not last and progress.step % agree_every:
             continue
-        due = state.due
+        due = time.monotonic() - state.saved > CHECKPOINT_SECONDS
         look = not gpu or several or stop or due or last or progress.step % LOOK_EVERY == 0
         stop, due, diverged = _agree(accelerator, stop, due, look and state.diverged.item() >= 0)
         if diverged:
@@ -225,7 +154,7 @@ def _close_epoch(
         _write_history(run / "history.csv", progress.history)
         tqdm.write(_describe(row, recipe))
     accelerator.log(row, step=row["epoch"])
-    (due,) = _agree(accelerator, state.due)
+    (due,) = _agree(accelerator, time.monotonic() - state.saved > CHECKPOINT_SECONDS)
     if best or due or row["epoch"] == recipe.epochs:
         state.save(run, accelerator)  # last: what it says is done is on the disk
         progress.seconds = time.monotonic() - clock
@@ -261,50 +190,6 @@ def _agree(accelerator: Accelerator, *wishes: bool) -> list[bool]:
         return list(wishes)
     flags = torch.tensor(wishes, dtype=torch.int32, device=accelerator.device)
     return accelerator.reduce(flags, "sum").bool().tolist()
-
-
-def train_step(
-    network: nn.Module,
-    teacher: nn.Module | None,
-    optimizer: torch.optim.Optimizer,
-    images: Tensor,
-    targets: Tensor,
-    recipe: Recipe,
-    accelerator: Accelerator,
-) -> Tensor:
-    """One optimizer step; returns its loss, a scalar on the device."""
-    network.train()
-    total = torch.zeros((), device=accelerator.device, dtype=torch.float64)
-    parts = list(zip(*(_in_parts(one, recipe.gradient_accumulation_steps) for one in (images, targets)), strict=True))
-    for number, (part, answers) in enumerate(parts):
-        last = number == len(parts) - 1
-        with contextlib.nullcontext() if last else accelerator.no_sync(network):
-            with accelerator.autocast():
-                logits = network(pixel_values=part).logits
-                loss = F.cross_entropy(logits, answers, label_smoothing=recipe.label_smoothing)
-                if teacher is not None:
-                    loss = (loss + distillation(logits, teacher(pixel_values=part).logits)) / 2
-                loss = loss * len(part) / len(images)
-            accelerator.backward(loss)
-        total += loss.detach()
-    if recipe.max_grad_norm:
-        accelerator.clip_grad_norm_(network.parameters(), recipe.max_grad_norm)
-    optimizer.step()
-    optimizer.zero_grad()
-    return total
-
-
-def _in_parts(batch: Tensor, number: int) -> tuple[Tensor, ...]:
-    """At most so many parts, each of two pictures or more: batch-norm has no statistics of one."""
-    number = max(min(number, len(batch) // 2), 1)
-    parts = batch.chunk(number)
-    return parts if len(parts[-1]) > 1 else batch.tensor_split(number)
-
-
-def distillation(logits: Tensor, answers: Tensor) -> Tensor:
-    """How far a network is from its teacher, both given as logits (n, classes) (Hinton et al. 2015)."""
-    softened = (answers / TEACHER_TEMPERATURE).softmax(1)
-    return F.kl_div((logits / TEACHER_TEMPERATURE).log_softmax(1), softened, reduction="batchmean") * TEACHER_TEMPERATURE**2
 
 
 def _write_history(path: Path, history: list[dict]) -> None:

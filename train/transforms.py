@@ -32,10 +32,13 @@ class Draws:
         return Draws(self.affine[rows], self.brightness[rows], self.contrast[rows])
 
     def to(self, device: torch.device) -> "Draws":
-        """On a device. A GPU gets them from pinned memory, so that the host does not wait for the copy."""
-        if device.type != "cuda":
-            return self
-        return Draws(*(value.pin_memory().to(device, non_blocking=True) for value in vars(self).values()))
+        """The same on a device."""
+        return Draws(*(to_device(value, device) for value in vars(self).values()))
+
+
+def to_device(values: Tensor, device: torch.device) -> Tensor:
+    """The same on a device. A GPU gets it from pinned memory, so that the host does not wait for the copy."""
+    return values.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else values
 
 
 def draw(n: int, lighting: float, generator: torch.Generator) -> Draws:

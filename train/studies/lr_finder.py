@@ -15,10 +15,10 @@ from matplotlib import pyplot as plt
 from tqdm import tqdm
 
 from train.batches import Batches, Pictures
-from train.loop import train_step
 from train.network import adapter, build
 from train.optim import build_optimizer
 from train.recipe import Recipe
+from train.step import train_step
 
 LOWEST, HIGHEST = 1e-6, 1.0
 SMOOTHING = 0.9  # of the loss from step to step

@@ -17,10 +17,10 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from train import recipe, run
 from train.batches import Batches, Pictures
-from train.loop import train_step
 from train.network import adapter, build
 from train.optim import build_optimizer
 from train.recipe import VITS, Recipe
+from train.step import train_step
 from train.timing import Stopwatch, peak_memory
 
 DEFAULT = ("resnet18", "resnet34", "vit_tiny_scratch", "vit_small_scratch", "vit_base_patch32", "vit_base", "vit_large")
