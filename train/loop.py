@@ -85,32 +85,31 @@ def _train_epoch(
     gpu, several = accelerator.device.type == "cuda", accelerator.num_processes > 1
     agree_every = AGREE_EVERY if several and gpu else 1
     options = {"leave": False, "disable": not accelerator.is_local_main_process}
-    bar = tqdm(desc=f"epoch {epoch + 1}/{recipe.epochs}", total=batches.steps, initial=progress.step % batches.steps, **options)
-    while progress.step < end:
-        set_rates(state.optimizer, recipe, progress.step / batches.steps)
-        with watch:
-            images, targets = batches.at(progress.step)
-        state.after_step(train_step(wrapped, teacher, state.optimizer, images, targets, recipe, accelerator))
-        bar.update()
-        stop = should_stop(progress.step) or stop
-        last = progress.step == end
-        if not last and progress.step % agree_every:
-            continue
-        due = time.monotonic() - state.saved > CHECKPOINT_SECONDS
-        look = not gpu or several or stop or due or last or progress.step % LOOK_EVERY == 0
-        stop, due, diverged = _agree(accelerator, stop, due, look and state.diverged.item() >= 0)
-        if diverged:
-            raise _divergence(state, batches)
-        if stop or due or last:
-            now = time.monotonic()
-            progress.data_seconds += watch.read()
-            progress.seconds, clock = progress.seconds + now - clock, now
-        if stop or (due and not last):
-            state.save(run, accelerator)
-        if stop:
-            bar.close()
-            return False
-    bar.close()
+    name, done = f"epoch {epoch + 1}/{recipe.epochs}", progress.step % batches.steps
+    with tqdm(desc=name, total=batches.steps, initial=done, **options) as bar:
+        while progress.step < end:
+            set_rates(state.optimizer, recipe, progress.step / batches.steps)
+            with watch:
+                images, targets = batches.at(progress.step)
+            state.after_step(train_step(wrapped, teacher, state.optimizer, images, targets, recipe, accelerator))
+            bar.update()
+            stop = should_stop(progress.step) or stop
+            last = progress.step == end
+            if not last and progress.step % agree_every:
+                continue
+            due = time.monotonic() - state.saved > CHECKPOINT_SECONDS
+            look = not gpu or several or stop or due or last or progress.step % LOOK_EVERY == 0
+            stop, due, diverged = _agree(accelerator, stop, due, look and state.diverged.item() >= 0)
+            if diverged:
+                raise _divergence(state, batches)
+            if stop or due or last:
+                now = time.monotonic()
+                progress.data_seconds += watch.read()
+                progress.seconds, clock = progress.seconds + now - clock, now
+            if stop or (due and not last):
+                state.save(run, accelerator)
+            if stop:
+                return False
     return True
 
 

@@ -26,7 +26,7 @@ def read(places: Sequence[str]) -> datasets.Dataset:
         image = np.asarray(read_image(pbc.source_of(field["image"])))
         for number, (box, cell_type) in enumerate(zip(field["boxes"], field["cell_types"], strict=True)):
             buffer = io.BytesIO()
-            Image.fromarray(crop(image, box)).save(buffer, "PNG")
+            Image.fromarray(crop(image, box)).save(buffer, "PNG", compress_level=1)
             row = (
                 f"{field['image_id']}/{number}",
                 {"bytes": buffer.getvalue(), "path": None},
