@@ -25,9 +25,10 @@ from cells.model.classifier import Classifier
 from cells.model.folder import may_quantize
 from cells.model.onnx_network import OnnxNetwork
 from cells.read.images import read_image
-from train import checkpoint, figures, recipe, report
-from train import network as model
+from train import checkpoint, figures, recipe, report, training_ids
 from train.__main__ import main
+from train.network import build, export
+from train.recipe import RecipeError
 from train.run import RunError, train
 
 MODEL = [f"model/{name}" for name in ("model.safetensors", "trust.json", "quantized.json", "calibration.json")]
@@ -183,6 +184,37 @@ def test_training_learns_to_tell_drawn_cells_apart(tiny_recipe, parquet, tmp_pat
     assert json.loads((tmp_path / "metrics.json").read_text())["test"]["balanced_accuracy"] > 0.6
 
 
+def test_weights_that_have_seen_the_test_pictures_are_refused(runs, tiny_recipe, parquet, tmp_path, capsys):
+    """As a start and as a teacher, with the count; the split that they were trained with is accepted."""
+    folder, own = runs[0] / "model", runs[0] / "split.csv"
+    known = (folder / training_ids.FILE).read_text().split()
+    split = pd.read_csv(own)
+    assert len(known) == (split["split"] == "train").sum()
+    other = split.assign(split=split["split"].replace({"test": "train", "train": "test"}))
+    other.loc[other.index[other["split"] == "test"][:80], "split"] = "train"
+    other.to_csv(tmp_path / "other.csv", index=False)
+    seen = int(((other["split"] != "train") & (split["split"] == "train")).sum())
+    for key in ("pretrained", "teacher"):
+        chosen = tiny_recipe.override([f"{key}={folder}", "batch_size=16"])
+        with pytest.raises(RecipeError, match=f"{key}=.* was trained on {seen} of the") as caught:
+            train(chosen, [parquet], tmp_path / "other.csv", tmp_path / key)
+        assert "\n" not in str(caught.value)
+        assert train(chosen, [parquet], own, tmp_path / f"{key}_own", lambda step: True) == 130
+    bare = shutil.copytree(folder, tmp_path / "bare")
+    (bare / training_ids.FILE).unlink()
+    capsys.readouterr()
+    assert train(tiny_recipe.override([f"pretrained={bare}"]), [parquet], None, tmp_path / "bare_run", lambda step: True) == 130
+    assert "does not say which pictures it was trained on" in capsys.readouterr().out
+
+
+def test_what_a_start_has_seen_is_handed_on(tmp_path, tiny_recipe):
+    training_ids.write(tmp_path, ["BA_1", "BA_2"], tiny_recipe)
+    second = tmp_path / "second"
+    second.mkdir()
+    training_ids.write(second, ["EO_3"], tiny_recipe.override([f"pretrained={tmp_path}"]))
+    assert training_ids.read(str(second)) == training_ids.hashed(["BA_1", "BA_2", "EO_3"])
+
+
 def test_wrong_calls_are_one_line_and_status_2(parquet, pbc_rows, runs, tmp_path, capsys):
     (tmp_path / "other.csv").write_text("image_id,split\nBA_0,train\nEO_99,test\n")
     split = pd.read_csv(runs[0] / "split.csv")
@@ -237,7 +269,7 @@ def test_the_list_shows_every_recipe(capsys):
 
 
 def test_ctrl_c_saves_and_the_same_line_carries_on(parquet, tmp_path):
-    overrides = ["image_size=32", "growth=()", "batch_size=16", "epochs=1000"]
+    overrides = ["image_size=32", "progressive_resizing=()", "batch_size=16", "epochs=1000"]
     command = [sys.executable, "-m", "train", "resnet18_scratch", *overrides, "--data", parquet, "--out", str(tmp_path)]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=os.environ)
     deadline = time.monotonic() + 300
@@ -258,8 +290,8 @@ def test_a_pretrained_network_keeps_its_body_and_gets_our_head(tmp_path):
     config["model_args"].pop("num_classes", None)
     (tmp_path / "imagenet" / "config.json").write_text(json.dumps(config))
     ours = recipe.load("resnet18").override([f"pretrained={tmp_path / 'imagenet'}"])
-    network = model.build(ours)
+    network = build(ours)
     assert torch.equal(network.timm_model.conv1.weight, other.conv1.weight)
     assert network.timm_model.fc.weight.shape == (8, 512)
-    model.export(network, ours, tmp_path / "model")
+    export(network, ours, tmp_path / "model")
     assert list(Classifier.load(tmp_path / "model").network.config.id2label.values()) == list(LABELS)

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from train.data import HUB_ID
+from train.data import HUB_ID, PLACES
 
 
 def parser(command: str, description: str) -> argparse.ArgumentParser:
@@ -13,13 +13,7 @@ def parser(command: str, description: str) -> argparse.ArgumentParser:
 
 def add_data(parser: argparse.ArgumentParser) -> None:
     """--data SOURCE..."""
-    parser.add_argument(
-        "--data",
-        nargs="+",
-        default=[HUB_ID],
-        metavar="SOURCE",
-        help=f"a Hub id, parquet files, or the unpacked archive's folder (default {HUB_ID})",
-    )
+    parser.add_argument("--data", nargs="+", default=[HUB_ID], metavar="SOURCE", help=PLACES)
 
 
 def add_recipe(parser: argparse.ArgumentParser, required: bool = True) -> None:

@@ -28,8 +28,10 @@ from cells import pbc
 from cells.classes import NAMES
 from cells.model.classifier import Classifier
 from cells.read.images import read_image
-from train import data, duplicates, loop, metrics, options, report
-from train import network as model
+from train import data, duplicates, metrics, options, report
+from train.evaluation import EVALUATION_BATCH
+from train.network import adapter
+from train.transforms import normalise
 
 COLUMNS = ("kind", "image_id", "label", "other_image_id", "other_label", "score", "split")
 KINDS = TWO_LABELS, LABEL, TWO_CELLS, ONE_LABEL = ("same cells, two labels", "label", "two cells", "same cells, one label")
@@ -71,7 +73,7 @@ def audit(run: Path, dataset: datasets.Dataset) -> pd.DataFrame:
     dataset = data.label(dataset, classifier.labels)
     ids, labels = np.array(dataset["image_id"][:]), np.array(dataset["label"][:])
     split = np.array([parts[one] for one in ids])
-    pixels = data.decode(dataset, model.input_size(classifier.network))
+    pixels = data.decode(dataset, adapter(classifier.network).input_size)
     pairs, correlation = duplicates.overlaps(pixels)
     groups = duplicates.groups_of(pairs, correlation, len(pixels))
     probabilities = out_of_sample(run, ids, labels, split, groups, pixels, classifier)
@@ -120,9 +122,10 @@ def out_of_sample(
 def pooled_features(classifier: Classifier, pixels: Tensor) -> np.ndarray:
     """(n, width): the input of the network's head, of pixels uint8 (n, 3, s, s)."""
     seen = []
-    hook = model.head(classifier.network).register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].cpu()))
-    for batch in pixels.split(loop.EVALUATION_BATCH):
-        classifier.network(pixel_values=loop.normalise(batch.to(classifier.network.device).float() / 255))
+    hook = adapter(classifier.network).head.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].cpu()))
+    statistics = adapter(classifier.network).statistics
+    for batch in pixels.split(EVALUATION_BATCH):
+        classifier.network(pixel_values=normalise(batch.to(classifier.network.device).float() / 255, *statistics))
     hook.remove()
     return torch.cat(seen).numpy()
 
