@@ -6,6 +6,7 @@ import os
 import signal
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # nothing is sent anywhere, not even that the app runs
@@ -59,7 +60,7 @@ def build_demo() -> gr.Blocks:
     return layout.build().queue(max_size=limits.WAITING)
 
 
-def forget(demo: gr.Blocks):
+def memory_clearing(demo: gr.Blocks) -> Callable[[gr.routes.App], None]:
     """A function that clears what Gradio remembers of visitors; it is called every CHECK_SECONDS."""
     answers = gradio_internals.Answers(KEPT_SECONDS)
 
@@ -82,7 +83,7 @@ def launch(demo: gr.Blocks, folder: Path) -> None:
             "routes": [static.route()],
             "exception_handlers": {OSError: refuse_upload},
             "middleware": [(Headers, (), {})],
-            "lifespan": retention.forgetting(folder, KEPT_SECONDS, CHECK_SECONDS, forget(demo)),
+            "lifespan": retention.cleaning(folder, KEPT_SECONDS, CHECK_SECONDS, memory_clearing(demo)),
         },
         footer_links=["api", "gradio", "settings"],
         state_session_capacity=SESSIONS,
@@ -97,7 +98,7 @@ def main() -> None:
     keep_words_out_of_the_log()
     gradio_internals.unguessable_uploads()
     with tempfile.TemporaryDirectory(prefix=retention.PREFIX, dir=os.environ.get("GRADIO_TEMP_DIR")) as folder:
-        os.environ["GRADIO_TEMP_DIR"], tempfile.tempdir = retention.rooms(Path(folder))
+        os.environ["GRADIO_TEMP_DIR"], tempfile.tempdir = retention.make_folders(Path(folder))
         try:
             demo = build_demo()
         except HubError as error:  # a list of models that cannot be read

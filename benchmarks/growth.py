@@ -16,8 +16,9 @@ from matplotlib import pyplot as plt
 from benchmarks.steps import Window, as_measured, read_pictures, write_pictures
 from benchmarks.timing import alone
 from train import data, figures, loop, recipe, run
-from train import network as model
+from train.network import build
 from train.recipe import Recipe
+from train.timing import peak_memory
 
 WARM_UP = 3  # steps that do not count
 PANELS = {"decode_seconds": "decoding once, s", "epoch_seconds": "an epoch, s", "peak_memory_mb": "peak of memory, MB"}
@@ -52,20 +53,20 @@ def measure(chosen: Recipe, folder: Path, steps: int) -> dict[str, float]:
     """Decode the pictures as train.run does, and train on them for some steps."""
     window, clock = Window(WARM_UP, steps), time.perf_counter()
     pictures = read_pictures(folder)
-    prepared = run.Prepared(pictures, data.decode(pictures, chosen.image_size), ["train"] * len(pictures))
+    prepared = data.Prepared(pictures, data.decode(pictures, chosen.image_size), ["train"] * len(pictures))
     decoded = time.perf_counter() - clock
     with tempfile.TemporaryDirectory() as out:
         accelerator = run.start(chosen, Path(out))
-        pixels = prepared.subset("train", accelerator.device)
+        subset = prepared.subset("train", accelerator.device)
         del prepared
-        loop.fit(chosen, model.build(chosen), pixels, pixels, Path(out), accelerator, should_stop=window)
+        loop.fit(chosen, build(chosen), subset, subset, Path(out), accelerator, should_stop=window)
     return {
         "pictures": len(pictures),
         "image_size": chosen.image_size,
         "decode_seconds": decoded,
         "images_per_second": window.rate * chosen.batch_size,
         "epoch_seconds": len(pictures) // chosen.batch_size / window.rate,
-        "peak_memory_mb": loop.peak_memory(accelerator.device) / 1e6,
+        "peak_memory_mb": peak_memory(accelerator.device) / 1e6,
     }
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from benchmarks.steps import pbc_rows, write_parquet
 
 ROOT = Path(__file__).resolve().parent.parent
-RECIPE = ["vit_tiny_scratch", "image_size=64", "growth=((0.5, 0.5),)", "epochs=60", "batch_size=32"]
+RECIPE = ["vit_tiny_scratch", "image_size=64", "progressive_resizing=((0.5, 0.5),)", "epochs=60", "batch_size=32"]
 CHANCE = ["mixup=0.4", "drop_path=0.2"]
 PER_SUBTYPE = 12
 # `python -m train`, but for the time between two checkpoints.

@@ -21,7 +21,7 @@ import torch
 from benchmarks.steps import Window, as_measured, decode_pictures, write_pictures
 from benchmarks.timing import compare
 from train import loop, recipe, run
-from train import network as model
+from train.network import build
 from train.recipe import Recipe
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -86,8 +86,8 @@ def work(chosen: Recipe, folder: Path, steps: int) -> None:
     with tempfile.TemporaryDirectory() as out, mock.patch.object(loop, "train_step", noted):
         accelerator = run.start(chosen, Path(out))
         torch.manual_seed(chosen.seed)
-        network, pixels = model.build(chosen), decode_pictures(folder, chosen.image_size, accelerator.device)
-        loop.fit(chosen, network, pixels, pixels, Path(out), accelerator, should_stop=window)
+        pictures = {"pbc": decode_pictures(folder, chosen.image_size, accelerator.device)}
+        loop.fit(chosen, build(chosen), pictures, pictures, Path(out), accelerator, should_stop=window)
     mean = accelerator.reduce(torch.stack(losses), "mean").tolist()
     if accelerator.is_main_process:
         found = {"losses": mean, "images_per_second": window.rate * chosen.batch_size}

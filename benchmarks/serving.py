@@ -5,7 +5,7 @@ python -m benchmarks.serving [RECIPE|MODEL_FOLDER ...] [--pictures N] [--repeats
 A recipe's network has random weights, on which the time does not depend. Drawn cells of 360 x 363 pixels as JPEG stand for
 pictures. Ours and the pipeline, with one picture at a time (its default) and with the batch that suits it best, take turns,
 each time in a process of its own; measured is what comes after the model was loaded and has classified a few. Ours is measured
-in 32 bits and in 8, as it is served where its accuracy was found to stand that (python -m train exported).
+in 32 bits and in 8, as it is served where its accuracy was found to stand that (python -m train onnx_check).
 """
 
 import argparse

@@ -10,7 +10,8 @@ import torch
 
 from cells.classes import LABELS, SUBTYPES
 from cells.synthetic import draw_cell
-from train import data, loop
+from train import data
+from train.batches import Pictures
 from train.recipe import Recipe
 
 DRAWN = 256  # different pictures; more files than that are links to these
@@ -18,7 +19,14 @@ DRAWN = 256  # different pictures; more files than that are links to these
 
 def as_measured(chosen: Recipe, size: int) -> Recipe:
     """The recipe from nothing, everything trained, at one size, on whatever machine."""
-    values = ["pretrained=None", "teacher=None", "gpu=False", "freeze_epochs=0", "growth=()", f"image_size={size}"]
+    values = [
+        "pretrained=None",
+        "teacher=None",
+        "gpu=False",
+        "freeze_epochs=0",
+        "progressive_resizing=()",
+        f"image_size={size}",
+    ]
     return chosen.override(values)
 
 
@@ -41,10 +49,10 @@ def pbc_rows(per_subtype: int) -> dict[str, list]:
         for number in range(per_subtype):
             buffer = io.BytesIO()
             draw_cell(subtype.cell_type, seed=100 * index + number).resize((96, 96)).save(buffer, "PNG")
-            rows["image_id"].append(f"{subtype.code}_{1000 * index + number}")
+            rows["image_id"].append(f"{subtype.name}_{1000 * index + number}")
             rows["image"].append({"bytes": buffer.getvalue(), "path": None})
             rows["cell_type"].append(subtype.cell_type)
-            rows["cell_subtype"].append(subtype.code)
+            rows["cell_subtype"].append(subtype.name)
     return rows
 
 
@@ -56,14 +64,15 @@ def write_parquet(rows: dict[str, list], file: Path) -> None:
 def read_pictures(folder: Path) -> datasets.Dataset:
     """What write_pictures wrote, still encoded, with labels."""
     files = sorted(map(str, folder.glob("*/*.jpg")))
-    rows = {"image_id": files, "image": files, "label": [LABELS.index(Path(file).parent.name) for file in files]}
+    labels = [LABELS.index(Path(file).parent.name) for file in files]
+    rows = {"image_id": files, "image": files, "label": labels, "source": ["pbc"] * len(files)}
     return datasets.Dataset.from_dict(rows).cast_column("image", datasets.Image(decode=False))
 
 
-def decode_pictures(folder: Path, size: int, device: torch.device) -> loop.Pixels:
+def decode_pictures(folder: Path, size: int, device: torch.device) -> Pictures:
     """The same, as training takes them."""
     pictures = read_pictures(folder)
-    return loop.Pixels(data.decode(pictures, size).to(device), torch.tensor(pictures["label"][:]).to(device))
+    return Pictures(data.decode(pictures, size).to(device), torch.tensor(pictures["label"][:]).to(device))
 
 
 class Window:

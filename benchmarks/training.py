@@ -31,9 +31,9 @@ from transformers import Trainer, TrainerCallback, TrainerControl, TrainingArgum
 from benchmarks.steps import Window, as_measured, decode_pictures, read_pictures, write_pictures
 from benchmarks.timing import alone, compare, spread
 from train import loop, recipe, run
-from train import network as model
-from train.network import MEAN, STD
+from train.network import build
 from train.recipe import VITS, Recipe
+from train.transforms import MEAN, STD
 
 WARM_UP = 10  # steps: timm's workers have 8 batches ready when the first step begins
 COMPILER = "ACCELERATE_DYNAMO_BACKEND"  # compiles ours; the others have options of their own for it, which are off
@@ -85,7 +85,7 @@ def utilisation(rates: list[float], chosen: Recipe) -> str:
 def flops(chosen: Recipe) -> float:
     """Floating-point operations for one picture, forward and backward; nothing is computed for it."""
     with torch.device("meta"):
-        network, images, labels = model.build(chosen), torch.empty(2, 3, chosen.image_size, chosen.image_size), torch.ones(2)
+        network, images, labels = build(chosen), torch.empty(2, 3, chosen.image_size, chosen.image_size), torch.ones(2)
         with FlopCounterMode(display=False) as counter:
             F.cross_entropy(network(pixel_values=images).logits, labels.long()).backward()
     return counter.get_total_flops() / len(images)
@@ -101,8 +101,8 @@ def measure(name: str, chosen: Recipe, folder: Path, bf16: bool, steps: int) -> 
 
 def train_ours(chosen: Recipe, folder: Path, bf16: bool, window: Window, out: Path) -> None:
     accelerator = run.start(chosen, out)
-    pixels = decode_pictures(folder, chosen.image_size, accelerator.device)
-    loop.fit(chosen, model.build(chosen), pixels, pixels, out, accelerator, should_stop=window)
+    pictures = {"pbc": decode_pictures(folder, chosen.image_size, accelerator.device)}
+    loop.fit(chosen, build(chosen), pictures, pictures, out, accelerator, should_stop=window)
 
 
 def train_with_trainer(chosen: Recipe, folder: Path, bf16: bool, window: Window, out: Path) -> None:
@@ -129,7 +129,7 @@ def train_with_trainer(chosen: Recipe, folder: Path, bf16: bool, window: Window,
         use_cpu=not torch.cuda.is_available(),
     )
     pictures = read_pictures(folder).cast_column("image", datasets.Image()).with_transform(transform_all)
-    Trainer(model.build(chosen), arguments, collate, pictures, callbacks=[Steps()]).train()
+    Trainer(build(chosen), arguments, collate, pictures, callbacks=[Steps()]).train()
 
 
 def train_with_timm(chosen: Recipe, folder: Path, bf16: bool, window: Window, out: Path) -> None:

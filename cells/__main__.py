@@ -11,13 +11,15 @@ import pandas as pd
 from tqdm import tqdm
 
 from cells import cluster
-from cells.model.classifier import Classifier
+from cells.model.classifier import Classifier, Prediction
 from cells.model.folder import DEFAULT, ModelError
 from cells.model.uncertainty import ERROR
-from cells.read.find_images import CallError, walk
+from cells.read.archive import ArchiveError, expand_archives
+from cells.read.find_images import CallError, find_images
+from cells.read.images import Source
 from cells.review import Cell, Review
 from cells.write import excel, table
-from cells.write.resumable_csv import PartFile, PartFileError
+from cells.write.resumable_csv import ResumableCsv, ResumableCsvError
 
 BATCH_SIZE = 32  # pictures whose rows are made, and written, together
 
@@ -30,7 +32,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         return classify(options.paths, options.model, options.out, options.batch_size, options.ray)
-    except (CallError, ModelError, PartFileError) as error:
+    except (CallError, ModelError, ResumableCsvError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as stop:
@@ -39,7 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def classify(paths: list[str], model: str, out: Path | None, batch_size: int, address: str | None = None) -> int:
-    """Classify files and folders into a file, or into a table on standard output; the exit status.
+    """Classify files, folders and ZIPs into a file, or into a table on standard output; the exit status.
 
     With the address of a Ray cluster the pictures may be in parquet files or object storage too.
     """
@@ -47,12 +49,26 @@ def classify(paths: list[str], model: str, out: Path | None, batch_size: int, ad
     if address is not None:
         unread, total = _on_ray(paths, model, out, batch_size, address)
     else:
-        files = [file for path in paths for file in walk(path)]
+        pictures = _pictures(paths)
+        if out is not None and out.suffix.lower() == ".xlsx" and not excel.fits(len(pictures)):
+            most = excel.MAX_ROWS - 1
+            raise CallError(f"--out {out}: a sheet has room for {most} pictures, not {len(pictures)}; write a .csv file.")
         into = _row_by_row if out is not None and out.suffix.lower() == ".csv" else _at_once
-        unread, total = into(files, Classifier.load(model), out, batch_size), len(files)
+        unread, total = into(pictures, Classifier.load(model), out, batch_size), len(pictures)
     if unread:
         print(f"{unread} of {total} files could not be read; their rows say why.", file=sys.stderr)
     return 1 if unread else 0
+
+
+def _pictures(paths: Sequence[str]) -> list[tuple[str, Source]]:
+    """(name, source) of every picture. Raises CallError."""
+    found = []
+    for path in paths:
+        try:
+            found += expand_archives(find_images(path))
+        except ArchiveError as error:
+            raise CallError(f"{path}: {error}") from None
+    return found
 
 
 def _on_ray(paths: list[str], model: str, out: Path, batch_size: int, address: str) -> tuple[int, int]:
@@ -67,48 +83,55 @@ def _on_ray(paths: list[str], model: str, out: Path, batch_size: int, address: s
     return unread, sum(len(batch.files) for batch in batches)
 
 
-def _row_by_row(files: list[str], classifier: Classifier, out: Path, batch_size: int) -> int:
+def _row_by_row(pictures: list[tuple[str, Source]], classifier: Classifier, out: Path, batch_size: int) -> int:
     """A CSV; how many files could not be read."""
-    batches = [files[start : start + batch_size] for start in range(0, len(files), batch_size)]
-    return _write(batches, classifier, out, lambda done: _frames(classifier, batches[done:], batch_size))
+    batches = [pictures[start : start + batch_size] for start in range(0, len(pictures), batch_size)]
+    names = [[name for name, _ in batch] for batch in batches]
+    return _write(names, classifier, out, lambda done: _frames(classifier, batches[done:], batch_size))
 
 
 def _write(
     batches: Sequence[Sequence[str]], classifier: Classifier, out: Path, frames: Callable[[int], Iterator[pd.DataFrame]]
 ) -> int:
-    """Rows as they come, after those that an interrupted call left; how many are of unreadable pictures.
+    """Rows as they are computed, after those that an interrupted call left; how many are of unreadable pictures.
 
-    `frames(done)` are the rows of each batch but the first `done`.
+    `batches` are the names of the pictures, `frames(done)` the rows of each batch but the first `done`.
     """
     total = sum(map(len, batches))
-    with PartFile(out, batches, str(classifier), classifier.labels) as part, _progress(total, part.rows) as progress:
+    with ResumableCsv(out, batches, str(classifier), classifier.labels) as part, _progress(total, part.rows) as progress:
         try:
             for frame in frames(part.done):
                 part.append(frame)
                 progress.update(len(frame))
         except KeyboardInterrupt:
-            there = f"{part.rows} of {total} rows are in {part.path}"
-            raise KeyboardInterrupt(f"{there}, and the same line carries on") from None
+            written = f"{part.rows} of {total} rows are in {part.path}"
+            raise KeyboardInterrupt(f"{written}, and the same line carries on") from None
         part.finish()
         return part.unread
 
 
-def _frames(classifier: Classifier, batches: Sequence[Sequence[str]], batch_size: int) -> Iterator[pd.DataFrame]:
+def _frames(classifier: Classifier, batches: Sequence[Sequence[tuple[str, Source]]], batch_size: int) -> Iterator[pd.DataFrame]:
     """The rows of one batch after the other."""
-    predictions = classifier.predict(list(chain(*batches)), batch_size=batch_size)
+    predictions = _predict(classifier, list(chain(*batches)), batch_size)
     for batch in batches:
         cells = tuple(map(Cell, islice(predictions, len(batch))))
         yield table.to_frame(Review(cells, str(classifier)), classifier.labels)
 
 
-def _at_once(files: list[str], classifier: Classifier, out: Path | None, batch_size: int) -> int:
+def _predict(classifier: Classifier, pictures: list[tuple[str, Source]], batch_size: int) -> Iterator[Prediction]:
+    names, sources = [name for name, _ in pictures], [source for _, source in pictures]
+    return classifier.predict(sources, files=names, batch_size=batch_size)
+
+
+def _at_once(pictures: list[tuple[str, Source]], classifier: Classifier, out: Path | None, batch_size: int) -> int:
     """A workbook, or a table on standard output; how many files could not be read."""
-    with _progress(len(files)) as progress:
+    with _progress(len(pictures)) as progress:
         cells = []
-        for prediction in classifier.predict(files, batch_size=batch_size):
+        for prediction in _predict(classifier, pictures, batch_size):
             cells.append(Cell(prediction))
             progress.update()
-    review = Review(tuple(cells), str(classifier), review_below=classifier.uncertainty.review_below)
+    below = classifier.uncertainty.review_below
+    review = Review(tuple(cells), str(classifier), review_below=below, classes=classifier.classes)
     if out is None:
         print(f"{table.to_text(table.to_frame(review))}\n\nmodel: {classifier}")
     else:
@@ -134,8 +157,8 @@ def _check_out(out: Path | None, address: str | None) -> None:
         raise CallError(f"--out {out}: the ending is to be {' or '.join(endings)}.")
     if not out.parent.is_dir():
         raise CallError(f"--out {out}: there is no folder {out.parent}.")
-    if out.is_dir() or not os.access(out if out.exists() else out.parent, os.W_OK):
-        raise CallError(f"--out {out}: it cannot be written there.")
+    if out.is_dir() or not os.access(out.parent, os.W_OK) or (out.exists() and not os.access(out, os.W_OK)):
+        raise CallError(f"--out {out}: this file cannot be written.")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -145,7 +168,7 @@ def _parser() -> argparse.ArgumentParser:
         help="classify pictures",
         description="Classify pictures; exit status 0 when every file was read, 1 when some were not, 2 for a wrong call.",
     )
-    command.add_argument("paths", nargs="+", metavar="PATH", help="a picture, or a folder of pictures (walked)")
+    command.add_argument("paths", nargs="+", metavar="PATH", help="a picture, a ZIP of pictures, or a folder (walked)")
     command.add_argument(
         "--model",
         default=DEFAULT,
@@ -156,8 +179,8 @@ def _parser() -> argparse.ArgumentParser:
         "--out",
         type=Path,
         metavar="FILE",
-        help="a .csv file, written as the rows come: after an interruption the same line carries on; or .xlsx, which like the "
-        "table that is printed without --out is made at the end",
+        help="a .csv file, written as the rows are computed: after an interruption the same line carries on; or .xlsx, which "
+        "like the table that is printed without --out is made at the end",
     )
     words = "pictures whose rows are written together (default %(default)s)"
     command.add_argument("--batch-size", type=_positive, default=BATCH_SIZE, metavar="N", help=words)

@@ -20,7 +20,8 @@ import pandas as pd
 from cells.model.classifier import Classifier, Prediction
 from cells.model.folder import ModelError, embedded
 from cells.model.uncertainty import ERROR
-from cells.read.find_images import CallError, is_meant, no_picture, walk
+from cells.read.archive import is_archive
+from cells.read.find_images import CallError, find_images, is_image_name, no_picture
 from cells.read.images import SUFFIXES, ImageError, Source
 from cells.review import Cell, Review
 from cells.write import table
@@ -65,7 +66,7 @@ def batches(paths: Sequence[str], batch_size: int) -> list[Batch]:
             found += (batch for place in alike for batch in _row_groups(place))
         else:
             while some := list(islice(alike, batch_size)):
-                found.append(Batch([one.file for one in some], [one.place for one in some], root))
+                found.append(Batch([place.file for place in some], [place.place for place in some], root))
     return found
 
 
@@ -117,14 +118,16 @@ class Actor:
         return table.to_frame(Review(cells, str(self.classifier)), self.classifier.labels)
 
     def _predict(self, batch: Batch) -> Iterator[Prediction]:
-        files = iter(batch.files)
+        remaining = iter(batch.files)
         for sources in _sources(batch, self.batch_size):
-            names = list(islice(files, len(sources)))
-            readable = [(name, one) for name, one in zip(names, sources, strict=True) if not isinstance(one, ImageError)]
-            answers = self.classifier.predict([one for _, one in readable], [name for name, _ in readable], self.batch_size)
-            for name, one in zip(names, sources, strict=True):
-                unread = isinstance(one, ImageError)
-                yield Prediction(name, None, ERROR, one.message, self.classifier.labels) if unread else next(answers)
+            names = list(islice(remaining, len(sources)))
+            pairs = list(zip(names, sources, strict=True))
+            readable = [(name, source) for name, source in pairs if not isinstance(source, ImageError)]
+            files, pictures = [name for name, _ in readable], [source for _, source in readable]
+            answers = self.classifier.predict(pictures, files=files, batch_size=self.batch_size)
+            for name, source in pairs:
+                is_error = isinstance(source, ImageError)
+                yield Prediction(name, None, ERROR, source.message, self.classifier.labels) if is_error else next(answers)
 
 
 def _sources(batch: Batch, batch_size: int) -> Iterator[list[Source | ImageError]]:
@@ -149,12 +152,14 @@ def _fetched(place: bytes, root: str) -> bytes | ImageError:
 
 
 def _walked(path: str) -> Iterator[Place]:
-    for file in walk(path, (*SUFFIXES, PARQUET)):
+    if is_archive(path):
+        raise CallError(f"--ray does not read a ZIP: unpack {path}, or leave out --ray.")
+    for file in find_images(path, (*SUFFIXES, PARQUET)):
         yield Place(table.printable(file), os.fsencode(os.path.abspath(file)), "")
 
 
 def _listed(address: str) -> list[Place]:
-    """As walk has a folder: its files by their names, then its folders."""
+    """In the order of find_images: its files by their names, then its folders."""
     from pyarrow.fs import FileSelector, FileSystem, FileType
 
     try:
@@ -162,7 +167,7 @@ def _listed(address: str) -> list[Place]:
         paths = [path]
         if system.get_file_info(path).type == FileType.Directory:
             files = (info for info in system.get_file_info(FileSelector(path, recursive=True)) if info.is_file)
-            paths = [info.path for info in files if is_meant(info.base_name, (*SUFFIXES, PARQUET))]
+            paths = [info.path for info in files if is_image_name(info.base_name, (*SUFFIXES, PARQUET))]
     except (OSError, ValueError) as error:
         raise CallError(f"{address} cannot be read: {_last_line(error)}.") from None
     if not paths:
@@ -220,7 +225,7 @@ def _ray() -> ModuleType:
 
 
 def _start(ray: ModuleType, address: str) -> None:
-    """A cluster of this machine alone, or a place in one that runs; there, this code and the embedded models travel along."""
+    """A cluster of this machine alone, or a part of one that runs, to which this code and the embedded models are sent."""
     settings = {"include_dashboard": False}
     if address != LOCAL:
         settings = {"runtime_env": {"working_dir": str(ROOT), "excludes": ["/*", "!/.", "!/cells", "!/models"]}}

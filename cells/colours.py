@@ -15,6 +15,7 @@ COLOURS = {
     "ig": "#cc79a7",
     "erythroblast": "#a89600",
     "platelet": "#888888",
+    "blast": "#882255",  # the wine of Tol's palette
 }
 OTHER = "#6b6b6b"  # of what is no known class, or no cell
 

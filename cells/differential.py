@@ -1,25 +1,18 @@
 """Counted cells -> a differential as laboratories report it.
 
-The denominator are the white cells. Erythroblasts (nucleated red cells) are given per 100 white cells, platelets apart. Shares
-are whole percentages that sum to 100 (largest remainder), with their counts and exact 95 % limits (Clopper and Pearson 1934).
-Typical ranges are for orientation, never a verdict: they differ between laboratories and populations. A user can give others.
+The denominator are the white cells. Erythroblasts (nucleated red cells), smudge cells and other cells that are not white are
+given per 100 white cells, platelets apart. Shares are whole percentages that sum to 100 (largest remainder), with their counts
+and exact 95 % limits (Clopper and Pearson 1934). Typical ranges are for orientation, never a verdict: they differ between
+laboratories and populations. A user can give others.
 """
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from cells.classes import TYPE_OF_SUBTYPE
+from cells.classes import CELL_TYPES, ERYTHROBLAST, PLATELET, TYPICAL, CellClass, describe, place
 from cells.messages import Error
 
-ORDER = ("neutrophil", "lymphocyte", "monocyte", "eosinophil", "basophil", "ig")  # of a laboratory's report
-TYPICAL = {  # per cent of the white cells of adults
-    "neutrophil": (40.0, 60.0),
-    "lymphocyte": (20.0, 40.0),
-    "monocyte": (2.0, 8.0),
-    "eosinophil": (1.0, 4.0),
-    "basophil": (0.5, 1.0),
-}
 ENOUGH = 100  # white cells; with fewer, the limits are too wide for most questions
 CORRECT_FROM = 5.0  # erythroblasts per 100 white cells, from which a counter's white count is corrected
 
@@ -56,13 +49,23 @@ class Share:
 
 
 @dataclass(frozen=True)
+class Apart:
+    """A kind of cell outside the denominator; `per_100` white cells, None without one."""
+
+    label: str
+    count: int
+    per_100: float | None
+
+
+@dataclass(frozen=True)
 class Differential:
-    """What was counted: shares in the order of ORDER, empty without a white cell."""
+    """What was counted: shares in a report's order, empty without a white cell; smudge cells and the like in `apart`."""
 
     white: int
     shares: tuple[Share, ...]
     erythroblasts: int
     platelets: int
+    apart: tuple[Apart, ...] = ()
 
     @property
     def erythroblasts_per_100(self) -> float | None:
@@ -79,25 +82,44 @@ class Differential:
         return 100 / (100 + per_100) if per_100 is not None and per_100 >= CORRECT_FROM else None
 
 
-def differential(labels: Iterable[str], typical: Mapping[str, Range] = TYPICAL) -> Differential:
-    """Of the labels of counted cells: cell types, or subtypes, which count as their type."""
-    return of_counts(Counter(labels), typical)
+def differential(
+    labels: Iterable[str], typical: Mapping[str, Range] = TYPICAL, classes: Sequence[CellClass] = CELL_TYPES
+) -> Differential:
+    """Of the labels of counted cells; see of_counts."""
+    return of_counts(Counter(labels), typical, classes)
 
 
-def of_counts(found: Mapping[str, int], typical: Mapping[str, Range] = TYPICAL) -> Differential:
-    """Of the number of cells of each label: cell types, or subtypes, which count as their type."""
-    counts: Counter[str] = Counter()
-    for label, count in found.items():
-        counts[TYPE_OF_SUBTYPE.get(label, label)] += count
-    numbers = [counts[label] for label in ORDER]
-    white = sum(numbers)
-    if not white:
-        return Differential(0, (), counts["erythroblast"], counts["platelet"])
-    shares = [
+def of_counts(
+    found: Mapping[str, int], typical: Mapping[str, Range] = TYPICAL, classes: Sequence[CellClass] = CELL_TYPES
+) -> Differential:
+    """Of the number of cells of each label; a subtype counts as its type, and a class that is not counted as nothing.
+
+    `classes` are the model's: each of their types has its row, counted or not. A label of another class has its row as well.
+    """
+    known = {one.name: one for one in classes}
+    seen = [(known.get(label) or describe((label,))[0], count) for label, count in found.items() if count]
+    rows = sorted((one for one in (*classes, *(one for one, _ in seen)) if one.counted), key=place)
+    inside, outside = ({one.cell_type: 0 for one in rows if one.white is white} for white in (True, False))
+    for one, count in seen:
+        if one.counted:
+            (inside if one.white else outside)[one.cell_type] += count
+    white = sum(inside.values())
+    apart = [label for label in outside if label not in (ERYTHROBLAST, PLATELET)]
+    return Differential(
+        white,
+        _shares(inside, typical) if white else (),
+        outside.get(ERYTHROBLAST, 0),
+        outside.get(PLATELET, 0),
+        tuple(Apart(label, outside[label], 100 * outside[label] / white if white else None) for label in apart),
+    )
+
+
+def _shares(counts: Mapping[str, int], typical: Mapping[str, Range]) -> tuple[Share, ...]:
+    white, wholes = sum(counts.values()), whole_percentages(list(counts.values()))
+    return tuple(
         _share(label, count, white, whole, typical.get(label))
-        for label, count, whole in zip(ORDER, numbers, whole_percentages(numbers), strict=True)
-    ]
-    return Differential(white, tuple(shares), counts["erythroblast"], counts["platelet"])
+        for (label, count), whole in zip(counts.items(), wholes, strict=True)
+    )
 
 
 def _share(label: str, count: int, white: int, whole: int, typical: Range | None) -> Share:
@@ -112,9 +134,9 @@ def whole_percentages(counts: Sequence[int]) -> list[int]:
     """
     total = sum(counts)
     wholes = [100 * count // total for count in counts]
-    by_remainder = sorted(range(len(counts)), key=lambda place: (-(100 * counts[place] % total), -counts[place], place))
-    for place in by_remainder[: 100 - sum(wholes)]:
-        wholes[place] += 1
+    by_remainder = sorted(range(len(counts)), key=lambda index: (-(100 * counts[index] % total), -counts[index], index))
+    for index in by_remainder[: 100 - sum(wholes)]:
+        wholes[index] += 1
     return wholes
 
 

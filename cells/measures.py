@@ -1,4 +1,7 @@
-"""What a metrics.json says, in words: the measures by their keys, one with its interval, the command of the run."""
+"""What a metrics.json says: its measures in words, a measure with its interval, the command of the run."""
+
+import json
+from pathlib import Path
 
 MEASURES = {
     "accuracy": "accuracy",
@@ -9,6 +12,13 @@ MEASURES = {
     "ece": "expected calibration error",
     "nll": "negative log likelihood",
 }
+
+RENAMED = {"kept_epoch": "best_epoch", "candidates": "prediction_set"}  # keys of older files
+
+
+def read_metrics(file: Path) -> dict:
+    """A metrics.json, by today's keys. Raises OSError, ValueError."""
+    return {RENAMED.get(key, key): value for key, value in json.loads(file.read_text()).items()}
 
 
 def interval(measured: dict, key: str) -> str:

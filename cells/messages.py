@@ -25,6 +25,7 @@ ENGLISH = {
     "zip_picture_too_large": "The ZIP holds a picture of more than {megabytes} MB; leave it out.",
     "zip_too_many_entries": "The ZIP holds more than {allowed} files and folders; split it.",
     "zip_name_too_long": "The ZIP holds a name of more than {letters} letters; shorten it.",
+    "zip_compression": "The ZIP is compressed by another method than deflate; make it again with the usual settings.",
     "zip_locked": "The ZIP is locked with a password; make it without one.",
     # the status of a cell
     "unfamiliar": "Does not look like the pictures that the model learned from: its answer may mean nothing.",
@@ -34,7 +35,12 @@ ENGLISH = {
     "range_not_percent": "The typical range of {label} is to go from a lower to a higher percentage, between 0 and 100.",
     # models
     "model_unknown": "There is no model {model}; give one of {known}, a model folder, or a Hub id (USER/NAME).",
-    "model_labels": "The model {model} knows other labels ({found}); needed are {needed}, or the 13 subtypes.",
+    "model_labels": "The model {model} knows other labels ({found}): none is a known blood cell, and it has no {file}.",
+    "model_labels_broken": "The model {model} has no labels, or a label twice ({found}).",
+    "model_classes_broken": "its {file} is no list of classes, each with a name.",
+    "model_classes_foreign": "its {file} names other classes than its network has.",
+    "model_no_features": "its network ({network}) gives no features of its layers.",
+    "no_saliency": "This network ({network}) has no last layer with places in the picture, so there is no heatmap of it.",
     "model_unusable": "The model {model} cannot be loaded: {reason}",
     "model_lacks_weights": "it lacks weights, {weight} among them.",
     "model_lacks_file": "it has no {file}; weights in pickle form are never read.",
@@ -56,6 +62,14 @@ class Message(str):
         message = super().__new__(cls, template.format(**values))
         message.code, message.values = code, values
         return message
+
+    def __reduce__(self) -> tuple:
+        """So that it passes between processes."""
+        return _said_again, (str(self), self.code, self.values)
+
+
+def _said_again(sentence: str, code: str, values: dict[str, object]) -> Message:
+    return Message(sentence.replace("{", "{{").replace("}", "}}"), code, values)
 
 
 def message(code: str, **values: object) -> Message:

@@ -1,6 +1,6 @@
 """The PBC dataset on a disk, as parquet or as the unpacked archive, and the file that says which picture is in which part.
 
-It needs the library `datasets`, which the rest of this room does not.
+It needs the library `datasets`, which no other module of cells does.
 """
 
 import csv
@@ -28,8 +28,8 @@ def read(sources: Sequence[str]) -> datasets.Dataset:
         dataset = _read_folder(Path(sources[0]))
     else:
         raise DataError(
-            f"{' '.join(sources)}: not there; give parquet files or the folder of the unpacked archive (training takes a Hub "
-            "id, USER/NAME, as well)."
+            f"{' '.join(sources)}: no such files; give parquet files or the folder of the unpacked archive (training takes a "
+            "Hub id, USER/NAME, as well)."
         )
     return checked(dataset, sources[0])
 
@@ -118,7 +118,7 @@ def write_split(path: Path, ids: Sequence[str], parts: Sequence[str]) -> None:
 def read_split(path: Path) -> dict[str, str]:
     """image_id -> part, from a file that write_split wrote. Raises DataError."""
     try:
-        with open(path, newline="") as file:
+        with open(path, newline="", encoding="utf-8-sig") as file:  # a spreadsheet saves it with a byte order mark
             rows = {row["image_id"]: row["split"] for row in csv.DictReader(file)}
     except (OSError, KeyError, UnicodeDecodeError) as error:
         raise DataError(f"--split {path} cannot be read: it is to be a CSV of image_id and split ({error!r}).") from None

@@ -14,10 +14,10 @@ from functools import cached_property
 import numpy as np
 from PIL import Image
 
-from cells import differential
-from cells.classes import LABELS, TYPE_OF_SUBTYPE
+from cells import classes, differential
+from cells.classes import LABELS, CellClass, describe
 from cells.messages import Message, message
-from cells.model.classifier import Prediction
+from cells.model.prediction import Prediction
 from cells.model.uncertainty import ERROR, OK, REVIEW, STATUSES, UNFAMILIAR
 from cells.read import limits
 
@@ -59,6 +59,8 @@ class Review:
     review_below: float = 0.0  # the probability below which the model asks for a person
     steps: tuple[Step, ...] = ()
     comment: str = ""
+    classes: tuple[CellClass, ...] = ()  # of the model; where none are given, what is known of its predictions' labels
+    second_classes: tuple[CellClass, ...] = ()
 
     @cached_property
     def decisions(self) -> dict[int, str]:
@@ -66,11 +68,22 @@ class Review:
         places = {cell.id: index for index, cell in enumerate(self.cells)}
         return {places[cell]: decision for cell, decision in holding(self.steps).items()}
 
-    @property
+    @cached_property
     def labels(self) -> tuple[str, ...]:
-        """The model's labels; an unreadable picture of the command line does not tell them."""
+        """The model's labels; without `classes`, an unreadable picture may not tell them."""
+        if self.classes:
+            return tuple(one.name for one in self.classes)
         readable = (cell.prediction.labels for cell in self.cells if cell.prediction.probabilities is not None)
         return next(readable, self.cells[0].prediction.labels if self.cells else LABELS)
+
+    @cached_property
+    def _classes(self) -> dict[str, CellClass]:
+        """label -> class, of both models; the first model's word on a class stands."""
+        return {one.name: one for one in (*self.second_classes, *(self.classes or describe(self.labels)))}
+
+    def described(self, label: str) -> CellClass:
+        """The class of a label of either model."""
+        return self._classes.get(label) or describe((label,))[0]
 
     @cached_property
     def standing(self) -> tuple[str | None, ...]:
@@ -80,11 +93,29 @@ class Review:
     @cached_property
     def held(self) -> tuple[str | None, ...]:
         """Why each cell is not counted for want of a decision, a word of HELD; None for one that is counted or was decided."""
-        return tuple(None if index in self.decisions else _held(cell) for index, cell in enumerate(self.cells))
+        return tuple(None if index in self.decisions else self._held(cell) for index, cell in enumerate(self.cells))
 
     def counted(self) -> list[str]:
         """The labels that enter the differential: a person's word, and the model's where nothing speaks against it."""
-        return [label for label, why in zip(self.standing, self.held, strict=True) if why is None and label not in REJECTED]
+        return [self.standing[index] for index in self.counted_cells]
+
+    @cached_property
+    def counted_cells(self) -> tuple[int, ...]:
+        """The places of their cells."""
+        found = enumerate(zip(self.standing, self.held, strict=True))
+        return tuple(index for index, (label, why) in found if why is None and self._is_counted(label))
+
+    def _is_counted(self, label: str) -> bool:
+        return label not in REJECTED and self.described(label).counted
+
+    def _held(self, cell: Cell) -> str | None:
+        if cell.prediction.status != OK:
+            return cell.prediction.status
+        other = cell.second and self._type(cell.second)
+        return DISAGREE if other is not None and other != self._type(cell.prediction) else None
+
+    def _type(self, prediction: Prediction) -> str | None:
+        return prediction.label and self.described(prediction.label).cell_type
 
     def summary(self) -> dict[str, int]:
         """How many: pictures, changed, confirmed, unreviewed by a person, and not counted, by why."""
@@ -101,7 +132,7 @@ class Review:
         }
 
     def differential(self, typical: Mapping[str, differential.Range] = differential.TYPICAL) -> differential.Differential:
-        return differential.differential(self.counted(), typical)
+        return differential.differential(self.counted(), typical, [self.described(label) for label in self.labels])
 
     @classmethod
     def from_json(cls, value: object) -> "Review":
@@ -117,17 +148,6 @@ def holding(steps: Sequence[Step]) -> dict[str, str]:
     return {step.cell: step.decision for step in sorted(steps, key=lambda step: step.number)}
 
 
-def _held(cell: Cell) -> str | None:
-    if cell.prediction.status != OK:
-        return cell.prediction.status
-    other = cell.second and _type(cell.second)
-    return DISAGREE if other is not None and other != _type(cell.prediction) else None
-
-
-def _type(prediction: Prediction) -> str | None:
-    return TYPE_OF_SUBTYPE.get(prediction.label, prediction.label)
-
-
 # --- JSON ---
 
 
@@ -140,7 +160,7 @@ def cell_to_json(cell: Cell) -> dict:
         "probabilities": _plain(one.probabilities),
         "status": one.status,
         "message": _message_to_json(one.message),
-        "prediction_set": list(one.candidates),
+        "prediction_set": list(one.prediction_set),
         "second": cell.second and {"probabilities": _plain(cell.second.probabilities), "status": cell.second.status},
         "picture": base64.b64encode(cell.thumbnail).decode(),
     }
@@ -183,7 +203,16 @@ def _review_from_json(value: Mapping) -> Review:
     if not all(step.cell in ids and step.decision in choices for step in steps):
         raise ValueError("a step is about a cell of another batch, or decides what cannot be decided")
     words = (_text(value[key]) for key in ("model", "second_model"))
-    return Review(cells, *words, float(value["review_below"]), steps, _text(value["comment"]))
+    known = (_classes(value.get(key), of) for key, of in (("classes", labels), ("second_classes", second_labels)))
+    return Review(cells, *words, float(value["review_below"]), steps, _text(value["comment"]), *known)
+
+
+def _classes(value: Sequence[Mapping] | None, labels: tuple[str, ...]) -> tuple[CellClass, ...]:
+    """The classes of a model's labels; an older review has none, and of known labels `describe` knows them."""
+    found = describe(labels) if value is None else classes.from_json(value)
+    if tuple(one.name for one in found) != labels:
+        raise ValueError("the classes of a review are those of its labels")
+    return found
 
 
 def _text(value: object) -> str:

@@ -9,10 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from cells.classes import LABELS, SUBTYPES
-
 SIZE = (360, 363)  # width, height in pixels, as in PBC
-CODES = [subtype.code for subtype in SUBTYPES]
 
 GROUND = (254, 231, 206)
 RED_CELL = (194, 153, 153)
@@ -142,12 +139,35 @@ LOOKS = {
         clump=9.3,
         wobble=0.094,
     ),
+    "blast": Look(
+        radius=66.0,
+        cytoplasm=(140, 130, 215),
+        nucleus=(104, 60, 150),
+        lobes=((-4, 2, 56),),
+        join=4.0,
+        chromatin=0.06,
+        grain=2.2,
+        clump=10.0,
+        wobble=0.04,
+    ),
+    "smudge": Look(
+        radius=70.0,
+        cytoplasm=(205, 165, 200),
+        nucleus=(150, 105, 170),
+        lobes=((-20, -10, 48), (18, 14, 52)),
+        join=16.0,
+        chromatin=0.12,
+        grain=6.0,
+        clump=14.0,
+        wobble=0.2,
+    ),
 }
+TYPES = list(LOOKS)  # their order decides what a seed draws
 
 
 def draw_cell(cell_type: str, seed: int = 0) -> Image.Image:
     """One cell of a type among red cells, SIZE. The same arguments give the same picture."""
-    rng = np.random.default_rng([LABELS.index(cell_type), seed])
+    rng = np.random.default_rng([TYPES.index(cell_type), seed])
     look = LOOKS[cell_type]
     pixels = np.empty((SIZE[1], SIZE[0], 3), np.float32)
     pixels[:] = GROUND

@@ -2,23 +2,19 @@
 
 import argparse
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 
+from cells.model.folder import EMBEDDED, ModelError, embedded, embedded_folder
 from hub import card, publish
 from hub.publish import HubError
 
-PRIVATE = {"action": "store_true", "help": "if the repo is new, only you see it"}
-REVISION = {"default": "main", "metavar": "BRANCH", "help": "default main"}
-MODELS = Path(__file__).resolve().parent.parent / "models"
-
 
 def main(arguments: list[str] | None = None) -> int:
-    """Exit status: 0 when it is done, 2 when not; then one line says why."""
+    """Exit status: 0 when the command succeeded, 2 when not, with one line on the reason."""
     options = _parser().parse_args(arguments)
     try:
         options.run(options)
-    except HubError as error:
+    except (HubError, ModelError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
@@ -30,37 +26,46 @@ def _card(options: argparse.Namespace) -> None:
 
 
 def _push(options: argparse.Namespace) -> None:
-    if options.dry_run:
-        _list(publish.contents(options.folder), card.text_of(options.folder))
-    else:
-        print(publish.push(options.folder, options.repo_id, options.private, options.revision))
-
-
-def _list(files: Mapping[str, Path | bytes], readme: str) -> None:
-    """What would go up: sizes in bytes, then the card."""
-    for name, file in files.items():
-        print(f"{len(file) if isinstance(file, bytes) else file.stat().st_size:12,d}  {name}")
-    print(f"{len(readme.encode()):12,d}  README.md\n\n{readme}")
+    if not options.dry_run:
+        publish.export(options.folder)
+    _send(publish.model(options.folder), options)
 
 
 def _dataset(options: argparse.Namespace) -> None:
-    from hub import dataset  # brings `datasets`, which only this command needs
+    from hub import dataset  # imports `datasets`, which only this command needs
 
-    print(dataset.push(options.sources, options.repo_id, options.split or dataset.SPLIT, options.private))
+    with dataset.upload(options.sources, options.repo_id, options.split) as upload:
+        _send(upload, options)
 
 
 def _space(options: argparse.Namespace) -> None:
-    from hub import space  # brings torch, as check does
+    from hub import space  # imports torch, as check does
 
-    print(space.push(options.repo_id, options.model, options.examples, options.private))
+    pulled = sorted(set(embedded()) - set(space.published_models()))
+    if pulled:
+        print(f"Left out, since they were pulled from the Hub (--model USER/NAME adds one): {', '.join(pulled)}")
+    if not options.dry_run:
+        for name in space.published_models():
+            publish.export(embedded_folder(name))
+    _send(space.upload(options.model, options.examples), options)
+
+
+def _send(upload: publish.Upload, options: argparse.Namespace) -> None:
+    if not options.dry_run:
+        revision = getattr(options, "revision", "main")  # a Space is built from main alone
+        print(publish.publish(options.repo_id, upload, options.private, revision, options.delete))
+        return
+    for name, file in upload.files.items():
+        print(f"{len(file) if isinstance(file, bytes) else file.stat().st_size:12,d}  {name}")
+    print(f"{len(upload.readme.encode()):12,d}  README.md\n\n{upload.readme}")
 
 
 def _pull(options: argparse.Namespace) -> None:
-    print(publish.pull(options.repo_id, options.models, options.revision))
+    print(publish.pull(options.repo_id, options.out, options.revision, options.force))
 
 
 def _check(options: argparse.Namespace) -> None:
-    from hub.check import check  # brings torch, which the other commands do without
+    from hub.check import check  # imports torch, which most commands do not need
 
     print("\n".join(check(options.repo_id, options.revision)))
 
@@ -79,37 +84,47 @@ def _parser() -> argparse.ArgumentParser:
     command = add("push", _push, "publish a model folder: weights, preprocessing, card, metrics and figures in one commit")
     command.add_argument("folder", type=Path, metavar="MODEL_FOLDER")
     _add_repo(command)
-    command.add_argument("--revision", **REVISION)
-    command.add_argument("--private", **PRIVATE)
-    command.add_argument("--dry-run", action="store_true", help="list files and sizes and show the card; nothing is sent")
+    _add_revision(command)
+    _add_upload(command)
     command = add("dataset", _dataset, "publish PBC: parquet with the subtypes and the project's parts, and its card")
     command.add_argument("sources", nargs="+", metavar="SOURCE", help="parquet files, or the unpacked archive's folder")
     _add_repo(command)
     command.add_argument("--split", type=Path, metavar="FILE", help="a CSV of image_id and split (default results/split.csv)")
-    command.add_argument("--private", **PRIVATE)
+    _add_revision(command)
+    _add_upload(command)
     command = add("space", _space, "publish the page, with the embedded models, as a Space")
     _add_repo(command)
-    command.add_argument(
-        "--model", action="append", default=[], metavar="ID", help="offer this Hub model as well; may be given again"
-    )
-    command.add_argument(
-        "--examples", default="", metavar="DATASET", help="offer the examples of this dataset of `hub dataset`"
-    )
-    command.add_argument("--private", **PRIVATE)
-    command = add("pull", _pull, "fetch a model from the Hub")
+    words = "offer this Hub model as well; may be given several times"
+    command.add_argument("--model", action="append", default=[], metavar="HUB_ID", help=words)
+    words = "offer the examples of a dataset that `hub dataset` published"
+    command.add_argument("--examples", default="", metavar="HUB_ID", help=words)
+    _add_upload(command)
+    command = add("pull", _pull, "fetch a model from the Hub into a folder USER--NAME")
     _add_repo(command)
-    command.add_argument("--revision", **REVISION)
-    command.add_argument(
-        "--models", type=Path, default=MODELS, metavar="FOLDER", help="where its folder goes (default models/)"
-    )
+    _add_revision(command)
+    words = "where USER--NAME is made (default: beside the embedded models)"
+    command.add_argument("--out", "--models", type=Path, default=EMBEDDED, metavar="FOLDER", help=words)
+    command.add_argument("--force", action="store_true", help="replace an existing folder once the new one is complete")
     command = add("check", _check, "load what was published through transformers, its pipeline and timm, and compare")
     _add_repo(command)
-    command.add_argument("--revision", **REVISION)
+    _add_revision(command)
     return parser
 
 
 def _add_repo(command: argparse.ArgumentParser) -> None:
     command.add_argument("repo_id", metavar="USER/NAME")
+
+
+def _add_revision(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--revision", default="main", metavar="REVISION", help="a branch, tag or commit (default main)")
+
+
+def _add_upload(command: argparse.ArgumentParser) -> None:
+    """The options of every command that publishes."""
+    command.add_argument("--private", action="store_true", help="only you see a new repo; an existing public one is refused")
+    command.add_argument("--dry-run", action="store_true", help="list files and sizes and show the card; nothing is sent")
+    words = "remove files that this upload does not hold from the folders that it writes; without it they are only named"
+    command.add_argument("--delete", action="store_true", help=words)
 
 
 if __name__ == "__main__":

@@ -1,24 +1,26 @@
 """Model folder -> model card. A pure function fills the template card.md from plain values.
 
-The generated text stands between two marks, the first of which holds a digest of it. So a card that a person edited, outside
-the marks or between them, is known, and their words are kept.
+The generated text stands between two marks, and the first mark holds a digest of it. The digest shows whether a person edited
+the generated text; a person's words, outside the marks or between them, are kept.
 """
 
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from string import Template
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
-from cells.classes import LABELS, NAMES
-from cells.measures import MEASURES, command, interval
-from cells.model.folder import QUANTIZED_RECORD, may_quantize
+from cells.classes import NAMES
+from cells.measures import MEASURES, command, interval, read_metrics
+from cells.model.folder import QUANTIZED_RECORD, may_quantize, read_classes
+from cells.model.folder import version as version_of
 
 TEMPLATE = Path(__file__).with_name("card.md")
 SHOWN_ERRORS = 8
+CLASSES = {8: "eight types", 13: "thirteen subtypes"}  # by how many; others are a number of classes
 SHOWN_FIGURES = {"confusion": "Confusion matrix of the test pictures", "training": "Loss and validation accuracy by epoch"}
 TIMM = """
 import timm
@@ -27,23 +29,27 @@ model = timm.create_model("local-dir:FOLDER", pretrained=True)  # "hf-hub:USER/N
 """
 ORIGINALS = "\nThe Hub's dataset holds the originals, in JPEG, so a run on it will not give exactly these figures.\n"
 UNFAMILIAR = """
-A picture whose features lie far from those of the training pictures is called `unfamiliar` there, as $share of the test
-pictures are. That was not tried on another laboratory's pictures.
+A picture whose features lie far from those of the training pictures gets the status `unfamiliar`, as $share of the test
+pictures do. This was not tried on another laboratory's pictures.
 """
-CANDIDATES = """
-The types with a probability of at least $threshold are the candidates, so many that the true one is among them for 99 % of the
-validation pictures; for the test pictures it is in $coverage, and they are $mean_size types on average.
+PREDICTION_SET = """
+The prediction set of a picture holds the types with a probability of at least $threshold. The threshold was set so that the
+true type is in the set for 99 % of the validation pictures; for the test pictures it is in $coverage, with $mean_size types
+on average.
 """
 QUANTIZED = """
-The project's page and command line serve it by ONNX Runtime in 8 bits (`onnx/model_quantized.onnx`): on the
-$pictures test pictures its accuracy is then $accuracy, $fall than in PyTorch, $same of the answers are the same,
-and $unfamiliar are called unfamiliar.
+On a processor the project's page and command line run it with ONNX Runtime in 8 bits (`onnx/model_quantized.onnx`). This was
+chosen on the $pictures $part pictures: the accuracy is $fall, and $same of the answers are the same.
+"""
+FIGURES_OF_8_BITS = """All figures above are those of 8 bits.
+"""
+TEST_IN_8_BITS = """On the $pictures test pictures the accuracy in 8 bits is $accuracy, and $unfamiliar are unfamiliar.
 """
 BEGIN = (
     "<!-- generated {digest}: words outside these marks are yours and stay; if you change those between them, they stay too -->"
 )
 END = "<!-- end of the generated part -->"
-# Metadata that is measured, or that decides how a Space is built: no person's to write.
+# Metadata that is measured, or that decides how a Space is built: no person writes it.
 RENEWED = ("eval_results", "model_name", "sdk", "sdk_version", "python_version", "app_file", "models", "preload_from_hub")
 _MARKED = re.compile(r"<!-- generated ([0-9a-f]{8}):[^>]*-->\n(.*?)" + END, re.DOTALL)
 
@@ -55,21 +61,25 @@ def write(folder: Path) -> None:
 
 def text_of(folder: Path) -> str:
     """The card of a model folder, from its config.json, metrics.json, trust.json and figures."""
-    config, metrics, trust = (json.loads((folder / f"{name}.json").read_text()) for name in ("config", "metrics", "trust"))
+    config, trust = (json.loads((folder / f"{name}.json").read_text()) for name in ("config", "trust"))
+    metrics = read_metrics(folder / "metrics.json")
     size = (folder / "model.safetensors").stat().st_size
     figures = [name for name in SHOWN_FIGURES if (folder / "figures" / f"{name}.png").is_file()]
     quantized = json.loads((folder / QUANTIZED_RECORD).read_text()) if may_quantize(folder) else None
-    return fill(folder.resolve().name, config, metrics, trust, size, figures, quantized)
+    classes = read_classes(folder, list(metrics["test"]["confusion"]))
+    names = NAMES | {each.name: each.english for each in classes}
+    return fill(folder.resolve().name, config, metrics, trust, size, names, figures, quantized, version_of(folder))
 
 
-def merge(theirs: str | None, ours: str) -> str:
-    """Our card, renewed, where theirs is as it was generated; otherwise theirs, with what is RENEWED of our metadata.
+def merge(published: str | None, ours: str) -> str:
+    """The card to publish: `ours` where nothing is published yet, otherwise the published card, renewed.
 
-    Of the rest of the metadata a person's values stand.
+    The generated part is renewed unless a person edited it. Of the metadata, the keys in RENEWED are ours, and of the others
+    those that the published card lacks.
     """
-    if theirs is None:
+    if published is None:
         return ours
-    card, fresh = ModelCard(theirs), ModelCard(ours)
+    card, fresh = ModelCard(published), ModelCard(ours)
     if not is_edited(card.text):
         part = _MARKED.search(card.text)
         card.text = card.text[: part.start()] + _MARKED.search(fresh.text)[0] + card.text[part.end() :]
@@ -86,14 +96,14 @@ def marked(body: str) -> str:
     return f"{BEGIN.format(digest=_digest(body))}\n{body}{END}\n"
 
 
-def is_marked(theirs: str) -> bool:
+def is_marked(text: str) -> bool:
     """Whether a card has a generated part, changed or not."""
-    return _MARKED.search(theirs) is not None
+    return _MARKED.search(text) is not None
 
 
-def is_edited(theirs: str) -> bool:
-    """Whether a person changed the generated part of a card, or the card is a person's altogether."""
-    part = _MARKED.search(theirs)
+def is_edited(text: str) -> bool:
+    """Whether a person changed the generated part of a card, or wrote the whole card."""
+    part = _MARKED.search(text)
     return part is None or part[1] != _digest(part[2])
 
 
@@ -135,75 +145,109 @@ def fill(
     metrics: dict,
     trust: dict,
     size: int,
+    names: Mapping[str, str] = NAMES,
     figures: Sequence[str] = (),
     quantized: dict | None = None,
+    version: str = "",
 ) -> str:
     """The card's text. `size` is that of the weights in bytes; the dicts are the JSON files of a model folder.
 
-    `figures` are those of SHOWN_FIGURES that lie in it; `quantized` is there if the quantised network serves.
+    `names` are the words for its labels and for the subtypes; a label that it lacks stands as it is.
+    `figures` are those of SHOWN_FIGURES that the folder has; `quantized` is given where the quantised network serves.
     """
-    test, pictures = metrics["test"], metrics["pictures"]
     timm = "pretrained_cfg" in config  # timm's layout; transformers' own has a preprocessor_config.json beside it
-    labels = list(test["confusion"])
+    labels = list(metrics["test"]["confusion"])
     body = Template(TEMPLATE.read_text()).substitute(
+        _tables(metrics["test"], labels, names),
         name=name,
-        architecture=metrics["architecture"],
+        version=version,
+        backend="int8" if quantized else "fp32",
         timm=TIMM if timm else "",
         batch_norm="\n  Batch-norm statistics were recomputed on clean pictures." if timm else "",
-        kinds="eight types" if len(labels) == len(LABELS) else "thirteen subtypes",
-        labels=", ".join(NAMES[label] for label in labels),
-        parameters=f"{metrics['parameters'] / 1e6:.1f} million",
-        image_size=metrics["image_size"],
+        classes=CLASSES.get(len(labels), f"{len(labels)} classes"),
         megabytes=f"{size / 1e6:.1f}",
-        test_pictures=f"{test['pictures']:,}",
-        metrics="\n".join(f"| {text} | {interval(test, key)} |" for key, text in MEASURES.items()),
-        recall="\n".join(
-            f"| {NAMES[label]} | {share:.4f} | {sum(test['confusion'][label])} |" for label, share in test["recall"].items()
-        ),
-        columns=" | ".join(NAMES[label] for label in labels),
-        rule=" | ".join(["---"] * len(labels)),
-        confusion="\n".join(f"| {NAMES[label]} | {' | '.join(map(str, test['confusion'][label]))} |" for label in labels),
-        errors="\n".join(
-            f"| {NAMES[row['subtype']]} | {NAMES[row['prediction']]} | {row['count']} |"
-            for row in test["errors_by_subtype"][:SHOWN_ERRORS]
-        ),
         review_below=f"{trust['review_below']:.3f}",
         review_share=f"{metrics['review']['share']:.1%}",
         review_caught=f"{metrics['review']['caught']:.0%}",
         unfamiliar=_unfamiliar(metrics.get("unfamiliar")),
-        candidates=_candidates(metrics.get("candidates")),
-        quantized=_quantized(quantized),
-        all_pictures=f"{sum(pictures.values()):,}",
-        start=f"the weights `{metrics['pretrained']}`" if metrics["pretrained"] else "nothing (no pretrained weights)",
-        teacher=f", learning from `{metrics['teacher']}` beside the labels" if metrics.get("teacher") else "",
-        originals="" if metrics["picture_format"] == "JPEG" else ORIGINALS,
-        train_pictures=f"{pictures['train']:,}",
-        validation_pictures=f"{pictures['validation']:,}",
-        **{key: metrics[key] for key in ("recipe", "picture_format", "seed", "temperature")},
-        command=command(metrics),
-        seconds=f"{metrics['time']['seconds']:,}",
-        commit=f"`{metrics['commit']}`" if metrics.get("commit") else "not recorded",
+        prediction_set=_prediction_set(metrics.get("prediction_set")),
+        quantized=_quantized(quantized, metrics.get("backend")),
+        **_training(metrics),
         pictures="".join(f"![{SHOWN_FIGURES[figure]}](figures/{figure}.png)\n\n" for figure in figures),
-        **{key: metrics[key] for key in ("device", "torch", "date")},
     )
     return f"---\n{_metadata(name, config, metrics)}\n---\n\n{marked(body)}"
+
+
+def _tables(test: dict, labels: Sequence[str], names: Mapping[str, str]) -> dict[str, str]:
+    """The card's tables, from the part `test` of a metrics.json."""
+
+    def name(label: str) -> str:
+        return names.get(label, label)
+
+    columns = [name(label) for label in labels]
+    recall = (f"| {name(label)} | {share:.4f} | {sum(test['confusion'][label])} |" for label, share in test["recall"].items())
+    confusion = (f"| {name(label)} | {' | '.join(map(str, test['confusion'][label]))} |" for label in labels)
+    errors = (
+        f"| {name(row['subtype'])} | {name(row['prediction'])} | {row['count']} |"
+        for row in test["errors_by_subtype"][:SHOWN_ERRORS]
+    )
+    return {
+        "labels": ", ".join(columns),
+        "test_pictures": f"{test['pictures']:,}",
+        "metrics": "\n".join(f"| {text} | {interval(test, key)} |" for key, text in MEASURES.items()),
+        "recall": "\n".join(recall),
+        "columns": " | ".join(columns),
+        "rule": " | ".join(["---"] * len(labels)),
+        "confusion": "\n".join(confusion),
+        "errors": "\n".join(errors),
+    }
+
+
+def _training(metrics: dict) -> dict[str, object]:
+    """What the card says of the network and its training, from a metrics.json."""
+    pictures = metrics["pictures"]
+    as_they_are = ("architecture", "image_size", "recipe", "picture_format", "seed", "temperature", "device", "torch", "date")
+    return {key: metrics[key] for key in as_they_are} | {
+        "parameters": f"{metrics['parameters'] / 1e6:.1f} million",
+        "all_pictures": f"{sum(pictures.values()):,}",
+        "train_pictures": f"{pictures['train']:,}",
+        "validation_pictures": f"{pictures['validation']:,}",
+        "start": f"the weights `{metrics['pretrained']}`" if metrics["pretrained"] else "nothing (no pretrained weights)",
+        "teacher": f", learning from `{metrics['teacher']}` beside the labels" if metrics.get("teacher") else "",
+        "originals": "" if metrics["picture_format"] == "JPEG" else ORIGINALS,
+        "command": command(metrics),
+        "seconds": f"{metrics['time']['seconds']:,}",
+        "commit": f"`{metrics['commit']}`" if metrics.get("commit") else "not recorded",
+    }
 
 
 def _unfamiliar(measured: dict | None) -> str:
     return Template(UNFAMILIAR).substitute(share=f"{measured['share']:.1%}") if measured else ""
 
 
-def _candidates(measured: dict | None) -> str:
+def _prediction_set(measured: dict | None) -> str:
     if not measured:
         return ""
     figures = {"threshold": f"{measured['from']:.3f}", "coverage": f"{measured['coverage']:.1%}"}
-    return Template(CANDIDATES).substitute(figures, mean_size=f"{measured['mean_size']:.2f}")
+    return Template(PREDICTION_SET).substitute(figures, mean_size=f"{measured['mean_size']:.2f}")
 
 
-def _quantized(measured: dict | None) -> str:
+def _quantized(measured: dict | None, backend: str | None) -> str:
     if measured is None:
         return ""
     fall = 100 * measured["fall"]
-    words = {"accuracy": f"{measured['accuracy']:.4f}", "fall": f"{abs(fall):.2f} points {'less' if fall >= 0 else 'more'}"}
-    words |= {"same": f"{measured['same_answer']:.2%}", "unfamiliar": f"{measured['unfamiliar']:.1%}"}
-    return Template(QUANTIZED).substitute(words, pictures=f"{measured['pictures']:,}")
+    fall = f"{abs(fall):.2f} points {'less' if fall > 0 else 'more'} than in PyTorch" if round(fall, 2) else "as in PyTorch"
+    text = Template(QUANTIZED).substitute(
+        pictures=f"{measured['pictures']:,}",
+        part=measured.get("part", "test"),  # older records are of the test pictures, and do not say so
+        fall=fall,
+        same=f"{measured['same_answer']:.2%}",
+    )
+    if backend == "int8":
+        return text + FIGURES_OF_8_BITS
+    test = measured if "part" not in measured else measured.get("test")
+    if not test:
+        return text
+    return text + Template(TEST_IN_8_BITS).substitute(
+        pictures=f"{test['pictures']:,}", accuracy=f"{test['accuracy']:.4f}", unfamiliar=f"{test['unfamiliar']:.1%}"
+    )

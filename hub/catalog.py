@@ -1,10 +1,13 @@
 """The models that the app offers: the embedded ones, and those of the Hub that models.toml or PBC_MODELS names.
 
-A Hub model is fetched into the Hub client's cache when it is first chosen; from then on it serves without the Hub as well.
+A Hub model is fetched into the Hub client's cache when it is first chosen; from then on it answers without the Hub as well.
 """
 
 import io
+import json
 import os
+import re
+import threading
 import tomllib
 from collections.abc import Callable
 from functools import lru_cache
@@ -14,25 +17,34 @@ from huggingface_hub import HfApi, hf_hub_download, snapshot_download
 from huggingface_hub.errors import LocalEntryNotFoundError
 from tqdm import tqdm
 
+from cells.classes import CellClass
 from cells.model.classifier import Classifier
 from cells.model.folder import (
+    CLASSES_FILE,
+    CONFIG,
     DEFAULT,
     MODEL_FILES,
     ONNX_FILE,
     QUANTIZED_FILE,
     WEIGHTS,
+    ModelError,
     embedded,
     embedded_folder,
+    read_classes,
     split_revision,
 )
 from hub.publish import HubError, explained
 
 LIST = Path(__file__).with_name("models.toml")
 VARIABLE = "PBC_MODELS"  # ids, separated by spaces
-# In the order in which they are fetched: those that tell whether the others are wanted first.
-FILES = (*(file for file in MODEL_FILES if file != WEIGHTS), ONNX_FILE, QUANTIZED_FILE, WEIGHTS)
+# In the order in which they are fetched. The first tell whether the model is one for these cells.
+FIRST = (CLASSES_FILE, CONFIG)
+FILES = (*FIRST, *(file for file in MODEL_FILES if file not in (*FIRST, WEIGHTS)), ONNX_FILE, QUANTIZED_FILE, WEIGHTS)
 TIMEOUT = 10  # seconds, as the Hub's client has for files
 MODELS_IN_MEMORY = 2  # the least recently used goes first
+COMMIT = re.compile("[0-9a-f]{40}")
+_locks: dict[tuple[str, str], threading.Lock] = {}  # of the models that are being loaded
+ANSWER_SECONDS = 3  # for which the Hub is waited for to say whether a model that is cached has changed
 
 
 def names() -> list[str]:
@@ -69,41 +81,53 @@ def fetch(name: str, report: Callable[[int, int], None] = lambda done, total: No
     if is_embedded(name):
         return
     repo_id, revision = split_revision(hub_models()[name])
+    cached = _folder(repo_id, revision)
+    if cached is None:
+        _fetch(repo_id, revision, *look_up(repo_id, revision), report)
+    elif not COMMIT.fullmatch(revision or ""):
+        _refresh(repo_id, revision, cached, report)
+
+
+def _refresh(repo_id: str, revision: str | None, cached: str, report: Callable[[int, int], None]) -> None:
+    """Fetch a cached model again whose branch has moved. Where the Hub does not answer, what is cached stays."""
     try:
-        _fetch(repo_id, revision, report)
+        commit, present = look_up(repo_id, revision, ANSWER_SECONDS)
+        if commit != Path(cached).name:
+            _fetch(repo_id, revision, commit, present, report)
     except HubError:
-        if _folder(repo_id, revision) is None:  # otherwise what was fetched before serves
-            raise
+        pass
 
 
-def _fetch(repo_id: str, revision: str | None, report: Callable[[int, int], None]) -> None:
+def _fetch(repo_id: str, revision: str | None, commit: str, present: list[str], report: Callable[[int, int], None]) -> None:
     from cells.model import torch_network  # seconds, for which the page does not wait
 
-    commit, there = look_up(repo_id, revision)
     with explained(repo_id):
-        for file in wanted(there):
+        for file in wanted(present):
             path = hf_hub_download(repo_id, file, revision=commit, tqdm_class=_bar(report))
-            if file == "config.json":
+            if file == CONFIG:
                 torch_network.check_config(Path(path).parent, repo_id)  # before the weights, which may be large
         # The same by the name of its branch, so that it is found again without the Hub.
-        snapshot_download(repo_id, revision=revision, allow_patterns=wanted(there))
+        snapshot_download(repo_id, revision=revision, allow_patterns=wanted(present))
 
 
-def wanted(there: list[str]) -> list[str]:
+def wanted(present: list[str]) -> list[str]:
     """Of the files of a repo those that are used, in the order in which they are fetched."""
-    needless = {ONNX_FILE} if QUANTIZED_FILE in there else set()  # which is there only where it serves
-    return [file for file in FILES if file in there and file not in needless]
+    needless = {ONNX_FILE} if QUANTIZED_FILE in present else set()  # a repo has it only where it may answer
+    return [file for file in FILES if file in present and file not in needless]
 
 
-def look_up(repo_id: str, revision: str | None) -> tuple[str, list[str]]:
-    """(the commit, the files) of a model on the Hub that has weights we load. Raises HubError."""
+def look_up(repo_id: str, revision: str | None, seconds: float = TIMEOUT) -> tuple[str, list[str]]:
+    """(the commit, the files) of a model on the Hub that has weights we load; `seconds` is how long to wait for an answer.
+
+    Raises HubError.
+    """
     with explained(repo_id):
-        info = HfApi().model_info(repo_id, revision=revision, timeout=TIMEOUT)
-    there = [sibling.rfilename for sibling in info.siblings]
-    if WEIGHTS not in there:
-        pickled = any(name.endswith((".bin", ".pt", ".pth", ".pkl", ".ckpt")) for name in there)
+        info = HfApi().model_info(repo_id, revision=revision, timeout=seconds)
+    present = [sibling.rfilename for sibling in info.siblings]
+    if WEIGHTS not in present:
+        pickled = any(name.endswith((".bin", ".pt", ".pth", ".pkl", ".ckpt")) for name in present)
         raise HubError("hub_pickle", repo=repo_id) if pickled else HubError("hub_no_weights", repo=repo_id, file=WEIGHTS)
-    return info.sha, there
+    return info.sha, present
 
 
 def _bar(report: Callable[[int, int], None]) -> type[tqdm]:
@@ -131,22 +155,53 @@ def _folder(repo_id: str, revision: str | None) -> str | None:
 
 
 def load(name: str) -> Classifier:
-    """A model that is on this disk, from memory if it is there; the Hub is not asked. Raises HubError, ModelError.
+    """A model that is on this disk, from memory where it was loaded before; the Hub is not asked. Raises HubError, ModelError.
 
     `name` is one of names(), or what results call a model of the Hub: USER/NAME or USER/NAME@REVISION.
     """
     if is_embedded(name):
         return _load(str(embedded_folder(name)), name)
-    models = hub_models()
-    place = models.get(name) or (name if name in models.values() else None)
-    if place is None:
-        raise HubError("hub_not_offered", model=name)
+    place = _place(name)
     folder = _folder(*split_revision(place))
     if folder is None:
         raise HubError("hub_not_cached", model=place)
     return _load(folder, place)
 
 
-@lru_cache(MODELS_IN_MEMORY)
+def _place(name: str) -> str:
+    """USER/NAME or USER/NAME@REVISION of a model of the Hub. Raises HubError."""
+    models = hub_models()
+    if name in models:
+        return models[name]
+    if name in models.values():
+        return name
+    raise HubError("hub_not_offered", model=name)
+
+
+def described(name: str) -> tuple[CellClass, ...]:
+    """The classes of a model as far as its folder is on this disk; none of another, nor of a folder that cannot be read.
+
+    Raises HubError for a model that is not offered.
+    """
+    found = str(embedded_folder(name)) if is_embedded(name) else _folder(*split_revision(_place(name)))
+    try:
+        return () if found is None else read_classes(Path(found), _labels(Path(found)))
+    except (ModelError, OSError, ValueError, LookupError, TypeError, AttributeError):
+        return ()  # who chooses the model is told why
+
+
+def _labels(folder: Path) -> list[str]:
+    """Of a config.json of timm or of Transformers."""
+    config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    return list(config.get("label_names") or config["id2label"].values())
+
+
 def _load(folder: str, name: str) -> Classifier:
+    """Once, also where several ask at the same time."""
+    with _locks.setdefault((folder, name), threading.Lock()):
+        return _loaded(folder, name)
+
+
+@lru_cache(MODELS_IN_MEMORY)
+def _loaded(folder: str, name: str) -> Classifier:
     return Classifier.load(folder, name)

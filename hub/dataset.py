@@ -2,7 +2,8 @@
 
 import io
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from string import Template
 from tempfile import TemporaryDirectory
@@ -15,34 +16,39 @@ from cells import pbc
 from cells.classes import LABELS, NAMES, SUBTYPE_LABELS
 from hub import card
 from hub.examples import FOLDER
-from hub.publish import HubError, publish
+from hub.publish import HubError, Upload, from_clone
 
 ROOT = Path(__file__).resolve().parent.parent
 SPLIT = ROOT / "results" / "split.csv"
 AUDIT = ROOT / "results" / "audit.csv"
 TEMPLATE = Path(__file__).with_name("dataset_card.md")
 UNASSIGNED = "unassigned"  # pictures that the split file does not name: no figure is measured on them
+PARTS = (*pbc.PARTS, UNASSIGNED)
 
 
-def push(
-    sources: Sequence[str], repo_id: str, split_file: Path = SPLIT, private: bool = False, say: Callable[[str], None] = print
-) -> str:
-    """The unpacked archive, or parquet files -> a dataset repo, in one commit; its address.
-
-    Raises HubError.
-    """
+@contextmanager
+def upload(
+    sources: Sequence[str], repo_id: str, split_file: Path | None = None, say: Callable[[str], None] = print
+) -> Iterator[Upload]:
+    """The unpacked archive, or parquet files -> an upload, which holds until the context ends. Raises HubError."""
+    split_file = split_file or from_clone(SPLIT)
     try:
         parts = prepare(pbc.read(sources), pbc.read_split(split_file))
     except pbc.DataError as error:
         raise HubError("text", text=str(error)) from None
     with TemporaryDirectory() as folder:
-        files: dict[str, Path | bytes] = {"audit.csv": AUDIT}
+        files: dict[str, Path | bytes] = {"audit.csv": from_clone(AUDIT)}
         for part, rows in parts.items():
-            files[f"data/{part}.parquet"] = Path(folder, f"{part}.parquet")
-            rows.to_parquet(files[f"data/{part}.parquet"])
+            files[_path(part)] = Path(folder, f"{part}.parquet")
+            rows.to_parquet(files[_path(part)])
             say(f"{len(rows):6,d}  {part}")
         files |= example_files(parts)
-        return publish(repo_id, "dataset", files, text_of(repo_id, parts), "PBC with its parts", private, say=say)
+        yield Upload("dataset", files, text_of(repo_id, parts), "PBC with its parts", frozenset(map(_path, PARTS)))
+
+
+def _path(part: str) -> str:
+    """Of a part's parquet file, in the dataset."""
+    return f"data/{part}.parquet"
 
 
 def prepare(dataset: datasets.Dataset, split: Mapping[str, str]) -> dict[str, datasets.Dataset]:
@@ -65,15 +71,15 @@ def prepare(dataset: datasets.Dataset, split: Mapping[str, str]) -> dict[str, da
         return {"image": {"bytes": content, "path": name}, "label": LABELS.index(row["cell_type"])}
 
     parts = {}
-    for part in (*pbc.PARTS, UNASSIGNED):
-        rows = [row for row, one in enumerate(found) if one == part]
+    for part in PARTS:
+        rows = [row for row, its_part in enumerate(found) if its_part == part]
         if rows:
             parts[part] = dataset.select(rows).map(complete, features=features, keep_in_memory=True)
     return parts
 
 
 def example_files(parts: Mapping[str, datasets.Dataset]) -> dict[str, bytes]:
-    """path there -> a picture of each type, for the page: of the test part, which no model learned from, if there is one."""
+    """path in the dataset -> a picture of each type, for the page; of the test part, if any: no model learned from it."""
     rows = parts.get("test", next(iter(parts.values()))).cast_column("image", datasets.Image(decode=False))
     types = rows["cell_type"][:]
     firsts = {label: rows[types.index(label)]["image"]["bytes"] for label in LABELS if label in types}
@@ -113,6 +119,6 @@ def text_of(repo_id: str, parts: Mapping[str, datasets.Dataset]) -> str:
         task_categories=["image-classification"],
         size_categories=["10K<n<100K" if total > 10_000 else "1K<n<10K" if total > 1_000 else "n<1K"],
         tags=["medical", "hematology", "blood-cells", "microscopy"],
-        configs=[{"config_name": "default", "data_files": [{"split": part, "path": f"data/{part}.parquet"} for part in parts]}],
+        configs=[{"config_name": "default", "data_files": [{"split": part, "path": _path(part)} for part in parts]}],
     )
     return f"---\n{metadata}\n---\n\n{card.marked(body)}"

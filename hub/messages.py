@@ -1,16 +1,17 @@
-"""What a user may be told of the Hub: a code, and its sentence in English. The page translates by code."""
+"""The messages about the Hub: code -> English sentence. The page translates by code."""
 
 ENGLISH = {
-    "hub_bad_name": "{repo} is no name of a repo; it is to be USER/NAME, of letters, digits, '-', '_' and '.'.",
+    "hub_bad_name": "{repo} is not the name of a repo; a name is USER/NAME, of letters, digits, '-', '_' and '.'.",
     "hub_no_revision": "{repo} has no such revision.",
-    "hub_not_found": "{repo} is not there, or you may not see it; check the name, or sign in with `hf auth login`.",
+    "hub_not_found": "{repo} does not exist, or you may not see it; check the name, or sign in with `hf auth login`.",
     "hub_unknown_user": "{repo}: the Hub does not know you; sign in with `hf auth login`.",
-    "hub_forbidden": "{repo}: your token may not do this; it needs the right to write there.",
+    "hub_forbidden": "{repo}: your token may not do this; it needs write access.",
     "hub_conflict": "{repo}: someone else changed it at the same moment; try again.",
     "hub_busy_for": "{repo}: the Hub takes no more requests for now; try again in {seconds} s.",
     "hub_busy": "{repo}: the Hub takes no more requests for now; try again later.",
     "hub_failed": "{repo}: the Hub answered with an error ({status}); try again later.",
     "hub_offline": "{repo}: HF_HUB_OFFLINE is set; unset it to reach the Hub.",
+    "hub_is_public": "{repo} exists and is public; make it private on the Hub first, or leave out --private.",
     "hub_disk": "{repo}: {reason}.",
     "hub_unreachable": "{repo}: the Hub cannot be reached, or the transfer broke off; check the network, then try again.",
     "hub_pickle": "{repo} has its weights in pickle form only, which can hold programs; it cannot be used here.",
@@ -19,9 +20,11 @@ ENGLISH = {
     "hub_not_offered": "{model} is not offered any more; choose another model.",
     "hub_not_cached": "{model} is not on this disk any more; choose it again.",
     "hub_no_examples": "{repo} has no examples.",
+    "pull_exists": "{folder} exists; --force replaces it, --out names another place.",
+    "needs_clone": "{file} is missing: this command needs a clone of the repository; an installed package is not enough.",
     "list_unreadable": "{file} cannot be read: {reason}.",
-    "list_not_text": '{file}: {name} is to be a text, "USER/NAME" or "".',
+    "list_not_text": '{file}: {name} must be a text, "USER/NAME" or "".',
     "folder_incomplete": "{folder} lacks {files}; a model folder is what `python -m train` leaves.",
-    "check_differs": "{repo}: {library} answers otherwise than AutoModelForImageClassification, by {gap}.",
+    "check_differs": "{repo}: {library} answers differently from AutoModelForImageClassification, by {gap}.",
     "text": "{text}",
 }

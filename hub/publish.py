@@ -1,15 +1,17 @@
-"""Files and their card -> a repo on the Hub, in one commit; and a model back from it.
+"""Files and their card -> a repo on the Hub, in one commit; and a model from the Hub -> a model folder.
 
-The Hub's client does the work; here are what goes up, what is said when it fails, and the rule that a card which a person
-edited is kept. No message holds more of an error than its kind, so no token can come out with one.
+The Hub's client does the transfer. This module decides what is sent, what is said when it fails, and that a card which a
+person edited is kept. No message holds more of an error than its kind, so that no token is shown.
 """
 
 import errno
+import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, logging
@@ -26,15 +28,17 @@ from huggingface_hub.errors import (
 
 from cells.messages import Error
 from cells.model.classifier import load_onnx
-from cells.model.folder import MODEL_FILES, ONNX_FILE, QUANTIZED_FILE, REQUIRED_FILES
+from cells.model.folder import EMBEDDED, MODEL_FILES, ONNX_FILE, QUANTIZED_FILE, REQUIRED_FILES
 from hub import card
 from hub.messages import ENGLISH
 
-logging.set_verbosity_error()  # what it would warn of ends in a HubError here, or well
+logging.set_verbosity_error()  # what the client would warn of either ends in a HubError or does no harm
 
-FILES = (*MODEL_FILES, "metrics.json", ONNX_FILE, QUANTIZED_FILE)
+PUBLISHED_FILES = (*MODEL_FILES, "metrics.json", ONNX_FILE, QUANTIZED_FILE)
 FIGURES = "figures/*.png"
 NEEDED = (*REQUIRED_FILES, "trust.json", "metrics.json")
+SEPARATOR = "--"  # of USER and NAME in the folder of a pulled model
+README = "README.md"
 
 
 class HubError(Error):
@@ -43,94 +47,172 @@ class HubError(Error):
     sentences = ENGLISH
 
 
+@dataclass(frozen=True)
+class Upload:
+    """What one commit writes: `files` (path in the repo -> local file, or content), the card and the commit's message.
+
+    `own` are the paths that only this kind of upload writes: one that is in the repo and not in `files` belongs to an
+    earlier upload, and the commit removes it.
+    """
+
+    kind: Literal["model", "dataset", "space"]
+    files: Mapping[str, Path | bytes]
+    readme: str
+    message: str
+    own: frozenset[str] = frozenset()
+
+
 def contents(folder: Path) -> dict[str, Path]:
-    """What of a model folder goes to the Hub beside the card: path there -> file here. Raises HubError."""
+    """The files of a model folder that are published beside the card: path in the repo -> local file. Raises HubError."""
     missing = [name for name in NEEDED if not (folder / name).is_file()]
     if missing:
         raise HubError("folder_incomplete", folder=folder, files=", ".join(missing))
-    names = [name for name in FILES if (folder / name).is_file()]
+    names = [name for name in PUBLISHED_FILES if (folder / name).is_file()]
     figures = [f"figures/{path.name}" for path in sorted(folder.glob(FIGURES))]
     return {name: folder / name for name in (*names, *figures)}
 
 
-def export(folder: Path, say: Callable[[str], None]) -> None:
-    """Add the exported network to a model folder, if it is not there yet. Raises HubError."""
-    contents(folder)  # says what is missing
+def export(folder: Path, say: Callable[[str], None] = print) -> None:
+    """Add the exported network to a model folder that has none. Raises HubError for a folder that is no model."""
+    contents(folder)
     if load_onnx(folder, may_export=True) is None and not (folder / ONNX_FILE).is_file():
-        say(f"{folder} goes up without {ONNX_FILE}: it cannot be exported here.")
+        say(f"{folder} is published without {ONNX_FILE}: the network cannot be exported here.")
 
 
-def push(folder: Path, repo_id: str, private: bool = False, revision: str = "main", say: Callable[[str], None] = print) -> str:
-    """A model folder -> a model repo; the address of the repo. Raises HubError."""
-    export(folder, say)
+def model(folder: Path) -> Upload:
+    """A model folder, as it is published. Raises HubError."""
     message = f"{folder.resolve().name}: weights, preprocessing, card and metrics"
-    return publish(repo_id, "model", contents(folder), card.text_of(folder), message, private, revision, say)
+    return Upload("model", contents(folder), card.text_of(folder), message, frozenset(PUBLISHED_FILES))
 
 
 def publish(
     repo_id: str,
-    kind: Literal["model", "dataset", "space"],
-    files: Mapping[str, Path | bytes],
-    readme: str,
-    message: str,
+    upload: Upload,
     private: bool = False,
     revision: str = "main",
+    delete: bool = False,
     say: Callable[[str], None] = print,
 ) -> str:
-    """One commit with what has changed of the files (path there -> file here, or content) and the card.
+    """Commit what has changed of the files and the card; the address of the repo. Raises HubError.
 
-    Folders that have a file of ours are ours: what else lies in them there goes. Returns the address of the repo. Raises
-    HubError.
+    Files of the repo in the folders that `upload` writes, and which it does not hold, stay and are named; with `delete` they
+    are removed.
     """
     api = HfApi()
     with explained(repo_id):
-        sdk = {"space_sdk": "gradio"} if kind == "space" else {}
-        url = api.create_repo(repo_id, repo_type=kind, private=private, exist_ok=True, **sdk)
+        sdk = {"space_sdk": "gradio"} if upload.kind == "space" else {}
+        url = api.create_repo(repo_id, repo_type=upload.kind, private=private, exist_ok=True, **sdk)
+        if private and not api.repo_info(repo_id, repo_type=upload.kind).private:
+            raise HubError("hub_is_public", repo=repo_id)
         if revision != "main":
-            api.create_branch(repo_id, repo_type=kind, branch=revision, exist_ok=True)
-        theirs = _read(api, repo_id, kind, "README.md", revision)
-        if kind == "space" and theirs is not None and not card.is_marked(theirs):
-            theirs = None  # the Hub writes one into every new Space
-        text = card.merge(theirs, readme)
-        if theirs is not None and card.is_edited(theirs):
-            say(f"A person edited the card of {repo_id}: its text is kept, only what is measured is renewed in its metadata.")
-        folders = tuple({f"{path.split('/')[0]}/" for path in files if "/" in path})
-        there = api.list_repo_files(repo_id, repo_type=kind, revision=revision)
-        changes = [CommitOperationDelete(path) for path in there if path.startswith(folders) and path not in files]
-        changes += [CommitOperationAdd(path, file) for path, file in files.items()]
-        changes.append(CommitOperationAdd("README.md", text.encode()))
-        before = api.repo_info(repo_id, repo_type=kind, revision=revision).sha
-        done = api.create_commit(repo_id, changes, repo_type=kind, commit_message=message, revision=revision)
+            api.create_branch(repo_id, repo_type=upload.kind, branch=revision, exist_ok=True)
+        before = api.repo_info(repo_id, repo_type=upload.kind, revision=revision).sha
+        text = _merged_card(api, repo_id, upload, revision, say)
+        present = api.list_repo_files(repo_id, repo_type=upload.kind, revision=revision)
+        changes = [CommitOperationDelete(path) for path in _removed(repo_id, present, upload, delete, say)]
+        changes += [CommitOperationAdd(path, file) for path, file in upload.files.items()]
+        changes.append(CommitOperationAdd(README, text.encode()))
+        target = {"repo_type": upload.kind, "revision": revision, "parent_commit": before}  # no one's changes since are lost
+        done = api.create_commit(repo_id, changes, commit_message=upload.message, **target)
         say(f"{repo_id} is up to date already." if done.oid == before else f"committed {done.oid[:8]} to {repo_id}")
     return str(url)
 
 
-def pull(repo_id: str, models: Path, revision: str = "main") -> Path:
-    """A Hub repo -> a folder of its name in `models`, which appears when it is whole. Raises HubError."""
+def _merged_card(api: HfApi, repo_id: str, upload: Upload, revision: str, say: Callable[[str], None]) -> str:
+    """The card to commit: ours, with what a person wrote on that of the repo."""
+    published = _read(api, repo_id, upload.kind, README, revision)
+    if upload.kind == "space" and published is not None and not card.is_marked(published):
+        published = None  # the Hub writes a README into every new Space
+    if published is not None and card.is_edited(published):
+        say(f"A person edited the card of {repo_id}: its text is kept, and only the measured metadata is renewed.")
+    return card.merge(published, upload.readme)
+
+
+def _removed(repo_id: str, present: Iterable[str], upload: Upload, delete: bool, say: Callable[[str], None]) -> list[str]:
+    """The paths of the repo that the commit removes; what is removed, and what stays, is said before."""
+    folders = tuple({f"{path.split('/')[0]}/" for path in upload.files if "/" in path})
+    absent = sorted(path for path in present if path not in upload.files)
+    earlier = [path for path in absent if path in upload.own]
+    others = [path for path in absent if path not in upload.own and path.startswith(folders)]
+    if earlier:
+        say(f"Removed from {repo_id}, since an earlier upload wrote them and this one does not: {', '.join(earlier)}")
+    if others and delete:
+        say(f"Removed from {repo_id}, since this upload does not hold them: {', '.join(others)}")
+    elif others:
+        say(f"Kept in {repo_id}, though this upload does not hold them (--delete removes them): {', '.join(others)}")
+    return earlier + (others if delete else [])
+
+
+def folder_name(repo_id: str) -> str:
+    """USER--NAME, the name of a pulled model's folder: no embedded model is called so."""
+    return repo_id.replace("/", SEPARATOR)
+
+
+def is_pulled(name: str) -> bool:
+    """Whether a folder of this name holds a pulled model."""
+    return SEPARATOR in name
+
+
+def pull(repo_id: str, models: Path = EMBEDDED, revision: str = "main", force: bool = False) -> Path:
+    """A model of the Hub -> the folder USER--NAME in `models`, which appears when it is whole. Raises HubError.
+
+    An existing folder is refused. With `force` it is replaced once the new one is complete.
+    """
+    if "/" not in repo_id:
+        raise HubError("hub_bad_name", repo=repr(repo_id))
+    folder = models / folder_name(repo_id)
+    if os.path.lexists(folder) and not force:
+        raise HubError("pull_exists", folder=folder)
+    with explained(repo_id):
+        models.mkdir(parents=True, exist_ok=True)
+        # A model folder is looked for one level below `models`; until it is complete, this one is two levels below.
+        with tempfile.TemporaryDirectory(dir=models, prefix=".pull-") as temporary:
+            new = Path(temporary, folder.name)
+            _download(repo_id, revision, new)
+            _replace(folder, new, Path(temporary, "replaced"))
+    return folder
+
+
+def _download(repo_id: str, revision: str, folder: Path) -> None:
+    """The files of a model at one commit -> a new folder."""
     api = HfApi()
-    folder = models / repo_id.split("/")[-1]
-    with explained(repo_id), tempfile.TemporaryDirectory(dir=_made(models), prefix=".pull-") as temporary:
-        known = (*FILES, "README.md")
-        names = [name for name in api.list_repo_files(repo_id, revision=revision) if name in known or Path(name).match(FIGURES)]
-        missing = [name for name in ("config.json", "model.safetensors") if name not in names]
-        if missing:
-            raise HubError("hub_no_model", repo=repo_id, files=", ".join(missing))
-        for name in names:
-            api.hf_hub_download(repo_id, name, revision=revision, local_dir=temporary)
-        shutil.rmtree(Path(temporary) / ".cache", ignore_errors=True)
-        if folder.exists():
-            shutil.rmtree(folder)
-        shutil.copytree(temporary, folder)
-    return folder
+    info = api.model_info(repo_id, revision=revision)
+    present = [sibling.rfilename for sibling in info.siblings]
+    missing = [name for name in REQUIRED_FILES if name not in present]
+    if missing:
+        raise HubError("hub_no_model", repo=repo_id, files=", ".join(missing))
+    for name in present:
+        if name in (*PUBLISHED_FILES, README) or _is_figure(name):
+            api.hf_hub_download(repo_id, name, revision=info.sha, local_dir=folder)
+    shutil.rmtree(folder / ".cache", ignore_errors=True)  # the client's notes on the download
 
 
-def _made(folder: Path) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
+def _is_figure(name: str) -> bool:
+    path = PurePosixPath(name)
+    return path.parent == PurePosixPath("figures") and path.suffix == ".png"
+
+
+def _replace(folder: Path, new: Path, aside: Path) -> None:
+    """Rename `new` to `folder`; what was in that place is moved aside, and moved back if the rename fails."""
+    try:
+        if os.path.lexists(folder):
+            folder.rename(aside)
+        new.rename(folder)
+    except BaseException:
+        if os.path.lexists(aside) and not os.path.lexists(folder):
+            aside.rename(folder)
+        raise
+
+
+def from_clone(path: Path) -> Path:
+    """A file of the repository that an installed package does not have. Raises HubError where it is absent."""
+    if not path.exists():
+        raise HubError("needs_clone", file=path.name)
+    return path
 
 
 def _read(api: HfApi, repo_id: str, kind: str, path: str, revision: str) -> str | None:
-    """A text file of a repo, None where there is none."""
+    """A text file of a repo, None where it has no such file."""
     with tempfile.TemporaryDirectory() as temporary:
         try:
             return Path(api.hf_hub_download(repo_id, path, repo_type=kind, revision=revision, local_dir=temporary)).read_text()
@@ -140,7 +222,7 @@ def _read(api: HfApi, repo_id: str, kind: str, path: str, revision: str) -> str 
 
 @contextmanager
 def explained(repo_id: str) -> Iterator[None]:
-    """Whatever goes wrong with the Hub inside it becomes a HubError of one line."""
+    """An error of the Hub or the disk inside this context becomes a HubError of one line."""
     try:
         yield
     except HubError:
@@ -167,9 +249,20 @@ def _explained(repo_id: str, error: Exception) -> HubError:
         return HubError("hub_failed", repo=repo_id, status=status)
     if isinstance(error, OfflineModeIsEnabled):
         return HubError("hub_offline", repo=repo_id)
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS):
+    if isinstance(error, OSError) and error.errno in DISK_ERRORS:
         return HubError("hub_disk", repo=repo_id, reason=error.strerror)
     return HubError("hub_unreachable", repo=repo_id)
 
 
-BY_STATUS = {401: "hub_unknown_user", 403: "hub_forbidden", 404: "hub_not_found", 409: "hub_conflict", 429: "hub_busy"}
+BY_STATUS = {
+    401: "hub_unknown_user",
+    403: "hub_forbidden",
+    404: "hub_not_found",
+    409: "hub_conflict",
+    412: "hub_conflict",
+    429: "hub_busy",
+}
+DISK_ERRORS = (
+    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS),
+    *(errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR),  # of a folder that another process made meanwhile
+)

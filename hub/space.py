@@ -1,47 +1,43 @@
-"""app.py, the rooms that it needs, the embedded models and what to install -> a Space, in one commit."""
+"""app.py, the packages that it needs, the embedded models and requirements.txt -> a Space, in one commit."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from string import Template
 
 from huggingface_hub import SpaceCard
 
-from cells.model.folder import embedded, split_revision
+from cells.model.folder import embedded, embedded_folder, split_revision
 from hub import card, catalog
+from hub.publish import Upload, from_clone, is_pulled
 from hub.publish import contents as model_contents
-from hub.publish import export, publish
 
 ROOT = Path(__file__).resolve().parent.parent
 TEMPLATE = Path(__file__).with_name("space.md")
-ROOMS = ("cells", "hub", "page")
+PACKAGES = ("cells", "hub", "page")
 TOP_LEVEL = ("app.py", "requirements.txt", "LICENSE", "CITATION.cff")
 CODE = (".py", ".md", ".toml", ".html", ".css", ".js")
 
 
-def push(
-    repo_id: str,
-    models: Sequence[str] = (),
-    dataset: str = "",
-    private: bool = False,
-    say: Callable[[str], None] = print,
-) -> str:
-    """The Space with the embedded models, these of the Hub, and a dataset's examples; its address. Raises HubError."""
+def upload(models: Sequence[str] = (), dataset: str = "") -> Upload:
+    """The Space with the embedded models, these of the Hub, and a dataset's examples. Raises HubError."""
     found = {place: catalog.look_up(*split_revision(place)) for place in models}
-    for name in embedded():
-        export(ROOT / "models" / name, say)
-    files, text = contents(models, dataset), text_of(found, dataset)
-    return publish(repo_id, "space", files, text, "The page and its models", private, say=say)
+    return Upload("space", contents(models, dataset), text_of(found, dataset), "The page and its models")
+
+
+def published_models() -> list[str]:
+    """The embedded models that a Space gets: a pulled one belongs to someone else, and `models` can name it."""
+    return [name for name in embedded() if not is_pulled(name)]
 
 
 def contents(models: Sequence[str] = (), dataset: str = "") -> dict[str, Path | bytes]:
-    """What goes to the Space beside its README: path there -> file here, or content. Raises HubError."""
-    files: dict[str, Path | bytes] = {name: ROOT / name for name in TOP_LEVEL}
-    for room in ROOMS:
-        found = (path for path in sorted((ROOT / room).rglob("*")) if path.suffix in CODE)
+    """The files of the Space beside its README: path in the Space -> local file, or content. Raises HubError."""
+    files: dict[str, Path | bytes] = {name: from_clone(ROOT / name) for name in TOP_LEVEL}
+    for package in PACKAGES:
+        found = (path for path in sorted((ROOT / package).rglob("*")) if path.suffix in CODE)
         files |= {path.relative_to(ROOT).as_posix(): path for path in found}
-    for name in embedded():
-        folder = ROOT / "models" / name
+    for name in published_models():
+        folder = embedded_folder(name)
         files |= {f"models/{name}/{path}": file for path, file in model_contents(folder).items()}
         files[f"models/{name}/README.md"] = folder / "README.md"
     if models:
@@ -53,19 +49,19 @@ def contents(models: Sequence[str] = (), dataset: str = "") -> dict[str, Path | 
 
 
 def text_of(models: dict[str, tuple[str, list[str]]], dataset: str = "") -> str:
-    """The Space's README: this repository's front matter, with the Hub models, and words for its visitors.
+    """The Space's README: this repository's front matter, with the Hub models, and a text for its visitors.
 
-    `models`: Hub models, and the commit and the files of each, which the Space fetches while it is built.
+    `models`: Hub model -> (commit, files), which the Space fetches while it is built.
     """
     metadata = SpaceCard((ROOT / "README.md").read_text()).data
     if models:
         ids = [split_revision(place)[0] for place in models]
         metadata.models = ids
         metadata.preload_from_hub = [
-            f"{repo_id} {','.join(catalog.wanted(there))} {sha}"
-            for repo_id, (sha, there) in zip(ids, models.values(), strict=True)
+            f"{repo_id} {','.join(catalog.wanted(files))} {sha}"
+            for repo_id, (sha, files) in zip(ids, models.values(), strict=True)
         ]
     if dataset:
         metadata.datasets = [*metadata.datasets, dataset]
-    body = Template(TEMPLATE.read_text()).substitute(models=", ".join(f"`{name}`" for name in [*embedded(), *models]))
+    body = Template(TEMPLATE.read_text()).substitute(models=", ".join(f"`{name}`" for name in [*published_models(), *models]))
     return f"---\n{metadata}\n---\n\n{card.marked(body)}"

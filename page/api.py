@@ -38,8 +38,8 @@ def rows(paths: list[str], model: str, is_over: Callable[[], bool] = lambda: Fal
     """A row for each picture of the uploads at `paths`; once `is_over` says so, the rest is not begun. Raises gr.Error."""
     try:
         sources = unpacked([str(uploads.find(path)) for path in paths])
-        if not 1 <= len(sources) <= limits.FILES:
-            raise refused(f"{len(sources)} pictures were given; give 1 to {limits.FILES}.")
+        if not 1 <= len(sources) <= limits.MAX_FILES:
+            raise refused(f"{len(sources)} pictures were given; give 1 to {limits.MAX_FILES}.")
         classifier = present(model)
         names, pictures = zip(*sources, strict=True)
         cells = tuple(map(Cell, in_time(classifier.predict(pictures, names), is_over)))
@@ -47,7 +47,7 @@ def rows(paths: list[str], model: str, is_over: Callable[[], bool] = lambda: Fal
         raise refused(error.sentence(LANGUAGES[0])) from None
     except Error as error:
         raise refused(str(error)) from None
-    frame = table.to_frame(Review(cells, str(classifier))).astype(object)
+    frame = table.to_frame(Review(cells, str(classifier), classes=classifier.classes)).astype(object)
     return frame.where(frame.notna(), None).to_dict("records")
 
 
@@ -67,14 +67,9 @@ def present(model: str) -> Classifier:
 
 
 def unpacked(files: list[str]) -> list[tuple[str, Source]]:
-    """(name, source) of every picture; a ZIP stands for those in it. Past limits.FILES none is opened. Raises ArchiveError."""
-    found: list[tuple[str, Source]] = []
-    for file in files:
-        if archive.is_archive(file) and len(found) <= limits.FILES:
-            found += [(one.at, one) for one in archive.pictures(file, limits.FILES)]
-        else:
-            found.append((Path(file).name, file))
-    return found
+    """(name, source) of every picture, without the folder of an uploaded file. Raises ArchiveError."""
+    found = archive.expand_archives(files, limits.MAX_FILES)
+    return [(Path(file).name if source is file else file, source) for file, source in found]
 
 
 def in_time(found: Iterable, is_over: Callable[[], bool]) -> Iterator:

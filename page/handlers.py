@@ -17,8 +17,9 @@ from pathlib import Path
 import anyio
 from PIL import Image
 
+from cells import classes as described
 from cells import differential as percentages
-from cells.classes import LABELS
+from cells.classes import CELL_TYPES, ERYTHROBLAST, LABELS, CellClass, describe
 from cells.colours import colour
 from cells.messages import Error
 from cells.model.classifier import Classifier, classify_all
@@ -32,7 +33,7 @@ from cells.write import excel, table
 from hub import catalog, examples
 from hub.publish import HubError
 from page import uploads, views
-from page.texts import LANGUAGES, RefusedError, name, texts, translate
+from page.texts import LANGUAGES, RefusedError, name, texts, translate, words_of
 
 LARGE = 480  # pixels of a saliency map's longer side
 MOST_COUNT = 10**9  # cells of a kind, in a differential
@@ -140,8 +141,8 @@ def text_of(asked: Mapping, key: str, default: str | None = None) -> str:
 def open_archive(asked: dict, language: str) -> dict:
     """The pictures in an uploaded ZIP: {entries: [{entry, name}]}."""
     path = uploads.find(text_of(asked, "path"))
-    found = archive.pictures(str(path), limits.FILES)
-    return {"entries": [{"entry": index, "name": table.printable(entry.at)} for index, entry in enumerate(found)]}
+    found = archive.pictures(str(path), limits.MAX_FILES)
+    return {"entries": [{"entry": index, "name": table.printable(entry.name)} for index, entry in enumerate(found)]}
 
 
 @answered
@@ -169,6 +170,8 @@ def classified(batch: str, models: list[str], asked: list, language: str) -> dic
         "second_model": str(second or ""),
         "labels": list(first.labels),
         "second_labels": list(second.labels) if second else [],
+        "classes": described.to_json(first.classes),
+        "second_classes": described.to_json(second.classes if second else ()),
         "review_below": first.uncertainty.review_below,
         "cells": [in_language(cell, language) for cell in cells],
     }
@@ -188,7 +191,7 @@ class Asked:
 
 def sources_of(asked: list, language: str) -> list[Asked]:
     """Of {id, name} with one of: path; path and entry; drawn; example. Raises RefusedError, ArchiveError, HubError."""
-    opened = functools.cache(lambda path: archive.pictures(path, limits.FILES))
+    opened = functools.cache(lambda path: archive.pictures(path, limits.MAX_FILES))
     return [source_of(checked(one), opened, language) for one in asked]
 
 
@@ -204,7 +207,7 @@ def source_of(one: dict, opened: Callable[[str], list[Entry]], language: str) ->
     path = uploads.find(text_of(one, "path"))
     if "entry" in one:
         entry = element_of(opened(str(path)), one["entry"])
-        return Asked(id_, called or entry.at, entry)
+        return Asked(id_, called or entry.name, entry)
     return Asked(id_, called or path.name, path, path)
 
 
@@ -225,7 +228,7 @@ def in_language(cell: Cell, language: str) -> dict:
 def discard(asked: dict, language: str) -> dict:
     """Delete uploads that are no longer needed; what is none, or gone already, is passed over."""
     paths = asked.get("paths")
-    if not isinstance(paths, list) or len(paths) > limits.FILES:
+    if not isinstance(paths, list) or len(paths) > limits.MAX_FILES:
         raise RefusedError("bad_request")
     for path in paths:
         with contextlib.suppress(RefusedError):
@@ -305,7 +308,7 @@ def explained(called: str, label: str, asked: dict, language: str) -> dict:
     seen = overlay(fitted(picture, LARGE), heatmap(classifier, picture, label))
     if upload:
         uploads.delete([upload])
-    note = texts(language)["saliency_note"].format(name=name(label, language))
+    note = texts(language)["saliency_note"].format(name=words_of(classifier.classes[classifier.labels.index(label)], language))
     return {"picture": base64.b64encode(jpeg(seen)).decode(), "note": note}
 
 
@@ -334,7 +337,7 @@ def picture_of(asked: dict) -> tuple[Source, Path | None]:
             raise RefusedError("bad_request") from None
     path = uploads.find(text_of(asked, "path"))
     if "entry" in asked:
-        return element_of(archive.pictures(str(path), limits.FILES), asked["entry"]), None
+        return element_of(archive.pictures(str(path), limits.MAX_FILES), asked["entry"]), None
     return path, path
 
 
@@ -348,11 +351,21 @@ def typical_of(asked: dict, language: str) -> dict[str, percentages.Range]:
         return dict(percentages.TYPICAL)
     if not isinstance(given, dict):
         raise RefusedError("bad_request")
-    pairs = {label: given[label] for label in percentages.ORDER if label in given}
-    if not all(isinstance(pair, list) and len(pair) == 2 for pair in pairs.values()):
+    if len(given) > limits.LABELS or not all(isinstance(pair, list) and len(pair) == 2 for pair in given.values()):
         raise RefusedError("bad_request")
-    checked_ranges = percentages.check_ranges({name(label, language): pair for label, pair in pairs.items()})
-    return {label: checked_ranges[name(label, language)] for label in pairs if name(label, language) in checked_ranges}
+    found = {label: percentages.check_ranges({name(label, language): pair}) for label, pair in given.items()}
+    return {label: pair for label, checked_ranges in found.items() for pair in checked_ranges.values()}
+
+
+def classes_of(asked: dict) -> tuple[CellClass, ...]:
+    """The classes of the model whose cells are counted; without them what is known of its labels, the 8 types without any."""
+    given, labels = asked.get("classes"), asked.get("labels") or []
+    if not all(isinstance(some, list) and len(some) <= limits.LABELS for some in (given or [], labels)):
+        raise RefusedError("bad_request")
+    try:
+        return described.from_json(given) if given else describe(map(str, labels)) if labels else CELL_TYPES
+    except (ValueError, TypeError):
+        raise RefusedError("bad_request") from None
 
 
 @answered
@@ -364,23 +377,31 @@ def differential(asked: dict, language: str) -> dict:
     for count in counts.values():
         if not isinstance(count, int) or isinstance(count, bool) or not 0 <= count <= MOST_COUNT:
             raise RefusedError("bad_request")
-    found = percentages.of_counts(counts, typical_of(asked, language))
-    rate = found.erythroblasts_per_100
-    per_100 = {"label": "erythroblast", "name": name("erythroblast", language), "count": found.erythroblasts}
+    classes = classes_of(asked)
+    names = {one.name: words_of(one, language) for one in classes}
+    found = percentages.of_counts(counts, typical_of(asked, language), classes)
+    erythroblasts = percentages.Apart(ERYTHROBLAST, found.erythroblasts, found.erythroblasts_per_100)
     return {
-        "rows": [share_to_json(one, language) for one in found.shares],
+        "rows": [share_to_json(one, names.get(one.label) or name(one.label, language)) for one in found.shares],
         "white": found.white,
-        "per_100": [per_100 | {"rate": None if rate is None else round(rate, 1)}],
+        "per_100": [
+            apart_to_json(one, names.get(one.label) or name(one.label, language)) for one in (erythroblasts, *found.apart)
+        ],
         "platelets": found.platelets,
         "correction": found.correction,
         "small": found.is_small,
     }
 
 
-def share_to_json(one: percentages.Share, language: str) -> dict:
+def apart_to_json(one: percentages.Apart, called: str) -> dict:
+    rate = None if one.per_100 is None else round(one.per_100, 1)
+    return {"label": one.label, "name": called, "count": one.count, "rate": rate}
+
+
+def share_to_json(one: percentages.Share, called: str) -> dict:
     return {
         "label": one.label,
-        "name": name(one.label, language),
+        "name": called,
         "colour": colour(one.label),
         "count": one.count,
         "percent": one.whole,
@@ -410,12 +431,12 @@ def export(asked: dict, language: str) -> dict:
 
 def csv_of(review: Review, typical: Mapping, language: str) -> bytes:
     frame = table.to_frame(review, translate=lambda message: translate(message, language))
-    return table.to_csv(frame).encode()
+    return table.to_csv(frame).encode(table.ENCODING)
 
 
 def excel_of(review: Review, typical: Mapping, language: str) -> bytes:
     buffer = io.BytesIO()
-    excel.write(review, buffer, typical, views.excel_language(language))
+    excel.write(review, buffer, typical, views.excel_language(review, language))
     return buffer.getvalue()
 
 

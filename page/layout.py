@@ -39,5 +39,7 @@ def add_workbench(language: str, models: list[str]) -> None:
         apply_default_css=False,
         elem_id="workbench",
         server_functions=list(handlers.SERVER_FUNCTIONS),
-        settings=views.settings(language, models, bool(examples.dataset())),
+        settings=views.settings(
+            language, models, bool(examples.dataset()), [one for name in models for one in catalog.described(name)]
+        ),
     )

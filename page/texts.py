@@ -4,8 +4,9 @@ import tomllib
 from functools import cache
 from pathlib import Path
 
-from cells.classes import NAMES, SPANISH
+from cells.classes import NAMES, SPANISH, CellClass
 from cells.messages import Message
+from cells.review import REJECTED, Review
 
 FILE = Path(__file__).with_name("texts.toml")
 LANGUAGES = ("en", "es")
@@ -21,6 +22,18 @@ def texts(language: str) -> dict:
 def name(label: str, language: str) -> str:
     """A class, or what a person may say in place of one, for people."""
     return CLASS_NAMES[language].get(label) or texts(language)["choice"].get(label, label)
+
+
+def class_name(review: Review, label: str, language: str) -> str:
+    """The same of a review, whose model may bring classes of its own."""
+    if label in REJECTED and label not in review.labels:
+        return name(label, language)
+    return words_of(review.described(label), language)
+
+
+def words_of(one: CellClass, language: str) -> str:
+    """A class, for people."""
+    return {"en": one.english, "es": one.spanish}[language]
 
 
 def translate(message: Message | str, language: str) -> str:

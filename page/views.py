@@ -2,7 +2,7 @@
 
 import base64
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -11,14 +11,15 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from cells import differential
-from cells.classes import LABELS, SUBTYPE_LABELS, TYPE_OF_SUBTYPE
+from cells.classes import KNOWN, LABELS, ORDER, CellClass, place
 from cells.colours import OTHER, colour
+from cells.measures import MEASURES
 from cells.model.folder import DEFAULT, QUANTIZED_RECORD, embedded, embedded_folder, may_quantize
 from cells.read import limits
 from cells.read.images import SUFFIXES
 from cells.review import DISAGREE, HELD, REJECTED, Review
 from cells.write import excel
-from page.texts import LANGUAGES, name, texts, translate
+from page.texts import LANGUAGES, class_name, name, texts, translate, words_of
 
 FOLDER = Path(__file__).parent
 WORKBENCH = FOLDER / "workbench"
@@ -34,13 +35,14 @@ def _environment() -> Environment:
     return Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
 
 
-def _render(template: str, language: str, **values: object) -> str:
+def _render(template: str, language: str, review: Review | None = None, **values: object) -> str:
     words = {
         "t": texts(language),
         "language": language,
-        "name": lambda label: name(label, language),
+        "review": review,
+        "name": lambda label: class_name(review, label, language),
+        "colour": lambda label: colour(review.described(label).cell_type),
         "translate": lambda message: translate(message, language),
-        "colour": colour,
     }
     return _environment().get_template(template).render(words | values)
 
@@ -66,21 +68,20 @@ def address(language: str) -> str:
     return "." if language == LANGUAGES[0] else language
 
 
-def settings(language: str, models: list[str], real_examples: bool) -> dict:
-    """What the workbench knows from the start: plain values."""
+def settings(language: str, models: list[str], real_examples: bool, classes: Iterable[CellClass] = ()) -> dict:
+    """What the workbench knows from the start: plain values. `classes` are those of the models."""
     return {
         "language": language,
         "languages": {code: address(code) for code in LANGUAGES},
-        "texts": {
-            key: words for key, words in texts(language).items() if key not in ("messages", "workbook", "workbook_columns")
-        },
+        "texts": {key: words for key, words in texts(language).items() if key not in SERVER_WORDS},
         "models": models,
         "default_model": DEFAULT,
-        "classes": [_class(label, language) for label in order()],
+        "classes": [_class(one, language) for one in in_order((*KNOWN.values(), *classes))],
+        "ranges": list(ORDER),
         "choices": [{"label": choice, "name": name(choice, language), "colour": OTHER} for choice in REJECTED],
         "typical": {label: list(pair) for label, pair in differential.TYPICAL.items()},
         "limits": {
-            "files": limits.FILES,
+            "files": limits.MAX_FILES,
             "file_bytes": limits.FILE_BYTES,
             "chunk": limits.CHUNK,
             "comment": limits.COMMENT,
@@ -91,42 +92,71 @@ def settings(language: str, models: list[str], real_examples: bool) -> dict:
     }
 
 
-def order() -> list[str]:
-    """Types in the order of a report, each followed by its subtypes."""
-    types = [*differential.ORDER, *(label for label in LABELS if label not in differential.ORDER)]
-    return [label for one in types for label in (one, *(code for code in SUBTYPE_LABELS if TYPE_OF_SUBTYPE[code] == one))]
+def in_order(classes: Iterable[CellClass]) -> list[CellClass]:
+    """Types in the order of a report, each followed by its subtypes; of two classes with one name the first."""
+    found: dict[str, CellClass] = {}
+    for one in classes:
+        found.setdefault(one.name, one)
+    types = list(dict.fromkeys(one.cell_type for one in found.values()))
+    return sorted(found.values(), key=lambda one: (place(one), types.index(one.cell_type), one.name != one.cell_type))
 
 
-def _class(label: str, language: str) -> dict:
-    kind = TYPE_OF_SUBTYPE.get(label, label)
+def _class(one: CellClass, language: str) -> dict:
     return {
-        "label": label,
-        "name": name(label, language),
-        "type": kind,
-        "colour": colour(label),
-        "white": kind in differential.ORDER,
+        "label": one.name,
+        "name": words_of(one, language),
+        "type": one.cell_type,
+        "colour": colour(one.cell_type),
+        "white": one.white,
     }
 
 
 def about(language: str) -> str:
-    """What the embedded models are, with their measured figures and confusion matrices."""
-    models = []
-    for model in embedded():
-        folder = embedded_folder(model)
-        metrics = json.loads((folder / "metrics.json").read_text())
-        confusion = folder / "figures" / "confusion_normalised.png"
-        confusion = confusion if confusion.exists() else folder / "figures" / "confusion.png"
-        figure = f"data:image/png;base64,{base64.b64encode(confusion.read_bytes()).decode()}"
-        quantized = json.loads((folder / QUANTIZED_RECORD).read_text()) if may_quantize(folder) else None
-        models.append({"name": model, "metrics": metrics, "figure": figure, "quantized": quantized})
-    return _render("about.html", language, models=models, request=_request())
+    """What the embedded models are, with their measured figures and confusion matrices as far as their folders have them."""
+    return _render("about.html", language, models=[_described_model(name) for name in embedded()], request=_request())
+
+
+def _described_model(name: str) -> dict[str, object]:
+    """The parts of a model's folder that the page shows: empty where the folder of a pulled model lacks them."""
+    folder = embedded_folder(name)
+    figures = (folder / "figures" / f"{figure}.png" for figure in ("confusion_normalised", "confusion"))
+    picture = next((path for path in figures if path.is_file()), None)
+    try:
+        metrics = _measured(json.loads((folder / "metrics.json").read_text()))
+        quantized = _quantized_accuracy(folder)
+    except (OSError, ValueError, KeyError, TypeError):  # absent, or of another form
+        metrics = quantized = None
+    return {
+        "name": name,
+        "metrics": metrics,
+        "quantized": quantized,
+        "figure": f"data:image/png;base64,{base64.b64encode(picture.read_bytes()).decode()}" if picture else "",
+    }
+
+
+def _quantized_accuracy(folder: Path) -> float | None:
+    """Of a network that is served in 8 bits, on test pictures. Raises OSError, ValueError, KeyError, TypeError."""
+    if not may_quantize(folder):
+        return None
+    record = json.loads((folder / QUANTIZED_RECORD).read_text())
+    # The choice is made on validation pictures; an older record is of the test pictures itself.
+    test = record.get("test") if "part" in record else record
+    return float(test["accuracy"]) if test else None
+
+
+def _measured(metrics: dict) -> dict[str, object]:
+    """The values of a metrics.json that the page shows. Raises KeyError, ValueError, TypeError for one of another form."""
+    test = metrics["test"]
+    measures = {key: float(test[key]) for name in MEASURES for key in (name, f"{name}_low", f"{name}_high")}
+    whole = {key: int(metrics[key]) for key in ("parameters", "image_size")}
+    return whole | {"architecture": metrics["architecture"], "test": measures | {"pictures": int(test["pictures"])}}
 
 
 def _request() -> dict[str, str]:
     """What one request may bring, in the words' units."""
     million = 1_000_000
     return {
-        "files": f"{limits.FILES}",
+        "files": f"{limits.MAX_FILES}",
         "file_mb": f"{limits.FILE_BYTES / million:g}",
         "unpacked_mb": f"{limits.UNPACKED_BYTES / million:g}",
         "entries": f"{limits.ENTRIES}",
@@ -142,13 +172,13 @@ def _request() -> dict[str, str]:
 # --- files to take away ---
 
 
-def excel_language(language: str) -> excel.Language:
-    """The words of a workbook."""
+def excel_language(review: Review, language: str) -> excel.Language:
+    """The words of a review's workbook."""
     t = texts(language)
     return excel.Language(
         words=t["workbook"],
         columns=t["workbook_columns"],
-        name=lambda label: name(label, language),
+        name=lambda label: class_name(review, label, language),
         status=lambda status: t["status"][status],
         translate=lambda message: translate(message, language),
     )
@@ -161,7 +191,7 @@ def report(review: Review, typical: Mapping[str, differential.Range], language: 
     return _render(
         "report.html",
         language,
-        review=review,
+        review,
         found=found,
         summary=summary,
         chart=CHART,
@@ -199,12 +229,10 @@ def _span(start: float, end: float) -> dict:
 def _strips(review: Review) -> list[dict]:
     """Some of the counted cells of each label, the most probable first, with how many there are."""
     places: dict[str, list[int]] = {}
-    for index, (label, why) in enumerate(zip(review.standing, review.held, strict=True)):
-        if why is None and label not in REJECTED:
-            places.setdefault(label, []).append(index)
-    ranks = {label: rank for rank, label in enumerate(order())}
+    for index in review.counted_cells:
+        places.setdefault(review.standing[index], []).append(index)
     strips = []
-    for label in sorted(places, key=lambda label: (ranks.get(label, len(ranks)), label)):
+    for label in (one.name for one in in_order(map(review.described, places))):
         cells = sorted((review.cells[index] for index in places[label]), key=lambda cell: -(cell.prediction.probability or 0))
         pictures = [f"data:image/jpeg;base64,{base64.b64encode(cell.thumbnail).decode()}" for cell in cells if cell.thumbnail]
         strips.append({"label": label, "count": len(cells), "pictures": pictures[:STRIP]})

@@ -54,7 +54,7 @@ def archive(data: bytes) -> None:
         file.write(data)
         file.flush()
         try:
-            found = pictures(file.name, limits.FILES)
+            found = pictures(file.name, limits.MAX_FILES)
         except ImageError:
             return
         for one in found[:20]:

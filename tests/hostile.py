@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageCms
 
 from cells.read import limits
 from cells.read.images import FORMATS
@@ -31,7 +31,7 @@ from cells.synthetic import draw_cell
 
 ANSWER = ""  # in place of an error's words: the picture was read
 DAMAGED, UNKNOWN, SEVERAL, PIXELS = "damaged", "not a picture", "several pictures", "million are allowed"
-BROKEN_ZIP, SLOW = "The ZIP is damaged", "s to read"
+BROKEN_ZIP, COMPRESSION, SLOW = "The ZIP is damaged", "another method than deflate", "s to read"
 MOST_SECONDS, MOST_MEGABYTES = 5, 500  # of a processor, and above what a plain picture costs
 STOPPED_AT = 60  # seconds of a processor, after which a kind is a hang
 
@@ -246,6 +246,24 @@ def boxed(header: bytes, size: tuple[int, int] = (8, 8)) -> bytes:
     return box(b"jP  ", b"\r\n\x87\n") + box(b"ftyp", b"jp2 \0\0\0\0jp2 ") + box(b"jp2h", head) + box(b"jp2c", header)
 
 
+def swapped_profile() -> bytes:
+    """A colour profile that takes red for blue: that of sRGB, with these two primaries under each other's names."""
+    plain = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    return plain.replace(b"rXYZ", b"?XYZ").replace(b"bXYZ", b"rXYZ").replace(b"?XYZ", b"bXYZ")
+
+
+def profile_of_stages(count: int) -> bytes:
+    """A colour profile that asks for so many matrices, one after the other, all of them the same bytes."""
+    matrix = b"matf" + struct.pack(">LHH12f", 0, 3, 3, *(1, 0, 0, 0, 1, 0, 0, 0, 1), 0, 0, 0)
+    stages = b"mpet" + struct.pack(">LHHL", 0, 3, 3, count) + struct.pack(">LL", 16 + 8 * count, len(matrix)) * count + matrix
+    white = b"XYZ " + struct.pack(">L3l", 0, 63190, 65536, 54061)
+    start = 128 + 4 + 2 * 12
+    tags = b"wtpt" + struct.pack(">LL", start, len(white)) + b"D2B0" + struct.pack(">LL", start + len(white), len(stages))
+    facts = struct.pack(">L4sL12s12x4s", start + len(white) + len(stages), b"lcms", 0x04300000, b"mntrRGB XYZ ", b"acsp")
+    header = facts.ljust(68, b"\0") + struct.pack(">3l", 63190, 65536, 54061)
+    return header.ljust(128, b"\0") + struct.pack(">L", 2) + tags + white + stages
+
+
 def grey(values: np.ndarray, kind: str, **options) -> bytes:
     return encode(Image.fromarray(values), kind, **options)
 
@@ -322,6 +340,7 @@ BOMBS = {
     "GIF of 100 megapixels": (saved("P", (10_000, 10_000), "GIF"), PIXELS),
     "WebP of 40 megapixels": (saved("RGB", (6500, 6200), "WEBP", lossless=True, method=0, quality=0), PIXELS),
     "colour profile that expands": (lambda: png(chunk(b"iCCP", b"a\0\0" + bomb())), DAMAGED),
+    "colour profile of 50,000 stages": (saved("RGB", (8, 8), "PNG", icc_profile=profile_of_stages(50_000)), ANSWER),
     "zTXt that expands": (lambda: png(chunk(b"zTXt", b"a\0\0" + bomb())), DAMAGED),
     "iTXt that expands": (lambda: png(chunk(b"iTXt", b"a\0\1\0\0\0" + bomb())), DAMAGED),
     "colour profile of 16 MB": (
@@ -363,10 +382,13 @@ BOMBS = {
     "PPM with a comment of 50 MB": (lambda: b"P6 #" + b"x" * 50_000_000, SLOW),
     "large, alpha": (lambda: png(size=LARGE, colour=6), ANSWER),
     "large, 16 bits": (lambda: png(size=LARGE, depth=16, colour=0), ANSWER),
-    "large, 16 bits and alpha": (lambda: png(size=(7000, 4000), depth=16, colour=6), ANSWER),
+    "large, 16 bits and alpha": (lambda: png(size=(5000, 4000), depth=16, colour=6), ANSWER),
     "large, float": (saved("F", LARGE, "TIFF", compression="tiff_deflate"), ANSWER),
     "large, CMYK": (saved("CMYK", LARGE, "JPEG"), ANSWER),
     "large, turned": (saved("RGB", LARGE, "JPEG", exif=exif((274, 3, 1, 6))), ANSWER),
+    "large, with a colour profile": (saved("RGB", LARGE, "JPEG", icc_profile=swapped_profile()), f"{ANSWER}|{SLOW}"),
+    "large, with alpha and a colour profile": (
+        saved("RGBA", (7000, 5000), "PNG", compress_level=1, icc_profile=swapped_profile()), f"{ANSWER}|{SLOW}"),
     "large, palette with transparency": (saved("P", LARGE, "PNG", transparency=0), ANSWER),
     "large, WebP": (saved("RGBA", WHOLE, "WEBP", lossless=True, method=0, quality=0), ANSWER),
     "large, JPEG 2000": (saved("RGBA", (2500, 2500), "JPEG2000"), ANSWER),
@@ -516,7 +538,7 @@ ARCHIVES = {
     "link to a file": (lambda: link("/etc/passwd"), [UNKNOWN]),
     "link to a folder above": (lambda: link("../../.."), [UNKNOWN]),
     "duplicates": (lambda: archive([("a.png", png()), ("a.png", b"no picture"), ("a.png", png())]), [ANSWER, UNKNOWN, ANSWER]),
-    "500 pictures in the same bytes": (lambda: same_bytes(500), [ANSWER] * 500),
+    "500 pictures in the same bytes": (lambda: same_bytes(500), [f"{ANSWER}|{DAMAGED}"] * 500),
     "501 pictures": (lambda: same_bytes(501), "501 pictures, and 500 are allowed"),
     "100,000 entries": (lambda: many(100_000), "more than 10000 files"),
     "10,000 entries": (lambda: many(10_000), NO_PICTURE),
@@ -524,12 +546,12 @@ ARCHIVES = {
     "entries more than said": (lambda: table_of([raw_entry(b"a.txt", b"", 0)] * 200_000, count=1), "more than 10000 files"),
     "password": (lambda: one(flag_bits=1), "password"),
     "password, only said within": (lambda: one().replace(b"\x14\0\0\0", b"\x14\0\1\0", 1), [ANSWER]),
-    "unknown compression": (lambda: one(compress_type=99), [DAMAGED]),
-    "compression of another kind": (lambda: one(compress_type=zipfile.ZIP_LZMA), [DAMAGED]),
+    "unknown compression": (lambda: one(compress_type=99), COMPRESSION),
+    "compression of another kind": (lambda: one(compress_type=zipfile.ZIP_LZMA), COMPRESSION),
     "bad checksum": (lambda: one(CRC=1), [DAMAGED]),
     "deflate bomb": (lambda: lying(zipfile.ZIP_DEFLATED, 600_000_000), [DAMAGED]),
-    "bzip2 bomb": (lambda: lying(zipfile.ZIP_BZIP2, 100_000_000), [DAMAGED]),
-    "LZMA bomb": (lambda: lying(zipfile.ZIP_LZMA, 50_000_000), [DAMAGED]),
+    "bzip2 bomb": (lambda: lying(zipfile.ZIP_BZIP2, 100_000_000), COMPRESSION),
+    "LZMA bomb": (lambda: lying(zipfile.ZIP_LZMA, 50_000_000), COMPRESSION),
     "deflate bomb of 64 MB": (lambda: lying(zipfile.ZIP_DEFLATED, 200_000_000, 64_000_000), [DAMAGED]),
     "bomb that says so": (lambda: table_of([raw_entry(b"a.png", b"", 64_000_000)] * 16), "1000 MB"),
     "entry of 65 MB": (lambda: archive([("a.png", bytes(65_000_000))]), "64 MB"),
@@ -575,7 +597,7 @@ def classified(path: str) -> list[str] | str:
     class Network:
         """A quick one, which resizes as all do."""
 
-        labels = LABELS
+        labels, name = LABELS, "none"
 
         def submit(self, image: Image.Image) -> np.ndarray:
             return np.asarray(image.resize((224, 224), Image.Resampling.BILINEAR), np.float32).mean((0, 1))

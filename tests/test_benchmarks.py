@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from benchmarks import growth, load, processes, steps, timing, training
-from train import loop, recipe
+from train import recipe
+from train.timing import peak_memory
 
 
 def test_each_is_measured_once_a_round_in_turns(capsys):
@@ -75,7 +76,7 @@ def test_growth_measures_a_setting_and_compares_the_most_pictures_with_the_fewes
     row = growth.measure(chosen, pictures, 1)
     assert (row["pictures"], row["image_size"]) == (40, 32)
     assert row["epoch_seconds"] == pytest.approx(40 / row["images_per_second"])
-    assert row["peak_memory_mb"] == pytest.approx(loop.peak_memory(torch.device("cpu")) / 1e6, rel=0.01)
+    assert row["peak_memory_mb"] == pytest.approx(peak_memory(torch.device("cpu")) / 1e6, rel=0.01)
     fewer = {"pictures": 10, "image_size": 32} | {column: row[column] / 2 for column in growth.PANELS}
     (line,) = growth.growth(pd.DataFrame([row, fewer]))
     assert line == "32 px, 40 pictures / 10: decoding once 2.00 times, an epoch 2.00 times, peak of memory 2.00 times"

@@ -7,6 +7,8 @@ import json
 import subprocess
 import sys
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -20,20 +22,23 @@ ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "models" / "resnet18"
 COPIED = ("config.json", "model.safetensors", "calibration.json", "quantized.json", "trust.json", "trust.safetensors")
 FILES = {name: (FOLDER / name).read_bytes() for name in COPIED}
+TIMM = {key: value for key, value in json.loads(FILES["config.json"]).items() if key != "label_names"} | {"num_classes": 1}
 WORKER = """
 import json, os, sys
 
+from cells.model.classifier import Classifier
 from cells.model.folder import ModelError
 from hub import catalog
 from hub.publish import HubError
 for line in sys.stdin:
     action, os.environ["PBC_MODELS"] = line.split(maxsplit=1)
-    name = catalog.names()[-1]
+    name = catalog.names()[-1] if action != "embedded" else line.split()[1]
     done = []
     try:
-        if action == "fetch":
+        if action in ("fetch", "embedded"):
             catalog.fetch(name, lambda *bytes_: done.append(bytes_))
-        answer = {"answer": str(catalog.load(name)) if action == "load" else done[-1:]}
+        load = Classifier.load if action == "classifier" else catalog.load
+        answer = {"answer": done[-1:] if action == "fetch" else str(load(name))}
     except (HubError, ModelError) as error:
         answer = {"error": str(error)}
     print(json.dumps(answer), flush=True)
@@ -42,7 +47,7 @@ for line in sys.stdin:
 
 @pytest.fixture
 def ask(hub, hub_environment):
-    """ask("fetch" | "load", id) -> its answer, or the sentence that says what is wrong."""
+    """ask("fetch" | "load" | "classifier", id) -> its answer, or the sentence that says what is wrong."""
     environment = hub_environment | {"HF_HUB_DOWNLOAD_TIMEOUT": "1", "HF_TOKEN": "hf_notthetokenoftheserver"}
     command = [sys.executable, "-c", WORKER]
     pipe = subprocess.PIPE
@@ -67,7 +72,7 @@ def ask(hub, hub_environment):
 
 def test_a_hub_model_is_fetched_with_progress_and_serves_without_the_hub_from_then_on(hub, ask):
     repo = hub.add("model", "user/cells", FILES)
-    version = str(Classifier.load(FOLDER)).split("@")[1]
+    version = f"{Classifier.load(FOLDER).version}/torch"
     size = len(FILES["model.safetensors"])
     assert ask("fetch", "user/cells") == [[size, size]]
     assert ask("load", "user/cells") == f"user/cells@{version}"
@@ -79,6 +84,80 @@ def test_a_hub_model_is_fetched_with_progress_and_serves_without_the_hub_from_th
     ask("fetch", "user/cells@trial")
     assert ask("load", "user/cells@trial") == f"user/cells@trial@{version}"
     assert ask("fetch", "user/cells@none") == "user/cells has no such revision."
+
+
+def test_a_cached_model_costs_one_request_and_follows_its_branch(hub, ask):
+    repo = hub.add("model", "user/cells", FILES)
+    ask("fetch", "user/cells")
+    before = ask("load", "user/cells")
+    hub.requests.clear()
+    assert ask("fetch", "user/cells") == []
+    assert hub.requests == ["GET /api/models/user/cells"]
+    first = repo.branches["main"]
+    repo.commit("main", FILES | {"trust.json": b'{"review_below": 0.5}'})
+    hub.requests.clear()
+    ask("fetch", f"user/cells@{first}")
+    hub.requests.clear()
+    assert ask("fetch", f"user/cells@{first}") == []  # a commit never changes
+    assert hub.requests == []
+    ask("fetch", "user/cells")
+    assert ask("load", "user/cells") != before
+    assert ask("load", f"user/cells@{first}").partition("/torch")[0].endswith(before.partition("@")[2].partition("/torch")[0])
+
+
+def test_a_hub_that_is_silent_holds_no_cached_model_back(hub, ask):
+    hub.add("model", "user/cells", FILES)
+    ask("fetch", "user/cells")
+    silent = threading.Event()
+    hub.faults.append(Fault(".*", until=silent))
+    hub.requests.clear()
+    answers = [ask(action, "user/cells") for action in ("fetch", "load")]
+    requests = list(hub.requests)
+    answers.append(ask("classifier", "user/cells"))
+    silent.set()
+    assert answers[0] == []
+    assert all(answer.startswith("user/cells@") for answer in answers[1:])
+    assert len(requests) == 1
+    assert hub.requests[1:] == ["HEAD /user/cells/resolve/main/config.json"]
+
+
+def test_a_hub_id_is_fetched_by_one_commit_and_then_asked_for_its_branch_alone(hub, ask):
+    repo = hub.add("model", "user/cells", FILES)
+    name = ask("classifier", "user/cells")
+    assert name == f"user/cells@{Classifier.load(FOLDER).version}/torch"
+    commit = repo.branches["main"]
+    assert all(request.count("/main/") == request.endswith("config.json") for request in hub.requests if "/resolve/" in request)
+    assert any(f"/resolve/{commit}/model.safetensors" in request for request in hub.requests)
+    hub.requests.clear()
+    assert ask("classifier", "user/cells") == name
+    assert hub.requests == ["HEAD /user/cells/resolve/main/config.json"]
+    hub.requests.clear()
+    assert ask("classifier", f"user/cells@{commit}").endswith(name.partition("@")[2])
+    assert hub.requests == []
+    hub.add("model", "user/animals", FILES | {"config.json": json.dumps({"label_names": ["cat"]} | TIMM).encode()})
+    hub.requests.clear()
+    assert "knows other labels (cat)" in ask("classifier", "user/animals")
+    assert not [request for request in hub.requests if request.endswith(".safetensors") and "model" in request.split("/")[-1]]
+
+
+def test_an_embedded_model_asks_the_hub_nothing(hub, ask):
+    assert ask("embedded", "resnet18").startswith("resnet18@")
+    assert hub.requests == []
+
+
+def test_visitors_who_come_at_once_get_the_same_classifier(monkeypatch, model_folder):
+    loads = []
+
+    def load(folder, name):
+        loads.append(name)
+        time.sleep(0.05)  # so that another, which does not wait, loads it as well
+        return object()
+
+    monkeypatch.setattr(catalog.Classifier, "load", load)
+    with ThreadPoolExecutor(8) as visitors:
+        found = list(visitors.map(lambda _: catalog._load(str(model_folder), "at once"), range(8)))
+    assert loads == ["at once"]
+    assert len(set(map(id, found))) == 1
 
 
 def test_what_is_wrong_with_a_repo_is_said_before_its_weights_are_fetched(hub, ask):

@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pandas as pd
@@ -13,9 +14,10 @@ from serving import heed_interrupts
 
 from cells.__main__ import main
 from cells.model.classifier import Classifier
-from cells.read.find_images import walk
+from cells.read.find_images import find_images
 from cells.review import Cell, Review
 from cells.synthetic import draw_cell
+from cells.write import excel
 from cells.write.table import columns, to_frame, write_csv
 
 
@@ -79,6 +81,53 @@ def test_folders_are_walked_in_order_with_their_names(folder, model_folder, tmp_
     assert (frame["status"] == "error").tolist() == [name.endswith("broken.png") for name in frame["file"]]
 
 
+def test_linked_folders_are_walked_once_and_loops_end(folder, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (folder / "a.jpg").rename(tmp_path / "elsewhere" / "a.jpg")
+    (folder / "link").symlink_to(tmp_path / "elsewhere")
+    (folder / "b" / "loop").symlink_to(folder)
+    (folder / "c" / "again").symlink_to(folder / "b")
+    (tmp_path / "elsewhere" / "back").symlink_to(tmp_path)
+    found = [file.removeprefix(f"{folder}/") for file in find_images(str(folder))]
+    assert found == ["b/1.PNG", "b/2.png", "c/broken.png", "c/deep/3.png", "link/a.jpg"]
+
+
+@pytest.fixture
+def pictures_zip(folder, tmp_path):
+    with zipfile.ZipFile(tmp_path / "pictures.zip", "w") as file:
+        for name in ("b/2.png", "a.jpg", "c/broken.png"):
+            file.write(folder / name, name)
+        file.writestr("notes.txt", "no picture")
+    return tmp_path / "pictures.zip"
+
+
+@pytest.mark.parametrize("out", ["out.csv", "out.xlsx"])
+def test_a_zip_stands_for_its_pictures_with_their_names(folder, pictures_zip, model_folder, tmp_path, out):
+    arguments = (folder / "b", pictures_zip, folder / "a.jpg", "--model", model_folder, "--batch-size", 2)
+    assert run(*arguments, "--out", tmp_path / out) == 1
+    frame = pd.read_csv(tmp_path / out) if out == "out.csv" else pd.read_excel(tmp_path / out)
+    others = [str(folder / name) for name in ("b/1.PNG", "b/2.png", "a.jpg")]
+    assert frame["file"].tolist() == [*others[:2], "a.jpg", "b/2.png", "c/broken.png", others[2]]
+    assert (frame["status"] == "error").tolist() == [False, False, False, False, True, False]
+
+
+def test_an_interrupted_zip_is_carried_on(pictures_zip, model_folder, tmp_path, monkeypatch, capsys):
+    line = (pictures_zip, "--model", model_folder, "--batch-size", 1, "--out", tmp_path / "out.csv")
+    assert run(*line) == 1
+    whole = (tmp_path / "out.csv").read_bytes()
+    (tmp_path / "out.csv").unlink()
+    (tmp_path / "out.csv.part").write_bytes(whole[: whole.index(b"b/2.png") + 20])
+    asked = []
+    predict = Classifier.predict
+    monkeypatch.setattr(
+        Classifier, "predict", lambda self, sources, **named: asked.extend(named["files"]) or predict(self, sources, **named)
+    )
+    assert run(*line) == 1
+    assert asked == ["b/2.png", "c/broken.png"]
+    assert (tmp_path / "out.csv").read_bytes() == whole
+    capsys.readouterr()
+
+
 def test_status_0_when_every_file_was_read(folder, model_folder, tmp_path, capsys):
     assert run(folder / "b", "--model", model_folder, "--out", tmp_path / "out.xlsx") == 0
     assert len(pd.read_excel(tmp_path / "out.xlsx")) == 2
@@ -99,13 +148,17 @@ def test_without_out_a_table_is_printed_with_the_model(folder, model_folder, cap
     assert len(output.splitlines()) == 4
 
 
-def test_wrong_calls_are_one_line_and_status_2(folder, model_folder, tmp_path, capsys):
+def test_wrong_calls_are_one_line_and_status_2(folder, model_folder, tmp_path, capsys, monkeypatch):
     empty = tmp_path / "empty"
     empty.mkdir()
+    (tmp_path / "bad.zip").write_bytes(b"no archive")
+    monkeypatch.setattr(excel, "MAX_ROWS", 3)
     for arguments, words in (
         ([empty, "--model", model_folder], "holds no picture"),
         ([folder, "--model", "resnet999"], "There is no model 'resnet999'"),
         ([folder, "--model", empty], "cannot be loaded"),
+        ([folder / "b", tmp_path / "bad.zip", "--model", model_folder], "bad.zip: The ZIP is damaged"),
+        ([folder, "--out", tmp_path / "out.xlsx"], "room for 2 pictures, not 5"),
         ([folder, "--out", tmp_path / "out.txt"], ".csv or .xlsx"),
         ([folder, "--out", tmp_path / "no" / "out.csv"], "there is no folder"),
     ):
@@ -181,6 +234,6 @@ def test_rows_of_another_model_are_not_carried_on(folder, model_folder, tmp_path
 def test_a_csv_is_what_the_table_makes_of_all_predictions_at_once(folder, model_folder, tmp_path):
     assert run(folder, "--model", model_folder, "--out", tmp_path / "out.csv", "--batch-size", 2) == 1
     classifier = Classifier.load(model_folder)
-    cells = tuple(map(Cell, classifier.predict(walk(str(folder)), batch_size=2)))
+    cells = tuple(map(Cell, classifier.predict(find_images(str(folder)), batch_size=2)))
     write_csv(to_frame(Review(cells, str(classifier))), tmp_path / "at_once.csv")
     assert (tmp_path / "out.csv").read_bytes() == (tmp_path / "at_once.csv").read_bytes()

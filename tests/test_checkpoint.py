@@ -23,14 +23,22 @@ from safetensors import SafetensorError
 
 from train import __main__ as program
 from train import checkpoint, figures, loop, metrics, recipe, report, run
-from train import network as model
 from train.checkpoint import BEST, LAST, PREVIOUS, CheckpointError
+from train.network import build
+from train.state import State
 
 ROOT = Path(__file__).resolve().parent.parent
 MEASURED = ["seconds", "images_per_second", "data_share", "peak_memory_mb"]  # no two runs have them in common
 OCCASIONAL = ["time", "date", "commit"]  # in metrics.json
 # Three steps an epoch; the head is alone in the first, pictures have their full size in the last.
-RECIPE = ["vit_tiny_scratch", "image_size=64", "growth=((0.5, 0.5),)", "epochs=3", "freeze_epochs=1", "batch_size=32"]
+RECIPE = [
+    "vit_tiny_scratch",
+    "image_size=64",
+    "progressive_resizing=((0.5, 0.5),)",
+    "epochs=3",
+    "freeze_epochs=1",
+    "batch_size=32",
+]
 RECIPE += ["lr=1e-3", "ema_decay=0.5"]  # so that nine steps show
 CHANCE = ["mixup=0.4", "drop_path=0.2", "gradient_accumulation_steps=2"]  # all that draws random numbers, and a batch in parts
 STUCK = 300  # seconds
@@ -147,7 +155,7 @@ def test_a_run_that_is_killed_again_and_again_ends_as_an_unbroken_one(whole, par
     line = [*RECIPE, *changed, "--data", parquet, "--out", str(folder)]
     for events, saved in (
         ([functools.partial(kill_after, 1)], None),  # nothing is saved yet
-        ([functools.partial(kill_after, 5)], 3),  # in the second epoch, after the first was saved
+        ([functools.partial(kill_after, 4), save_after_every_step], 3),  # in the second epoch, after the first was saved
         ([functools.partial(kill_after, 6), save_after_every_step], 5),  # in the middle of an epoch
         ([kill_while_writing, save_after_every_step], 5),
     ):
@@ -176,7 +184,7 @@ def test_two_processes_stop_together_and_train_the_head_alone_first(parquet, tmp
     folder = tmp_path / "run"
     chosen = recipe.load(RECIPE[0]).override(RECIPE[1:])
     torch.manual_seed(chosen.seed)
-    start = model.build(chosen).state_dict()
+    start = build(chosen).state_dict()
     for stop, parts in ((2, {"classifier"}), (5, {"vit", "classifier"})):
         codes, output = launch([*RECIPE, "--data", parquet, "--out", str(folder)], 2, functools.partial(stop_after, stop))
         assert codes == [130, 130], output
@@ -214,9 +222,10 @@ def test_a_batch_that_the_processes_cannot_share_is_one_line(parquet, tmp_path, 
 def stopped(parquet, tmp_path_factory) -> Path:
     """A run that was stopped in its second epoch: it has two checkpoints."""
     folder = tmp_path_factory.mktemp("stopped") / "run"
-    codes, output = launch([*RECIPE, *CHANCE, "--data", parquet, "--out", str(folder)], 1, functools.partial(stop_after, 5))
+    line = [*RECIPE, *CHANCE, "--data", parquet, "--out", str(folder)]
+    codes, output = launch(line, 1, functools.partial(stop_after, 5), save_after_every_step)
     assert codes == [130], output
-    assert [checkpoint.read(folder / "checkpoints" / name)[1]["step"] for name in (LAST, PREVIOUS)] == [5, 3]
+    assert [checkpoint.read(folder / "checkpoints" / name)[1]["step"] for name in (LAST, PREVIOUS)] == [5, 4]
     return folder
 
 
@@ -248,9 +257,9 @@ def test_two_processes_pass_over_a_broken_checkpoint_together(stopped, parquet, 
     folder = Path(shutil.copytree(stopped, tmp_path / "run"))
     truncate(folder / "checkpoints" / LAST)
     line = [*RECIPE, *CHANCE, "--data", parquet, "--out", str(folder)]
-    codes, output = launch(line, 2, functools.partial(stop_after, 4))
+    codes, output = launch(line, 2, functools.partial(stop_after, 6))
     assert codes == [130, 130], output
-    assert step_of(folder) == 4  # from 3, where the one before stands
+    assert step_of(folder) == 6  # from 4, where the one before stands
 
 
 def test_a_run_whose_kept_weights_are_broken_ends_with_its_last(whole, parquet, tmp_path):
@@ -332,6 +341,60 @@ def test_a_checkpoint_is_the_weights_the_averages_and_the_moments(tmp_path):
         step(modules, optimizer, 3)
     for ours, theirs in zip(*(state[0]["network"].parameters() for state in (through, resumed)), strict=True):
         assert torch.equal(ours, theirs)
+
+
+@pytest.fixture
+def tiny() -> recipe.Recipe:
+    """ResNet18 from nothing, three steps an epoch, no averaged weights."""
+    values = ["image_size=32", "progressive_resizing=()", "epochs=3", "batch_size=32", "lr=0.05", "ema_decay=0.0"]
+    return recipe.load("resnet18_scratch").override(values)
+
+
+def test_the_scale_of_float16s_loss_is_in_the_checkpoint(tiny, tmp_path):
+    accelerator = Accelerator(cpu=True)
+    for scale, expected in ((1024.0, 1024.0), (8.0, 1024.0)):  # the second finds the first's
+        accelerator.scaler = torch.amp.GradScaler("cpu", init_scale=scale)
+        state = State(tiny, build(tiny), tmp_path, accelerator)
+        assert accelerator.scaler.get_scale() == expected
+        state.save(tmp_path, accelerator)
+    assert checkpoint.read(tmp_path / "checkpoints" / LAST)[1]["scaler"]["scale"] == 1024
+
+
+def test_a_checkpoint_is_written_when_it_is_due_or_the_epoch_is_the_best(tiny, parquet, tmp_path, monkeypatch):
+    scores = iter([0.5, 0.3, 0.4])
+    monkeypatch.setattr(loop, "evaluate", lambda *_: {"loss": 1.0, "accuracy": 0.5, "balanced_accuracy": next(scores)})
+    written = []
+    whole = checkpoint.write
+    monkeypatch.setattr(checkpoint, "write", lambda path, *rest: written.append(path.name) or whole(path, *rest))
+    monkeypatch.setattr(run, "_finish", lambda *_: None)
+    monkeypatch.setattr(report, "show", lambda _: None)
+    assert run.train(tiny, [parquet], None, tmp_path) == 0
+    assert written == [BEST, LAST, LAST]  # the best epoch, none for the second, the last epoch
+    tensors, facts = checkpoint.read(tmp_path / "checkpoints" / LAST)
+    assert len(facts["history"]) == 3
+    assert not any(key.startswith("average.") for key in tensors)  # no copy of weights that are not averaged
+
+
+def test_a_run_goes_on_in_more_parts_after_it_was_out_of_memory(tiny, parquet, tmp_path, capsys):
+    assert run.train(tiny, [parquet], None, tmp_path, lambda step: step == 2) == 130
+    smaller = tiny.override(["gradient_accumulation_steps=4"])
+    assert run.train(smaller, [parquet], None, tmp_path, lambda step: step == 4) == 130
+    assert step_of(tmp_path) == 4
+    assert "gradient_accumulation_steps=4 from here on" in capsys.readouterr().out
+    with pytest.raises(run.RunError, match=r"lr=0\.05 there, 0\.1 here"):
+        run.train(smaller.override(["lr=0.1"]), [parquet], None, tmp_path)
+
+
+def test_a_run_of_an_older_recipe_goes_on(tiny, parquet, tmp_path):
+    """It spells a key in the old way, and lacks what has come since."""
+    assert run.train(tiny, [parquet], None, tmp_path, lambda step: step == 2) == 130
+    written = json.loads((tmp_path / "recipe.json").read_text())
+    old = {key: value for key, value in written.items() if key not in ("progressive_resizing", "classes", "sources", "balance")}
+    (tmp_path / "recipe.json").write_text(json.dumps(old | {"growth": []}))
+    assert run.train(tiny, [parquet], None, tmp_path, lambda step: step == 3) == 130
+    (tmp_path / "recipe.json").write_text(json.dumps(old | {"growth": [[0.5, 0.5]]}))
+    with pytest.raises(run.RunError, match=r"progressive_resizing=\[\[0\.5, 0\.5\]\] there, \(\) here"):
+        run.train(tiny, [parquet], None, tmp_path)
 
 
 @pytest.mark.parametrize("size", [0, 4, 100, -1])

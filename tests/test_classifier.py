@@ -1,6 +1,8 @@
 """Model folder -> predictions: order, errors in their rows, and the three libraries that load the same folder."""
 
+import dataclasses
 import json
+import pickle
 import shutil
 from pathlib import Path
 
@@ -39,7 +41,7 @@ def test_an_unreadable_file_is_a_row_and_the_others_go_on(classifier, cell_files
     broken = tmp_path / "broken.png"
     broken.write_bytes(b"")
     first, error, last = classifier.predict([cell_files[0], str(broken), cell_files[1]])
-    assert (error.status, error.label, error.probability, error.ranking) == ("error", None, None, [])
+    assert (error.status, error.label, error.probability, error.ranking) == ("error", None, None, ())
     assert "empty" in error.message
     assert first.label in LABELS
     assert last.label in LABELS
@@ -61,6 +63,104 @@ def test_pictures_and_bytes_are_taken_as_well_as_paths(classifier, cell_files):
     np.testing.assert_allclose(rows[1:], [rows[0]] * 2, atol=1e-6)
 
 
+def test_one_source_or_any_iterable_is_taken(classifier, cell_files):
+    several = [prediction.label for prediction in classifier.predict(cell_files)]
+    for sources in (tuple(cell_files), iter(cell_files), (Path(file) for file in cell_files), dict.fromkeys(cell_files)):
+        assert [prediction.label for prediction in classifier.predict(sources)] == several
+    data = Path(cell_files[0]).read_bytes()
+    for source in (cell_files[0], Path(cell_files[0]), data, Image.open(cell_files[0])):
+        assert [prediction.label for prediction in classifier.predict(source)] == several[:1]
+    assert list(classifier.predict([])) == list(classifier.predict(iter(()))) == []
+    assert [prediction.file for prediction in classifier.predict(data, "cell")] == ["cell"]
+
+
+def test_what_has_no_path_is_named_by_its_position(classifier, cell_files):
+    data, made = Path(cell_files[0]).read_bytes(), draw_cell("ig")
+    sources = [cell_files[0], Path(cell_files[1]), data, made, Image.open(cell_files[2])]
+    names = [prediction.file for prediction in classifier.predict(sources, batch_size=2)]
+    assert names == [cell_files[0], cell_files[1], "picture 3", "picture 4", cell_files[2]]
+
+
+@pytest.mark.parametrize("names", [[], ["a"], ["a", "b", "c", "d"], "abc"])
+def test_another_number_of_names_is_an_error_before_any_work(classifier, cell_files, names):
+    with pytest.raises(ValueError, match="a name for each source"):
+        classifier.predict(cell_files, names)
+
+
+def test_another_number_of_names_is_an_error_of_generators_too(classifier, cell_files):
+    for sources, names in ((iter(cell_files), ["a", "b"]), (cell_files, iter("abcd"))):
+        with pytest.raises(ValueError, match="argument 2"):
+            list(classifier.predict(sources, names))
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr", "HSV", "I", "I;16", "F"])
+def test_a_picture_of_pillows_is_taken_in_any_mode(classifier, mode):
+    grey = Image.fromarray(np.linspace(0, 255, 99 * 99).reshape(99, 99).astype(np.uint8))
+    picture = grey.convert("RGB").convert(mode) if mode not in ("I;16", "LA") else grey.convert(mode)
+    before = picture.copy()
+    (prediction,) = classifier.predict(picture)
+    assert prediction.label in LABELS
+    assert (picture.mode, picture.tobytes()) == (before.mode, before.tobytes())
+
+
+def test_a_transparent_and_turned_picture_of_pillows_answers_as_its_file_does(classifier, tmp_path):
+    picture = draw_cell("neutrophil").convert("RGBA")
+    picture.putalpha(Image.linear_gradient("L").resize(picture.size))
+    exif = picture.getexif()
+    exif[0x0112] = 6
+    picture.save(tmp_path / "cell.png", exif=exif)
+    opened, file = classifier.predict([Image.open(tmp_path / "cell.png"), str(tmp_path / "cell.png")])
+    np.testing.assert_array_equal(opened.probabilities, file.probabilities)
+
+
+def test_a_picture_of_pillows_that_cannot_be_read_is_a_row_and_the_others_go_on(classifier, cell_files, tmp_path):
+    cut, closed = tmp_path / "cut.png", Image.open(cell_files[0])
+    cut.write_bytes(Path(cell_files[0]).read_bytes()[:2000])
+    closed.close()
+    sources = [cell_files[0], Image.open(cut), closed, Image.new("RGB", (0, 5)), Image.new("L", (5000, 1)), cell_files[1]]
+    first, *broken, last = classifier.predict(sources)
+    assert [prediction.status for prediction in broken] == ["error"] * 4
+    assert all("damaged" in prediction.message for prediction in broken[:3])
+    assert "5000 x 1" in broken[3].message
+    assert None not in (first.label, last.label)
+
+
+def test_predictions_compare_hash_and_print(classifier, cell_files):
+    one, other, different = classifier.predict([cell_files[0], cell_files[0], cell_files[1]], ["a", "a", "a"])
+    assert one == other
+    assert hash(one) == hash(other)
+    assert one != different
+    assert one != dataclasses.replace(one, status="unfamiliar")
+    assert one != dataclasses.replace(one, probabilities=one.probabilities * (1 + 1e-6))
+    assert one != dataclasses.replace(one, probabilities=None)
+    assert one != "a"
+    assert len({one, other}) == 1
+    assert repr(one).startswith(f"Prediction('a', {one.label!r}, {one.probability:.4f}, ")
+    (unread,) = classifier.predict("missing.png")
+    assert repr(unread) == "Prediction('missing.png', 'error', 'There is no such file.')"
+    assert unread == next(classifier.predict("missing.png"))
+    assert pickle.loads(pickle.dumps(one)) == one
+
+
+def test_the_ranking_is_made_once(classifier, cell_files):
+    (prediction,) = classifier.predict(cell_files[0])
+    assert prediction.ranking is prediction.ranking
+
+
+def test_a_probability_that_is_no_number_is_never_ok(classifier):
+    status, _ = Uncertainty(review_below=0.5).status(np.full(8, np.nan))
+    assert status == "review"
+
+
+def test_a_table_has_the_rows_and_columns_of_the_csv(classifier, cell_files):
+    frame = classifier.table([*cell_files, "missing.png"], ["a", "b", "c", "d"])
+    assert frame["file"].tolist() == list("abcd")
+    assert frame["status"].tolist()[3] == "error"
+    assert frame["model"].unique().tolist() == [str(classifier)]
+    assert [column for column in frame if column.startswith("p_")] == [f"p_{label}" for label in LABELS]
+    assert classifier.table(cell_files[0]).shape[0] == 1
+
+
 def test_weights_are_stored_as_float16_and_computed_in_float32(classifier, model_folder):
     assert next(classifier.network.parameters()).dtype == torch.float32
     assert (model_folder / "model.safetensors").stat().st_size < 25e6
@@ -74,7 +174,7 @@ def test_version_follows_the_weights(classifier, model_folder, tmp_path):
     data[-1] ^= 1
     (copy / "model.safetensors").write_bytes(data)
     assert Classifier.load(copy).version != classifier.version
-    assert str(classifier) == f"tiny@{classifier.version}"
+    assert str(classifier) == f"tiny@{classifier.version}/torch"
 
 
 def load_in_libraries(folder, images: list[Image.Image]) -> list[np.ndarray]:
@@ -128,10 +228,11 @@ def test_a_hub_model_out_of_reach_is_one_line():
 def test_a_model_of_other_things_is_refused(model_folder, tmp_path):
     copy = shutil.copytree(model_folder, tmp_path / "copy")
     config = json.loads((copy / "config.json").read_text())
-    config["label_names"][0] = "cat"
-    (copy / "config.json").write_text(json.dumps(config))
-    with pytest.raises(ModelError, match=r"other labels .*cat"):
-        Classifier.load(copy)
+    for labels, words in (([f"cat {number}" for number in range(8)], r"other labels .*cat"), (["ig"] * 8, "a label twice")):
+        (copy / "config.json").write_text(json.dumps(config | {"label_names": labels}))
+        with pytest.raises(ModelError, match=words) as caught:
+            Classifier.load(copy)
+        assert "cannot be loaded" not in str(caught.value)
 
 
 def test_a_broken_folder_is_one_line(model_folder, tmp_path):

@@ -26,6 +26,37 @@ def test_the_results_page_is_what_the_command_writes(tmp_path):
     assert (out / "README.md").read_text() == page
 
 
+def test_a_page_reads_the_keys_of_older_and_of_newer_runs(tmp_path):
+    pages = []
+    for folder in ("older", "newer"):
+        run = shutil.copytree(ROOT / "results" / "resnet18_scratch", tmp_path / folder / "resnet18_scratch")
+        if folder == "newer":
+            text = (run / "metrics.json").read_text()
+            assert '"kept_epoch"' in text
+            text = text.replace('"kept_epoch"', '"best_epoch"').replace('"candidates"', '"prediction_set"')
+            (run / "metrics.json").write_text(text)
+        assert main(["compare", str(run), "--out", str(run.parent)]) == 0
+        pages.append((run.parent / "README.md").read_text())
+    assert pages[0] == pages[1]
+    assert "epoch 27 of 30" in pages[0]
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("challenge", "ood_eval"), ("exported", "onnx_check"), ("rates", "lr_finder"), ("trust", "uncertainty")],
+)
+def test_the_old_names_of_commands_still_work_and_are_not_shown(old, new, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main([old, "--help"])
+    assert ended.value.code == 0
+    assert f"usage: python -m train {new} " in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    shown = capsys.readouterr().out.split("Other commands:")[1]
+    assert new in shown
+    assert old not in shown
+
+
 def test_the_theses_rows_stand_before_ours_of_the_same_network():
     summaries = {name: json.loads((ROOT / "results" / name / "metrics.json").read_text()) for name in RUNS}
     rows = compare._table(summaries)
@@ -82,7 +113,7 @@ def test_an_unfinished_run_is_refused(tmp_path, capsys):
 
 def test_range_test_leaves_its_curve(parquet, tmp_path, capsys):
     values = ["image_size=32", "growth=()", "batch_size=16"]
-    command = ["rates", "resnet18_scratch", *values, "--data", parquet, "--steps", "12", "--out", str(tmp_path)]
+    command = ["lr_finder", "resnet18_scratch", *values, "--data", parquet, "--steps", "12", "--out", str(tmp_path)]
     assert main(command) == 0
     curve = pd.read_csv(tmp_path / "rates.csv")
     assert curve["rate"].is_monotonic_increasing

@@ -12,7 +12,7 @@ from cells import pbc
 from cells.classes import LABELS, SUBTYPE_LABELS, TYPE_OF_SUBTYPE
 from cells.pbc import DataError
 from cells.synthetic import draw_cell
-from train import data, duplicates
+from train import data, duplicates, split
 
 
 def test_parquet_and_archive_give_the_same_rows(parquet, pbc_rows, tmp_path):
@@ -31,7 +31,7 @@ def test_rows_come_in_the_order_of_their_ids_whatever_the_files(parquet, tmp_pat
     shuffled.to_parquet(tmp_path / "shuffled.parquet")
     one, other = data.load([parquet]), data.load([str(tmp_path / "shuffled.parquet")])
     assert one["image_id"][:] == other["image_id"][:] == sorted(one["image_id"][:])
-    assert data.split(one, np.arange(len(one)), 42) == data.split(other, np.arange(len(other)), 42)
+    assert split.split(one, np.arange(len(one)), 42) == split.split(other, np.arange(len(other)), 42)
 
 
 def test_labels_are_the_types_or_the_subtypes(parquet):
@@ -53,7 +53,7 @@ def test_pictures_without_a_subtype_are_left_out_where_subtypes_are_the_classes(
 def test_decoding_is_the_model_folders_preprocessing(parquet, pbc_rows, model_folder):
     """Otherwise validation would measure something else than what users get."""
     from cells.model.classifier import Classifier
-    from train.loop import normalise
+    from train.transforms import normalise
 
     dataset = data.load([parquet])
     ours = normalise(data.decode(dataset.select([0]), 32).float() / 255)
@@ -65,7 +65,7 @@ def test_decoding_is_the_model_folders_preprocessing(parquet, pbc_rows, model_fo
 def test_split_is_a_fifth_and_a_tenth_stratified_with_groups_whole(parquet):
     dataset = data.load([parquet])
     groups = np.arange(len(dataset)) // 2  # neighbours show the same cell
-    parts = np.array(data.split(dataset, groups, seed=42))
+    parts = np.array(split.split(dataset, groups, seed=42))
     counts = Counter(parts)
     n = len(dataset)
     assert counts["test"] == pytest.approx(n / 5, abs=8)
@@ -80,7 +80,7 @@ def test_split_is_a_fifth_and_a_tenth_stratified_with_groups_whole(parquet):
 def test_split_depends_on_the_seed(parquet):
     dataset = data.load([parquet])
     groups = np.arange(len(dataset))
-    assert data.split(dataset, groups, 42) != data.split(dataset, groups, 43)
+    assert split.split(dataset, groups, 42) != split.split(dataset, groups, 43)
 
 
 def test_split_file_survives_a_round_trip(tmp_path):
@@ -152,4 +152,4 @@ def test_places_with_no_data_are_one_sentence(tmp_path):
 
 def test_too_few_pictures_for_a_split(parquet):
     with pytest.raises(DataError, match="too few"):
-        data.split(data.load([parquet]).select(range(3)), np.arange(3), 42)
+        split.split(data.load([parquet]).select(range(3)), np.arange(3), 42)

@@ -1,4 +1,4 @@
-"""`hub dataset`, with the real client against the Hub on this machine, and `load_dataset` of what came of it."""
+"""`hub dataset`, with the real client against the Hub on this machine, and `load_dataset` of the result."""
 
 import io
 import json
@@ -75,6 +75,13 @@ def test_pictures_stay_byte_for_byte_and_a_second_push_sends_nothing(hub, run, p
     done = run(*line)
     assert "up to date" in done.stdout
     assert len(repo.commits) == 2
+
+
+def test_a_dry_run_lists_the_parts_and_sends_nothing(hub, run, parquet, split, tmp_path):
+    done = run("dataset", parquet, "user/pbc", "--split", str(tmp_path / "split.csv"), "--dry-run")
+    assert done.returncode == 0, done.stderr
+    assert all(name in done.stdout for name in ("data/train.parquet", "audit.csv", "license: cc-by-4.0"))
+    assert hub.requests == []
 
 
 def test_the_unpacked_archive_is_taken_and_what_is_wrong_is_one_line(hub, run, tmp_path):

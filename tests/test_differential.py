@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from cells.classes import SUBTYPES
-from cells.differential import ORDER, RangeError, check_ranges, differential, exact_limits, of_counts, whole_percentages
+from cells.classes import ORDER, SUBTYPES
+from cells.differential import RangeError, check_ranges, differential, exact_limits, of_counts, whole_percentages
 
 
 def share(label: str, count: int, n: int, **options):
@@ -64,7 +64,7 @@ def test_erythroblasts_are_per_100_white_cells_and_correct_from_5(erythroblasts,
 
 
 def test_subtypes_count_as_their_type():
-    found = differential(subtype.code for subtype in SUBTYPES)
+    found = differential(subtype.name for subtype in SUBTYPES)
     assert found == differential(subtype.cell_type for subtype in SUBTYPES)
     assert {one.label: one.count for one in found.shares} == {
         **{"neutrophil": 3, "lymphocyte": 1, "monocyte": 1},

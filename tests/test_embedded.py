@@ -11,6 +11,7 @@ from skimage import data
 from test_classifier import load_in_libraries
 
 from cells.classes import LABELS
+from cells.measures import read_metrics
 from cells.model.classifier import Classifier
 from cells.model.folder import may_quantize
 from cells.model.torch_network import TorchNetwork
@@ -49,7 +50,7 @@ def test_pictures_of_other_things_are_unfamiliar(name):
     for prediction in Classifier.load(name).predict([grey, slide, noise, *photographs], list("gsnabcd")):
         assert prediction.status == "unfamiliar", prediction.file
         assert prediction.distance > 1
-        assert prediction.candidates[0] == prediction.label
+        assert prediction.prediction_set[0] == prediction.label
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -78,8 +79,8 @@ def test_its_card_is_made_from_its_files(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_its_figures_derive_from_the_predictions_in_results(name):
-    figures = json.loads((ROOT / "models" / name / "metrics.json").read_text())
-    runs = {run.parent: json.loads(run.read_text()) for run in ROOT.glob("results/*/metrics.json")}
+    figures = read_metrics(ROOT / "models" / name / "metrics.json")
+    runs = {run.parent: read_metrics(run) for run in ROOT.glob("results/*/metrics.json")}
     (folder,) = (run for run, measured in runs.items() if measured == figures)
     predictions = pd.read_csv(folder / "predictions.csv")
     again = metrics.summarise(predictions)
@@ -87,8 +88,22 @@ def test_its_figures_derive_from_the_predictions_in_results(name):
     rule = Uncertainty.load(ROOT / "models" / name / "trust.json")
     assert metrics.review(predictions, rule) == pytest.approx(figures["review"])
     assert metrics.unfamiliar(predictions) == pytest.approx(figures["unfamiliar"])
-    assert metrics.candidates(predictions, rule) == pytest.approx(figures["candidates"])
+    assert metrics.prediction_set(predictions, rule) == pytest.approx(figures["prediction_set"])
     for key in ("accuracy", "accuracy_low", "balanced_accuracy", "kappa", "macro_f1", "ece", "nll"):
         assert again[key] == pytest.approx(figures["test"][key], abs=1e-4)
     split = pd.read_csv(ROOT / "results" / "split.csv")
     assert set(predictions["image_id"]) == set(split["image_id"][split["split"] == "test"])
+
+
+def test_a_card_says_on_which_pictures_8_bits_were_measured():
+    figures = {"pictures": 1232, "accuracy": 0.98, "fall": 0.001, "same_answer": 0.999, "unfamiliar": 0.01}
+    older = card._quantized(figures, None)
+    assert "1,232 test pictures" in older
+    assert "0.10 points less than in PyTorch" in older
+    record = {"part": "validation", **figures, "fall": 0.0}
+    test = {"pictures": 3080, "accuracy": 0.97, "review": 0.04, "unfamiliar": 0.02}
+    text = card._quantized(record | {"test": test}, "torch")
+    assert "1,232 validation pictures, on which its accuracy is as in PyTorch" in text
+    assert "3,080 test pictures its accuracy is then 0.9700" in text
+    assert "All figures above are those of 8 bits" in card._quantized(record, "int8")
+    assert card._quantized(None, "torch") == ""

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import datasets
+import numpy as np
 import openpyxl
 import pandas as pd
 import pytest
@@ -21,10 +22,16 @@ from test_checkpoint import MEASURED, ROOT, skip_figures
 from cells.__main__ import main as cells_main
 from cells.classes import LABELS
 from cells.model.classifier import Classifier
-from train import checkpoint, figures, recipe, report
-from train import network as model
+from cells.model.folder import may_quantize
+from cells.model.onnx_network import OnnxNetwork
+from cells.read.images import read_image
+from train import checkpoint, figures, recipe, report, training_ids
 from train.__main__ import main
+from train.network import build, export
+from train.recipe import RecipeError
 from train.run import RunError, train
+
+MODEL = [f"model/{name}" for name in ("model.safetensors", "trust.json", "quantized.json", "calibration.json")]
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +48,7 @@ def runs(tiny_recipe, parquet, tmp_path_factory) -> tuple[Path, Path]:
 
 def test_a_resumed_run_equals_an_unbroken_one(runs):
     unbroken, resumed = runs
-    for name in ("predictions.csv", "validation.csv", "split.csv", "recipe.json", "model/model.safetensors"):
+    for name in ("predictions.csv", "validation.csv", "split.csv", "recipe.json", *MODEL):
         assert (unbroken / name).read_bytes() == (resumed / name).read_bytes(), name
     ours, theirs = (pd.read_csv(run / "history.csv").drop(columns=MEASURED) for run in runs)
     pd.testing.assert_frame_equal(ours, theirs)
@@ -79,6 +86,22 @@ def test_a_run_leaves_what_is_promised(runs, pbc_rows):
     assert summary["test"]["accuracy_low"] <= summary["test"]["accuracy"] <= summary["test"]["accuracy_high"]
 
 
+def test_the_model_answers_as_it_was_scored_and_its_thresholds_are_of_these_answers(runs, parquet):
+    run = runs[0]
+    metrics, record = (json.loads((run / "model" / f"{name}.json").read_text()) for name in ("metrics", "quantized"))
+    assert metrics["backend"] == ("int8" if may_quantize(run / "model") else "fp32")
+    tables = {name: pd.read_csv(run / f"{name}.csv").set_index("image_id") for name in ("validation", "predictions")}
+    assert (record["part"], record["pictures"]) == ("validation", len(tables["validation"]))
+    model = Classifier.load(run / "model")
+    assert isinstance(model.backend, OnnxNetwork)
+    rows = pd.read_parquet(parquet).set_index("image_id")
+    for table in tables.values():
+        answers = model.probabilities([read_image(rows.loc[one, "image"]["bytes"]) for one in table.index])
+        np.testing.assert_allclose(answers, table.filter(like="p_"), rtol=1e-4, atol=1e-6)
+    sure = tables["validation"].filter(like="p_").max(axis=1)
+    assert model.uncertainty.review_below == pytest.approx(sure.quantile(0.04), rel=1e-4)
+
+
 def test_the_same_line_on_a_finished_run_reports_it(runs, tiny_recipe, parquet, capsys):
     before = (runs[0] / "metrics.json").read_bytes()
     assert train(tiny_recipe, [parquet], None, runs[0]) == 0
@@ -101,16 +124,16 @@ def test_a_report_derives_metrics_and_figures_again(runs, parquet, tmp_path, cap
 
 
 @pytest.mark.usefixtures("_no_figures")
-def test_the_rule_of_trust_is_fitted_again_without_training(runs, parquet, tmp_path, capsys):
+def test_the_rule_of_uncertainty_is_fitted_again_without_training(runs, parquet, tmp_path, capsys):
     run = shutil.copytree(runs[0], tmp_path / "run")
     for name in ("model/trust.json", "model/trust.safetensors", "predictions.csv", "validation.csv"):
         (run / name).unlink()
-    assert main(["trust", str(run), "--data", parquet]) == 0
+    assert main(["uncertainty", str(run), "--data", parquet]) == 0
     assert "balanced_accuracy" in capsys.readouterr().out
     for name in ("model/trust.json", "model/trust.safetensors", "predictions.csv", "validation.csv", "metrics.json"):
         assert (run / name).read_bytes() == (runs[0] / name).read_bytes(), name
     (run / "split.csv").write_text((run / "split.csv").read_text() + "BA_999,test\n")
-    assert main(["trust", str(run), "--data", parquet]) == 2
+    assert main(["uncertainty", str(run), "--data", parquet]) == 2
     assert "1 pictures of" in capsys.readouterr().err
 
 
@@ -121,7 +144,7 @@ def test_a_run_from_before_the_distance_is_reported_without_it(runs, parquet, tm
     (run / "model" / "trust.json").write_text('{"review_below": 0.9}\n')
     assert main(["report", str(run), "--data", parquet]) == 0
     summary = json.loads((run / "metrics.json").read_text())
-    assert (summary["unfamiliar"], summary["candidates"]) == (None, None)
+    assert (summary["unfamiliar"], summary["prediction_set"]) == (None, None)
     assert summary["review"]["below"] == 0.9
     page = tmp_path / "page"
     assert main(["compare", str(run), "--out", str(page)]) == 0
@@ -159,6 +182,37 @@ def test_training_learns_to_tell_drawn_cells_apart(tiny_recipe, parquet, tmp_pat
     longer = tiny_recipe.override(["image_size=64", "epochs=12", "optimizer=adamw", "lr=0.002", "ema_decay=0.5"])
     assert train(longer, [parquet], None, tmp_path) == 0
     assert json.loads((tmp_path / "metrics.json").read_text())["test"]["balanced_accuracy"] > 0.6
+
+
+def test_weights_that_have_seen_the_test_pictures_are_refused(runs, tiny_recipe, parquet, tmp_path, capsys):
+    """As a start and as a teacher, with the count; the split that they were trained with is accepted."""
+    folder, own = runs[0] / "model", runs[0] / "split.csv"
+    known = (folder / training_ids.FILE).read_text().split()
+    split = pd.read_csv(own)
+    assert len(known) == (split["split"] == "train").sum()
+    other = split.assign(split=split["split"].replace({"test": "train", "train": "test"}))
+    other.loc[other.index[other["split"] == "test"][:80], "split"] = "train"
+    other.to_csv(tmp_path / "other.csv", index=False)
+    seen = int(((other["split"] != "train") & (split["split"] == "train")).sum())
+    for key in ("pretrained", "teacher"):
+        chosen = tiny_recipe.override([f"{key}={folder}", "batch_size=16"])
+        with pytest.raises(RecipeError, match=f"{key}=.* was trained on {seen} of the") as caught:
+            train(chosen, [parquet], tmp_path / "other.csv", tmp_path / key)
+        assert "\n" not in str(caught.value)
+        assert train(chosen, [parquet], own, tmp_path / f"{key}_own", lambda step: True) == 130
+    bare = shutil.copytree(folder, tmp_path / "bare")
+    (bare / training_ids.FILE).unlink()
+    capsys.readouterr()
+    assert train(tiny_recipe.override([f"pretrained={bare}"]), [parquet], None, tmp_path / "bare_run", lambda step: True) == 130
+    assert "does not say which pictures it was trained on" in capsys.readouterr().out
+
+
+def test_what_a_start_has_seen_is_handed_on(tmp_path, tiny_recipe):
+    training_ids.write(tmp_path, ["BA_1", "BA_2"], tiny_recipe)
+    second = tmp_path / "second"
+    second.mkdir()
+    training_ids.write(second, ["EO_3"], tiny_recipe.override([f"pretrained={tmp_path}"]))
+    assert training_ids.read(str(second)) == training_ids.hashed(["BA_1", "BA_2", "EO_3"])
 
 
 def test_wrong_calls_are_one_line_and_status_2(parquet, pbc_rows, runs, tmp_path, capsys):
@@ -215,7 +269,7 @@ def test_the_list_shows_every_recipe(capsys):
 
 
 def test_ctrl_c_saves_and_the_same_line_carries_on(parquet, tmp_path):
-    overrides = ["image_size=32", "growth=()", "batch_size=16", "epochs=1000"]
+    overrides = ["image_size=32", "progressive_resizing=()", "batch_size=16", "epochs=1000"]
     command = [sys.executable, "-m", "train", "resnet18_scratch", *overrides, "--data", parquet, "--out", str(tmp_path)]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=os.environ)
     deadline = time.monotonic() + 300
@@ -236,8 +290,8 @@ def test_a_pretrained_network_keeps_its_body_and_gets_our_head(tmp_path):
     config["model_args"].pop("num_classes", None)
     (tmp_path / "imagenet" / "config.json").write_text(json.dumps(config))
     ours = recipe.load("resnet18").override([f"pretrained={tmp_path / 'imagenet'}"])
-    network = model.build(ours)
+    network = build(ours)
     assert torch.equal(network.timm_model.conv1.weight, other.conv1.weight)
     assert network.timm_model.fc.weight.shape == (8, 512)
-    model.export(network, ours, tmp_path / "model")
+    export(network, ours, tmp_path / "model")
     assert list(Classifier.load(tmp_path / "model").network.config.id2label.values()) == list(LABELS)

@@ -185,6 +185,21 @@ def test_a_comment_is_a_text_whatever_it_begins_with(comment, tmp_path):
     assert (cell.value, cell.data_type, cell.hyperlink) == (comment, "s", None)
 
 
+def test_more_cells_than_a_sheet_has_rows_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(excel, "MAX_ROWS", 3)
+    excel.write(Review((Cell(predict("ig")),) * 2, "m@0"), tmp_path / "cells.xlsx")
+    with pytest.raises(ValueError, match="3 rows"):
+        excel.write(Review((Cell(predict("ig")),) * 3, "m@0"), tmp_path / "cells.xlsx")
+
+
+def test_a_workbook_that_fails_leaves_the_old_one(tmp_path, monkeypatch):
+    (tmp_path / "cells.xlsx").write_bytes(b"of yesterday")
+    monkeypatch.setattr(excel, "about", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        excel.write(Review((Cell(predict("ig")),), "m@0"), tmp_path / "cells.xlsx")
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("cells.xlsx", b"of yesterday")]
+
+
 def test_a_place_that_cannot_be_written_is_an_oserror(tmp_path):
     with pytest.raises(OSError, match="No such file"):
         excel.write(Review((Cell(predict("ig")),), "m@0"), tmp_path / "nowhere" / "cells.xlsx")

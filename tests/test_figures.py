@@ -83,9 +83,9 @@ def counts() -> pd.DataFrame:
     """Ten pictures of each subtype: 6 to train on, 1 to validate, 3 to test."""
     rows = [
         (
-            f"{subtype.code}_{number}",
+            f"{subtype.name}_{number}",
             subtype.cell_type,
-            subtype.code,
+            subtype.name,
             "train" if number < 6 else "validation" if number < 7 else "test",
         )
         for subtype in SUBTYPES
@@ -167,11 +167,11 @@ def test_samples_are_training_pictures_each_once_and_the_same_again(counts):
     assert column == rows.loc[rows["cell_type"] == "ig", "cell_subtype"].tolist()
 
 
-def test_the_test_loss_is_one_point_at_the_kept_epoch(history, mixed):
-    assert figures.kept_epoch(history) == 5
+def test_the_test_loss_is_one_point_at_the_best_epoch(history, mixed):
+    assert figures.best_epoch(history) == 5
     losses = figures.training(history, mixed).axes[0]
     lines = {line.get_label(): line for line in losses.lines}
-    x, y = lines["test, kept model, calibrated (scored once)"].get_data()
+    x, y = lines["test, best epoch, calibrated (scored once)"].get_data()
     assert (list(x), list(y)) == ([5], pytest.approx([mixed["loss"].mean()]))
     assert lines["validation"].get_ydata().tolist() == history["validation_loss"].tolist()
     assert texts(losses) == ["128 px"]

@@ -109,7 +109,7 @@ def test_a_cell_has_what_the_model_says_and_the_name_that_the_browser_gave(class
     (expected,) = models["one"].predict([draw_cell("neutrophil")], ["a"])
     np.testing.assert_array_equal(good["probabilities"], expected.probabilities)
     assert (good["id"], good["name"], good["status"]) == ("0", "patient ñ/b/001.png", expected.status)
-    assert (good["prediction_set"], good["second"]) == (list(expected.candidates), None)
+    assert (good["prediction_set"], good["second"]) == (list(expected.prediction_set), None)
     assert max(read_image(base64.b64decode(good["picture"])).size) == 256
     assert (bad["probabilities"], bad["status"], bad["prediction_set"], bad["picture"]) == (None, "error", [], "")
     assert bad["message"] == {"code": "picture_unknown", "values": {}, "text": message("picture_unknown")}

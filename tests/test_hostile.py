@@ -60,7 +60,7 @@ def test_odd_names_go_through_the_command_line(model_folder, tmp_path, capsys):
     os.symlink("round.png", folder / "round.png")
     os.symlink("/dev/zero", folder / "endless.png")
     assert main(["classify", str(folder), "--model", str(model_folder), "--out", str(out)]) == 1
-    with open(out, encoding="utf-8", newline="") as file:
+    with open(out, encoding="utf-8-sig", newline="") as file:
         messages = {row["file"].removeprefix(f"{folder}/"): row["message"] for row in csv.DictReader(file)}
     words = {"link.png": "not a picture", "endless.png": "no regular file", "round.png": "cannot be read"}
     assert sorted(messages) == sorted([*map(table.printable, names), *words])
@@ -75,7 +75,7 @@ def test_names_alone_are_no_formulas_on_the_command_line(model_folder, tmp_path,
     for name in names:
         Path(name).write_bytes(hostile.png())
     assert main(["classify", "--model", str(model_folder), "--out", "cells.csv", "--", *names]) == 0
-    with open("cells.csv", encoding="utf-8", newline="") as file:
+    with open("cells.csv", encoding="utf-8-sig", newline="") as file:
         assert [row["file"] for row in csv.DictReader(file)] == [f"'{name}" for name in names]
 
 
@@ -96,7 +96,7 @@ def test_whoever_hung_up_frees_what_is_not_begun(cell_files):
 
 
 def test_more_archives_than_pictures_are_allowed_are_not_opened(tmp_path, monkeypatch):
-    monkeypatch.setattr(limits, "FILES", 2)
+    monkeypatch.setattr(limits, "MAX_FILES", 2)
     files = [str(tmp_path / f"{number}.zip") for number in range(5)]
     for file in files[:3]:
         Path(file).write_bytes(hostile.one())
@@ -107,7 +107,7 @@ def test_more_archives_than_pictures_are_allowed_are_not_opened(tmp_path, monkey
 def test_the_page_names_every_limit(language):
     words = views.about(language)
     million = 1_000_000
-    figures = [limits.FILES, limits.ENTRIES, limits.NAME, limits.ASPECT, limits.FILE_SECONDS, limits.SECONDS]
+    figures = [limits.MAX_FILES, limits.ENTRIES, limits.NAME, limits.ASPECT, limits.FILE_SECONDS, limits.SECONDS]
     figures += [one // million for one in (limits.FILE_BYTES, limits.UNPACKED_BYTES, limits.PIXELS, limits.PIXELS_WHOLE)]
     assert all(f"{figure} " in words for figure in figures)
     assert texts(language)["about_request"] in words

@@ -2,10 +2,18 @@
 
 import io
 import os
+import struct
+import subprocess
+import sys
+import threading
+import warnings
+import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from hostile import chunk, png, swapped_profile
+from PIL import Image, ImageCms, TiffImagePlugin
 
 from cells.read import images
 from cells.read.images import read_image
@@ -66,6 +74,86 @@ def test_16_bit_is_scaled_not_clipped():
     expected = np.round(values / 257)
     for kind in ("PNG", "TIFF"):
         assert np.abs(pixels(read_image(encode(Image.fromarray(values), kind)))[..., 0] - expected).max() <= 1
+
+
+@pytest.mark.parametrize("bits", [8, 10, 12, 14])
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_fewer_bits_in_16_are_not_black(bits, kind):
+    """The largest value says how many bits a camera uses of the 16."""
+    shares = np.linspace(0, 1, 64).reshape(8, 8)
+    values = np.round(shares * (2**bits - 1)).astype(np.uint16)
+    grey = pixels(read_image(encode(Image.fromarray(values), kind)))[..., 0]
+    assert np.abs(grey - shares * 255).max() <= 1
+
+
+def test_a_tiff_that_states_its_range_is_scaled_by_it():
+    values = np.full((8, 8), 1000, np.uint16)  # by the values alone, of 10 bits
+    data = encode(Image.fromarray(values), "TIFF", tiffinfo={281: 4000})
+    assert (pixels(read_image(data)) == 64).all()
+    too_small = encode(Image.fromarray(values), "TIFF", tiffinfo={281: 100})
+    assert (pixels(read_image(too_small)) == round(1000 / 1023 * 255)).all()
+
+
+def colour_png(values: np.ndarray) -> bytes:
+    """A PNG of 16-bit colours, which Pillow does not write."""
+    height, width, bands = values.shape
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+    content = chunk(b"IDAT", zlib.compress(rows))
+    return png(size=(width, height), depth=16, colour={3: 2, 4: 6}[bands], content=content)
+
+
+def colour_tiff(values: np.ndarray, order: str, compression: int) -> bytes:
+    """A TIFF of 16-bit colours in one strip, plain (1) or deflated (8), little (<) or big (>) end first."""
+    height, width, _ = values.shape
+    data = values.astype(f"{order}u2").tobytes()
+    data = zlib.compress(data) if compression == 8 else data
+    depths = 8 + 2 + 9 * 12 + 4
+    entries = [(256, 4, 1, width), (257, 4, 1, height), (258, 3, 3, depths), (259, 4, 1, compression), (262, 4, 1, 2),
+               (273, 4, 1, depths + 6), (277, 4, 1, 3), (278, 4, 1, height), (279, 4, 1, len(data))]  # fmt: skip
+    directory = struct.pack(f"{order}H", len(entries)) + b"".join(struct.pack(f"{order}HHLL", *entry) for entry in entries)
+    start = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(f"{order}L", 8)
+    return start + directory + struct.pack(f"{order}LHHH", 0, 16, 16, 16) + data
+
+
+@pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
+def test_colours_of_fewer_bits_in_16_are_not_black(cell, bits):
+    values = np.round(pixels(cell) / 255 * (2**bits - 1)).astype(np.uint16)
+    clear = np.dstack([values, np.full(values.shape[:2], 65_535)])
+    tiffs = [colour_tiff(values, order, compression) for order in "<>" for compression in (1, 8)]
+    for data in (colour_png(values), colour_png(clear), *tiffs):
+        assert np.abs(pixels(read_image(data)) - pixels(cell)).max() <= 1
+
+
+@pytest.mark.parametrize("mode", ["RGB", "P", "RGBA"])
+def test_a_colour_profile_is_applied(cell, mode):
+    picture = cell.quantize(16) if mode == "P" else cell.convert(mode)
+    red, green, blue = picture.convert("RGB").split()
+    swapped = Image.merge("RGB", (blue, green, red))
+    found = pixels(read_image(encode(picture, icc_profile=swapped_profile())))
+    assert np.abs(found - pixels(swapped)).max() <= 4
+    assert np.abs(found - pixels(picture.convert("RGB"))).max() > 50
+
+
+def test_a_colour_profile_leaves_transparent_white(cell):
+    clear = cell.copy()
+    clear.putalpha(0)
+    assert (pixels(read_image(encode(clear, icc_profile=swapped_profile()))) == 255).all()
+
+
+def test_a_profile_of_srgb_changes_no_pixel(cell):
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    assert np.array_equal(pixels(read_image(encode(cell, icc_profile=profile))), pixels(cell))
+
+
+@pytest.mark.parametrize("profile", [b"no profile", swapped_profile()[:300], swapped_profile() + bytes(2_000_000)])
+def test_a_broken_or_huge_profile_is_ignored(cell, profile):
+    assert np.array_equal(pixels(read_image(encode(cell, "TIFF", icc_profile=profile))), pixels(cell))
+
+
+def test_a_profile_of_other_colours_is_ignored(cell):
+    grey = cell.convert("CMYK")
+    data = encode(grey, "TIFF", icc_profile=swapped_profile())
+    assert np.array_equal(pixels(read_image(data)), pixels(grey.convert("RGB")))
 
 
 def test_float_is_scaled_by_its_own_range():
@@ -149,3 +237,66 @@ def test_no_permission(cell, tmp_path, monkeypatch):
     with pytest.raises(images.ImageError, match="permission denied") as caught:
         read_image(path)
     assert caught.value.code == "file_denied"
+
+
+# --- Pillow stays as it is for everybody else ---
+
+
+def tiff_of_many_numbers() -> bytes:
+    """More numbers than our own reading allows in a directory."""
+    info = TiffImagePlugin.ImageFileDirectory_v2()
+    info[65_000] = (7,) * 700_000
+    info.tagtype[65_000] = 4
+    return encode(Image.new("L", (8, 8)), "TIFF", tiffinfo=info)
+
+
+def test_importing_cells_changes_nothing_of_pillow():
+    code = """
+import warnings
+from PIL import Image, TiffImagePlugin
+before = TiffImagePlugin.ImageFileDirectory_v2.load, Image.Exif.load, Image._decompression_bomb_check, list(warnings.filters)
+import cells.read.images, cells.read.archive, cells.model.classifier, cells.__main__
+after = TiffImagePlugin.ImageFileDirectory_v2.load, Image.Exif.load, Image._decompression_bomb_check
+assert after == before[:3]
+assert not [one for one in warnings.filters if one[2] is Image.DecompressionBombWarning]
+"""
+    subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).resolve().parent.parent, check=True)
+
+
+def test_pillow_reads_for_others_as_without_us(cell):
+    data = tiff_of_many_numbers()
+    read_image(encode(cell, "TIFF"))
+    with pytest.raises(images.ImageError):
+        read_image(data)
+    with Image.open(io.BytesIO(data)) as image:
+        image.load()
+        assert len(image.tag_v2[65_000]) == 700_000
+    with pytest.warns(Image.DecompressionBombWarning):
+        Image.open(io.BytesIO(png(size=(10_000, 9_000), depth=1, colour=0)))
+
+
+def test_another_thread_is_not_bounded_while_we_read(cell, monkeypatch):
+    data, errors = tiff_of_many_numbers(), []
+
+    def beside() -> None:
+        try:
+            Image.open(io.BytesIO(data)).load()
+        except Exception as error:
+            errors.append(error)
+
+    def decode(image: Image.Image, budget: object) -> Image.Image:
+        thread = threading.Thread(target=beside)
+        thread.start()
+        thread.join()
+        return image
+
+    monkeypatch.setattr(images, "to_rgb", decode)
+    read_image(encode(cell, "TIFF"))
+    assert not errors
+
+
+def test_a_large_picture_of_ours_warns_of_nothing():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(images.ImageError, match="50 million"):
+            read_image(encode(Image.new("1", (10_000, 9_000))))

@@ -1,10 +1,13 @@
 """The exported network: it answers as PyTorch does, and PyTorch serves wherever it cannot."""
 
 import json
+import logging
 import os
 import shutil
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +17,9 @@ import torch
 
 from cells.classes import LABELS
 from cells.model import classifier as core
+from cells.model import device, onnx_network, threads
+from cells.model import export as export_module
 from cells.model import folder as model_folder
-from cells.model import onnx_network, threads
 from cells.model.classifier import Classifier, classify_all
 from cells.model.export import ExportError, calibrate, export, quantize
 from cells.model.folder import ONNX_FILE, QUANTIZED_FILE, QUANTIZED_RECORD
@@ -51,7 +55,7 @@ def images() -> list:
 
 
 def quantize_as_measured(folder: Path, images: list) -> None:
-    """As `python -m train exported` does."""
+    """As `python -m train onnx_check` does."""
     if (folder / "preprocessor_config.json").is_file():  # a ViT
         quantize(folder)
     else:
@@ -118,13 +122,136 @@ def test_without_onnx_runtime_pytorch_serves_the_same(copy, images, monkeypatch)
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     without = Classifier.load(copy)
     assert isinstance(without.backend, TorchNetwork)
-    assert str(without) == str(with_it)
+    assert (str(without), str(with_it)) == (f"copy@{with_it.version}/torch", f"copy@{with_it.version}/fp32")
     np.testing.assert_allclose(without.probabilities(images), with_it.probabilities(images), atol=1e-5)
 
 
 def test_beside_a_gpu_pytorch_serves(copy, monkeypatch):
-    monkeypatch.setattr(core, "find_library", lambda name: "libcuda.so.1" if name == "cuda" else None)
+    monkeypatch.setattr(core, "has_gpu", lambda: True)
     assert isinstance(Classifier.load(copy).backend, TorchNetwork)
+
+
+@pytest.mark.parametrize(("has_driver", "usable"), [(False, True), (True, False), (True, True)])
+def test_a_gpu_is_one_that_has_a_driver_and_that_pytorch_can_use(tmp_path, monkeypatch, has_driver, usable):
+    asked = []
+    monkeypatch.setattr(device, "DRIVERS", (tmp_path / "nvidiactl",))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: asked.append(1) or usable)
+    if has_driver:
+        (tmp_path / "nvidiactl").touch()
+    device.has_gpu.cache_clear()
+    try:
+        assert [device.has_gpu() for _ in range(3)] == [has_driver and usable] * 3
+        assert len(asked) == has_driver  # once
+    finally:
+        device.has_gpu.cache_clear()
+
+
+def test_to_look_for_a_gpu_starts_no_program_and_writes_no_file(exported, cell_files, tmp_path):
+    """ctypes.util.find_library ran a compiler on a file in the temporary folder."""
+    code = (
+        "import sys\n"
+        "def listen(event, arguments):\n"
+        "    assert event not in ('subprocess.Popen', 'os.system', 'os.posix_spawn', 'os.exec'), arguments\n"
+        "    assert event != 'open' or not str(arguments[0]).startswith(sys.argv[1]), arguments\n"
+        "sys.addaudithook(listen)\n"
+        "from cells.model.classifier import Classifier\n"
+        f"list(Classifier.load({str(exported)!r}).predict({cell_files!r}))\n"
+    )
+    environment = os.environ | {"TMPDIR": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], cwd=ROOT, env=environment, check=True)
+
+
+@pytest.fixture
+def own(exported, tmp_path, monkeypatch) -> Path:
+    """An embedded model that was not exported yet."""
+    monkeypatch.setattr(model_folder, "EMBEDDED", tmp_path / "models")
+    return shutil.copytree(exported, tmp_path / "models" / "own", ignore=shutil.ignore_patterns("onnx"))
+
+
+def test_many_at_once_export_an_embedded_model_once_and_all_use_it(own, monkeypatch):
+    exports = []
+    monkeypatch.setattr(core, "export", lambda folder: exports.append(folder) or export(folder))
+    with ThreadPoolExecutor(6) as visitors:
+        loaded = list(visitors.map(Classifier.load, ["own"] * 6))
+    assert [one.backend.name for one in loaded] == ["fp32"] * 6
+    assert len(exports) == 1
+
+
+def test_networks_are_exported_one_after_the_other(exported, tmp_path, monkeypatch):
+    inside, most = [], []
+
+    def watched(*arguments):
+        inside.append(1)
+        most.append(len(inside))
+        time.sleep(0.05)  # so that another, which does not wait, comes in
+        inside.pop()
+        raise RuntimeError("no export in this test")
+
+    monkeypatch.setattr(export_module, "_to_onnx", watched)
+    folders = [shutil.copytree(exported, tmp_path / name, ignore=shutil.ignore_patterns("onnx")) for name in "abc"]
+    with ThreadPoolExecutor(3) as visitors:
+        results = [visitors.submit(export, folder) for folder in folders]
+    assert [type(result.exception()) for result in results] == [ExportError] * 3
+    assert most == [1, 1, 1]
+
+
+def test_many_at_once_load_pytorchs_network_once(copy, monkeypatch):
+    loads = []
+    monkeypatch.setattr(core, "_torch_network", lambda folder: loads.append(folder) or TorchNetwork(folder))
+    classifier = Classifier.load(copy)
+    with ThreadPoolExecutor(6) as visitors:
+        networks = list(visitors.map(lambda _: classifier.network, range(6)))
+    assert len(loads) == 1
+    assert all(network is networks[0] for network in networks)
+
+
+def test_where_the_export_is_not_used_the_log_says_so_in_one_line(own, monkeypatch, caplog):
+    def fail(folder):
+        raise ExportError(f"{folder.name} cannot be exported: no such operator")
+
+    monkeypatch.setattr(core, "export", fail)
+    with caplog.at_level(logging.INFO):
+        assert Classifier.load("own").backend.name == "torch"
+    (line,) = [record.getMessage() for record in caplog.records if record.name.startswith("cells")]
+    assert line == "own: PyTorch answers, since the network could not be exported (own cannot be exported: no such operator)"
+
+
+def test_the_log_names_an_exported_network_that_cannot_be_used(copy, caplog):
+    (copy / ONNX_FILE).write_bytes(b"broken")
+    assert Classifier.load(copy).backend.name == "torch"
+    (line,) = [record.getMessage() for record in caplog.records if record.name.startswith("cells")]
+    assert line.startswith("copy: model.onnx is not used (")
+    assert str(copy.parent) not in line
+
+
+def test_an_embedded_model_is_one_however_its_folder_is_written(own, exported, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(core, "export", lambda folder: shutil.copytree(exported / "onnx", folder / "onnx"))
+    (tmp_path / "link").symlink_to(own)
+    for place in ("own", "models/own", "./models/../models/own/", own, "link"):
+        shutil.rmtree(own / "onnx", ignore_errors=True)
+        classifier = Classifier.load(place)
+        assert (classifier.name, classifier.backend.name) == ("own", "fp32"), place
+
+
+def test_a_classifier_goes_on_after_a_fork(exported, cell_files):
+    """Of a pool of threads a fork takes the queue along, not the threads."""
+    code = (
+        "import os, signal, sys; from cells.model.classifier import Classifier\n"
+        f"classifier = Classifier.load({str(exported)!r})\n"
+        f"before = list(classifier.predict({cell_files!r}))\n"
+        "child = os.fork()\n"
+        "if not child:\n"
+        "    signal.alarm(60)\n"
+        f"    os._exit(list(classifier.predict({cell_files!r})) != before)\n"
+        "sys.exit(os.waitstatus_to_exitcode(os.wait()[1]))"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
+def test_classifiers_share_one_pool_of_as_many_threads_as_cores():
+    assert threads.pool() is threads.pool()
+    assert threads.pool()._max_workers == threads.count()
 
 
 def test_an_embedded_models_is_made_on_first_use_and_kept(exported, tmp_path, monkeypatch):
@@ -172,6 +299,7 @@ def test_the_quantised_network_is_close_and_another_version(exported, copy, imag
     ours, plain = Classifier.load(copy), Classifier.load(exported)
     np.testing.assert_allclose(ours.probabilities(images), plain.probabilities(images), atol=0.05)
     assert not np.array_equal(ours.probabilities(images), plain.probabilities(images))
+    assert (ours.backend.name, plain.backend.name) == ("int8", "fp32")
     assert ours.version != plain.version
 
 
@@ -203,7 +331,7 @@ def test_who_stops_asking_stops_the_work(exported, cell_files, monkeypatch):
     predictions = Classifier.load(exported).predict(cell_files * 100, batch_size=2)
     next(predictions)
     predictions.close()
-    threads.POOL.submit(lambda: None).result()  # what was queued before is done
+    threads.pool().submit(lambda: None).result()  # what was queued before is done
     assert len(read) <= 2 * 2 + threads.count()
 
 

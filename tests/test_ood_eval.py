@@ -1,4 +1,4 @@
-"""The pictures that a model is challenged with, and the table of what it says of them."""
+"""The pictures out of distribution, and the table of what a model says of them."""
 
 import io
 
@@ -66,9 +66,9 @@ def test_the_command_writes_a_row_per_model_and_kind(model_folder, parquet, pbc_
     split = pd.DataFrame({"image_id": pbc_rows["image_id"], "split": "train"})
     split.loc[:1, "split"] = "test"
     split.to_csv(tmp_path / "split.csv", index=False)
-    command = ["challenge", str(model_folder), "--data", parquet, "--split", str(tmp_path / "split.csv")]
-    assert main([*command, "--out", str(tmp_path / "challenge.csv")]) == 0
-    measured = pd.read_csv(tmp_path / "challenge.csv").set_index("kind")
+    command = ["ood_eval", str(model_folder), "--data", parquet, "--split", str(tmp_path / "split.csv")]
+    assert main([*command, "--out", str(tmp_path / "ood_eval.csv")]) == 0
+    measured = pd.read_csv(tmp_path / "ood_eval.csv").set_index("kind")
     assert measured["pictures"].to_dict() == {
         **{"test cells": 2, "photographs": 5, "noise": 3, "blank fields": 3},
         **dict.fromkeys(ood_eval.ALTERATIONS, 2),
@@ -77,5 +77,5 @@ def test_the_command_writes_a_row_per_model_and_kind(model_folder, parquet, pbc_
     assert (measured["unfamiliar"] == 0).all()  # it has no measure of it
     assert "blank fields" in capsys.readouterr().out
     (tmp_path / "split.csv").write_text("image_id,split\nBA_999,test\n")
-    assert main([*command, "--out", str(tmp_path / "challenge.csv")]) == 2
+    assert main([*command, "--out", str(tmp_path / "ood_eval.csv")]) == 2
     assert "none of its test pictures" in capsys.readouterr().err

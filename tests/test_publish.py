@@ -1,12 +1,20 @@
 """The Hub on 127.0.0.1, with the real client over HTTP: push, push again, edit, pull, check, and what fails on the way."""
 
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hub_server import Fault
 
+from cells.classes import LABELS, describe
+from cells.model import folder
 from cells.model.classifier import Classifier
-from hub import card, publish
+from cells.model.torch_network import TorchNetwork
+from cells.model.uncertainty import Uncertainty
+from cells.synthetic import draw_cell
+from hub import card, catalog, publish, space
+from page import views
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "models" / "resnet18"
@@ -31,9 +39,10 @@ def test_push_pull_and_check(hub, run, tmp_path):
         assert files[name] == (FOLDER / name).read_bytes(), name
     assert len(hub.repos["model", "user/cells"].commits) == 2  # the one that made it, and ours
 
-    done = run("pull", "user/cells", "--models", str(tmp_path / "models"))
+    done = run("pull", "user/cells", "--out", str(tmp_path / "models"))
     assert done.returncode == 0, done.stderr
-    pulled = tmp_path / "models" / "cells"
+    pulled = tmp_path / "models" / "user--cells"
+    assert list((tmp_path / "models").iterdir()) == [pulled]
     assert {path.relative_to(pulled).as_posix() for path in pulled.rglob("*") if path.is_file()} == {*NAMES, "README.md"}
     for name in (*NAMES, "README.md"):
         assert (pulled / name).read_bytes() == files[name], name
@@ -89,6 +98,35 @@ def test_a_branch_and_a_private_repo(hub, run):
     assert "model.safetensors" not in repo.files("main")
 
 
+def test_a_private_push_to_a_public_repo_is_refused_before_anything_is_sent(hub, run):
+    repo = hub.add("model", "user/cells", {"README.md": b"# Ours"})
+    done = run("push", str(FOLDER), "user/cells", "--private")
+    assert done.returncode == 2
+    assert "is public" in done.stderr
+    assert set(repo.files()) == {"README.md"}
+
+
+def test_files_of_others_stay_and_are_named_until_delete_is_given(hub, run):
+    repo = hub.add("model", "user/cells", {"figures/mine.png": b"mine", "notes/a.txt": b"a", "README.md": b"# Ours"})
+    done = run("push", str(FOLDER), "user/cells")
+    assert done.returncode == 0, done.stderr
+    assert "Kept in user/cells" in done.stdout
+    assert "(--delete removes them): figures/mine.png\n" in done.stdout
+    assert repo.files()["figures/mine.png"] == b"mine"
+    done = run("push", str(FOLDER), "user/cells", "--delete")
+    assert "since this upload does not hold them: figures/mine.png\n" in done.stdout
+    assert "figures/mine.png" not in repo.files()
+    assert repo.files()["notes/a.txt"] == b"a"  # no folder of ours
+
+
+def test_what_belongs_to_earlier_weights_is_removed_and_it_says_so(hub, run):
+    """A ViT's preprocessing beside a ResNet, for one, would make transformers answer wrongly."""
+    repo = hub.add("model", "user/cells", {"preprocessor_config.json": b"{}", "README.md": b"# Ours"})
+    done = run("push", str(FOLDER), "user/cells")
+    assert "an earlier upload wrote them and this one does not: preprocessor_config.json\n" in done.stdout
+    assert "preprocessor_config.json" not in repo.files()
+
+
 def test_a_dry_run_lists_files_and_card_and_sends_nothing(hub, run):
     done = run("push", str(FOLDER), "user/cells", "--dry-run")
     assert done.returncode == 0
@@ -103,8 +141,9 @@ def test_a_dry_run_lists_files_and_card_and_sends_nothing(hub, run):
     [
         (Fault("POST /api/repos/create", 401), "does not know you"),
         (Fault("POST /api/repos/create", 403), "may not do this"),
-        (Fault("POST .*/preupload/", 404), "is not there"),
+        (Fault("POST .*/preupload/", 404), "does not exist"),
         (Fault("POST .*/commit/", 409), "someone else changed it"),
+        (Fault("POST .*/commit/", 412), "someone else changed it"),
         (Fault("POST .*/commit/", 429, {"Retry-After": "1"}), "in 1 s"),
         (Fault("POST /api/repos/create", 500), "error (500)"),
     ],
@@ -123,26 +162,85 @@ def test_a_refused_push_is_one_line_and_a_second_try_works(hub, run, fault, word
 
 def test_a_wrong_token_and_a_wrong_name(hub, run):
     assert "does not know you" in run("push", str(FOLDER), "user/cells", token="hf_wrong").stderr
-    assert "is to be USER/NAME" in run("push", str(FOLDER), "user/a b").stderr
+    assert "a name is USER/NAME" in run("push", str(FOLDER), "user/a b").stderr
     assert "lacks config.json" in run("push", str(ROOT / "docs"), "user/cells").stderr
-    assert "not there" in run("pull", "user/none").stderr
+    assert "does not exist" in run("pull", "user/none").stderr
+
+
+def test_a_pull_replaces_nothing_unasked(hub, run, tmp_path):
+    """Neither the embedded model of the same name nor a folder that was pulled before."""
+    hub.add("model", "anyone/resnet18", {name: (FOLDER / name).read_bytes() for name in ("config.json", "model.safetensors")})
+    for name in ("resnet18", "anyone--resnet18"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "mine.txt").write_text("work")
+    done = run("pull", "anyone/resnet18", "--out", str(tmp_path))
+    assert done.returncode == 2
+    assert done.stderr == f"error: {tmp_path / 'anyone--resnet18'} exists; --force replaces it, --out names another place.\n"
+    assert (tmp_path / "anyone--resnet18" / "mine.txt").read_text() == "work"
+
+    hub.faults.append(Fault("GET .*/model.safetensors", cut=True))
+    assert run("pull", "anyone/resnet18", "--out", str(tmp_path), "--force").returncode == 2
+    assert (tmp_path / "anyone--resnet18" / "mine.txt").read_text() == "work"
+    hub.faults.clear()
+    assert run("pull", "anyone/resnet18", "--out", str(tmp_path), "--force").returncode == 0
+    pulled = {path.name for path in (tmp_path / "anyone--resnet18").iterdir()}
+    assert pulled == {"config.json", "model.safetensors"}
+    assert (tmp_path / "resnet18" / "mine.txt").read_text() == "work"
+    assert {path.name for path in tmp_path.iterdir()} >= {"resnet18", "anyone--resnet18"}
+    assert not list(tmp_path.glob(".pull-*"))
+    assert run("pull", "resnet18", "--out", str(tmp_path), "--force").returncode == 2  # no USER: it would be the embedded one
+
+
+def test_a_rename_that_fails_brings_the_old_folder_back(tmp_path):
+    (tmp_path / "user--cells").mkdir()
+    (tmp_path / "user--cells" / "mine.txt").write_text("work")
+    with pytest.raises(FileNotFoundError):
+        publish._replace(tmp_path / "user--cells", tmp_path / "none", tmp_path / "aside")
+    assert (tmp_path / "user--cells" / "mine.txt").read_text() == "work"
+    assert not (tmp_path / "aside").exists()
+
+
+def test_a_pulled_model_without_figures_breaks_no_page(monkeypatch, tmp_path):
+    """It lies beside the embedded models: in the list, on the tab About in both languages, and it classifies."""
+    shutil.copytree(FOLDER, tmp_path / "resnet18", ignore=shutil.ignore_patterns("onnx"))
+    pulled, broken = tmp_path / "user--cells", tmp_path / "user--broken"
+    pulled.mkdir()
+    for name in ("config.json", "model.safetensors"):
+        shutil.copy(FOLDER / name, pulled / name)
+    shutil.copytree(pulled, broken)
+    (broken / "metrics.json").write_text('{"test": []}')
+    (broken / "quantized.json").write_text("{}")
+    monkeypatch.setattr(folder, "EMBEDDED", tmp_path)
+    assert catalog.names() == ["resnet18", "user--broken", "user--cells"]
+    for language, words in (("en", "has no measured figures"), ("es", "no tiene cifras medidas")):
+        page = views.about(language)
+        assert page.count(words) == 2
+        assert page.count("<img") == 1
+        assert "0.9864" in page
+    assert space.published_models() == ["resnet18"]  # what belongs to others is not published unasked
+    (prediction,) = Classifier(pulled, TorchNetwork(pulled), Uncertainty(), "user--cells", "1").predict([draw_cell("platelet")])
+    assert prediction.label == "platelet"
+    with pytest.raises(publish.HubError, match=r"lacks trust\.json"):
+        publish.model(pulled)
 
 
 def test_a_cut_download_leaves_nothing_and_a_second_try_works(hub, run, tmp_path):
     run("push", str(FOLDER), "user/cells")
     hub.faults.append(Fault("GET .*/model.safetensors", cut=True))
-    done = run("pull", "user/cells", "--models", str(tmp_path / "models"))
+    done = run("pull", "user/cells", "--out", str(tmp_path / "models"))
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1, done.stderr
     assert list((tmp_path / "models").iterdir()) == []
     hub.faults.clear()
-    assert run("pull", "user/cells", "--models", str(tmp_path / "models")).returncode == 0
-    assert (tmp_path / "models" / "cells" / "model.safetensors").read_bytes() == (FOLDER / "model.safetensors").read_bytes()
+    assert run("pull", "user/cells", "--out", str(tmp_path / "models")).returncode == 0
+    assert (tmp_path / "models" / "user--cells" / "model.safetensors").read_bytes() == (
+        FOLDER / "model.safetensors"
+    ).read_bytes()
 
 
 def test_a_disk_that_takes_no_more_leaves_nothing(hub, run, tmp_path):
     hub.add("model", "user/cells", {name: (FOLDER / name).read_bytes() for name in ("config.json", "model.safetensors")})
-    done = run("pull", "user/cells", "--models", str(tmp_path / "models"), largest_file=1_000_000)
+    done = run("pull", "user/cells", "--out", str(tmp_path / "models"), largest_file=1_000_000)
     assert done.returncode == 2
     assert "File too large" in done.stderr
     assert done.stderr.count("\n") == 1, done.stderr
@@ -162,6 +260,16 @@ def test_cards_merge():
     bare = card.merge("# Mine\n", ours)
     assert bare.endswith("# Mine\n")
     assert "model-index:" in bare
+
+
+def test_a_card_says_the_classes_as_the_model_folder_names_them(tmp_path):
+    shutil.copytree(FOLDER, tmp_path / "own", ignore=shutil.ignore_patterns("onnx"))
+    own = [replace(each, english="clotting cell") if each.name == "platelet" else each for each in describe(LABELS)]
+    folder.write_classes(tmp_path / "own", own)
+    text = card.text_of(tmp_path / "own")
+    assert "| clotting cell |" in text
+    assert "| basophil |" in text
+    assert "| platelet |" not in text
 
 
 def test_a_folder_that_is_no_model_is_refused(tmp_path):

@@ -10,8 +10,9 @@ from pathlib import Path
 import yaml
 from test_layers import FORBIDDEN, imports
 
-from cells.model.folder import embedded
-from hub.space import TOP_LEVEL
+from cells.model.uncertainty import STATUSES
+from cells.synthetic import draw_cell
+from hub.space import TOP_LEVEL, published_models
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
@@ -83,6 +84,25 @@ def test_ci_runs_the_test_command_of_the_readme():
         assert part in lines[0]
 
 
+def test_it_is_short_and_in_the_order_in_which_a_newcomer_asks():
+    body = README.split("---", 2)[2]
+    assert len(body.split()) <= 1500
+    order = ["Start", "Use", "Results", "Limits", "Where things are", "Links"]
+    assert [heading for heading in re.findall(r"^## (.+)$", body, re.MULTILINE) if heading in order] == order
+    assert body.index("<img") < body.index("## Start")
+
+
+def test_its_lines_for_python_run(tmp_path, monkeypatch, capsys):
+    (code,) = (block for block in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if "Classifier" in block)
+    monkeypatch.chdir(tmp_path)
+    draw_cell("platelet").convert("RGB").save("cell.jpg")
+    exec(code, {})
+    label, probability, status = capsys.readouterr().out.split()
+    assert label == "platelet"
+    assert 0 < float(probability) <= 1
+    assert status in STATUSES
+
+
 def test_every_path_in_the_tree_exists():
     tree = README.split("## Where things are")[1].split("```")[1]
     paths = [line.split()[0] for line in tree.strip().splitlines()]
@@ -91,7 +111,7 @@ def test_every_path_in_the_tree_exists():
 
 
 def test_the_figures_are_the_measured_ones():
-    for name in embedded():
+    for name in published_models():
         test = json.loads((ROOT / "models" / name / "metrics.json").read_text())["test"]
         row = next(line for line in README.splitlines() if line.startswith(f"| `{name}` |"))
         for key in ("accuracy", "balanced_accuracy", "kappa", "macro_f1"):

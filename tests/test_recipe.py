@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from cells.classes import LABELS, SUBTYPE_LABELS
 from train import recipe
 from train.recipe import RecipeError
 
@@ -16,9 +17,11 @@ def test_every_recipe_loads_under_its_own_name():
 
 def test_overrides_are_typed():
     base = recipe.load("resnet18_scratch")
-    changed = base.override(["epochs=5", "lr=1", "optimizer=adamw", "pretrained=some/model", "growth=((0.5, 0.5),)"])
+    changed = base.override(
+        ["epochs=5", "lr=1", "optimizer=adamw", "pretrained=some/model", "progressive_resizing=((0.5, 0.5),)"]
+    )
     assert (changed.epochs, changed.lr, changed.optimizer) == (5, 1, "adamw")
-    assert (changed.pretrained, changed.growth) == ("some/model", ((0.5, 0.5),))
+    assert (changed.pretrained, changed.progressive_resizing) == ("some/model", ((0.5, 0.5),))
     assert base.override(["pretrained=None"]).pretrained is None
 
 
@@ -56,7 +59,9 @@ def test_an_unknown_recipe_lists_the_known_ones():
 
 
 def test_pictures_grow_to_the_full_size():
-    growing = recipe.load("resnet18_scratch").override(["epochs=10", "image_size=128", "growth=((0.5, 0.5), (0.8, 0.75))"])
+    growing = recipe.load("resnet18_scratch").override(
+        ["epochs=10", "image_size=128", "progressive_resizing=((0.5, 0.5), (0.8, 0.75))"]
+    )
     assert [growing.size_at(epoch) for epoch in range(10)] == [64] * 5 + [96] * 3 + [128] * 2
     assert growing.override(["epochs=1"]).size_at(0) == 128  # what is kept was trained at the full size
 
@@ -73,15 +78,33 @@ THESIS = {  # what tells them apart; the thesis gives no rate for its ViTs
 }
 
 
-def test_whatever_starts_from_pretrained_weights_is_the_thesiss():
-    assert {name for name in recipe.names() if recipe.load(name).pretrained} == set(THESIS)
+def test_whatever_starts_from_pretrained_weights_is_the_thesiss_or_the_small_one():
+    assert {name for name in recipe.names() if recipe.load(name).pretrained} == {*THESIS, "efficientnet_lite0"}
+
+
+def test_classes_are_any_names():
+    ten = recipe.load("resnet18").override(["classes=('neutrophil', 'SNE', 'blast')"])
+    assert ten.labels == ("neutrophil", "SNE", "blast")
+    assert recipe.load("resnet18").override(["num_classes=13"]).labels == SUBTYPE_LABELS
+    assert recipe.load("resnet18").labels == LABELS
+    for wrong in ("('one',)", "('blast', 'blast')"):
+        with pytest.raises(RecipeError, match="two names or more"):
+            recipe.load("resnet18").override([f"classes={wrong}"])
+
+
+def test_the_old_name_of_a_key_is_understood():
+    old = recipe.load("resnet18_scratch").override(["growth=((0.5, 0.75),)"])
+    assert old.progressive_resizing == ((0.5, 0.75),)
+    written = json.loads(old.to_json())
+    written["growth"] = written.pop("progressive_resizing")
+    assert old.differences(written) == {}
 
 
 @pytest.mark.parametrize("name", THESIS)
 def test_the_thesiss_recipes_have_its_values(name):
     ours = recipe.load(name)
     assert {key: getattr(ours, key) for key in THESIS[name]} == THESIS[name]
-    assert (ours.image_size, ours.growth, ours.batch_size, ours.num_classes, ours.seed) == (224, (), 64, 8, 42)
+    assert (ours.image_size, ours.progressive_resizing, ours.batch_size, ours.num_classes, ours.seed) == (224, (), 64, 8, 42)
     assert (ours.teacher, ours.drop_path, ours.ema_decay) == (None, 0, 0)
     if "resnet" in name:  # the head alone, then everything, with rates that grow towards the head
         assert (ours.epochs, ours.freeze_epochs, ours.lr_head_alone, ours.lr_first) == (16, 3, 3e-3, 1e-5)

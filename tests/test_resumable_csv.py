@@ -1,6 +1,8 @@
 """A CSV that grows: killed at any byte it carries on, and never with rows of another model or other pictures."""
 
 import errno
+import subprocess
+import sys
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,8 +12,8 @@ import pytest
 from cells.classes import LABELS
 from cells.model.classifier import Prediction
 from cells.review import Cell, Review
-from cells.write import table
-from cells.write.resumable_csv import PartFile, PartFileError
+from cells.write import resumable_csv, table
+from cells.write.resumable_csv import ResumableCsv, ResumableCsvError
 
 MODEL = "resnet18@0123abcd"
 NAMES = ["a.png", "=1+1.png", 'two\nlines ".png', "célula.png", "NA", "broken\udcff.png", "carriage\rreturn.png"]
@@ -43,13 +45,13 @@ def unbroken(out) -> bytes:
 
 
 def grow(out, batches=BATCHES, model=MODEL) -> tuple[int, int]:
-    """Write what is missing; how many rows were there, and how many are of unreadable pictures."""
-    with PartFile(out, batches, model, LABELS) as part:
-        there = part.rows
+    """Write what is missing; how many rows were written before, and how many are of unreadable pictures."""
+    with ResumableCsv(out, batches, model, LABELS) as part:
+        present = part.rows
         for batch in batches[part.done :]:
             part.append(frame(batch, model))
         part.finish()
-        return there, part.unread
+        return present, part.unread
 
 
 def places(written: bytes) -> set[int]:
@@ -66,7 +68,7 @@ def test_batch_by_batch_gives_the_same_bytes_as_at_once(out, unbroken):
 
 def test_each_batch_is_on_the_disk_before_the_next_and_the_old_file_stays_until_the_last(out, unbroken):
     out.write_text("of yesterday")
-    with PartFile(out, BATCHES, MODEL, LABELS) as part:
+    with ResumableCsv(out, BATCHES, MODEL, LABELS) as part:
         part.append(frame(BATCHES[0]))
         there = part.path.read_bytes()
         assert unbroken.startswith(there)
@@ -95,18 +97,18 @@ def test_cut_off_at_any_byte_it_carries_on_to_the_same_file(out, unbroken):
     ],
 )
 def test_rows_of_another_call_are_refused_and_kept(out, batches, model, what):
-    with PartFile(out, BATCHES, MODEL, LABELS) as part:
+    with ResumableCsv(out, BATCHES, MODEL, LABELS) as part:
         part.append(frame(BATCHES[0]))
     before = part.path.read_bytes()
-    with pytest.raises(PartFileError, match=rf"cells\.csv\.part holds the unfinished rows of {what}: .* delete it"):
+    with pytest.raises(ResumableCsvError, match=rf"cells\.csv\.part holds the unfinished rows of {what}: .* delete it"):
         grow(out, batches, model)
     assert part.path.read_bytes() == before
 
 
 def test_rows_of_a_model_with_other_labels_are_refused(out):
-    with PartFile(out, BATCHES, MODEL, LABELS) as part:
+    with ResumableCsv(out, BATCHES, MODEL, LABELS) as part:
         part.append(frame(BATCHES[0]))
-    with pytest.raises(PartFileError, match="another model"), PartFile(out, BATCHES, MODEL, ("BA", "EO")):
+    with pytest.raises(ResumableCsvError, match="another model"), ResumableCsv(out, BATCHES, MODEL, ("BA", "EO")):
         pass
 
 
@@ -114,11 +116,83 @@ def test_a_full_disk_is_one_sentence_and_what_is_there_is_carried_on(out, unbrok
     def full(self, text):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    with PartFile(out, BATCHES, MODEL, LABELS) as part:
+    with ResumableCsv(out, BATCHES, MODEL, LABELS) as part:
         part.append(frame(BATCHES[0]))
         with monkeypatch.context() as disk:
-            disk.setattr(PartFile, "_write", full)
-            with pytest.raises(PartFileError, match=r"part cannot be written: No space left on device\.$"):
+            disk.setattr(ResumableCsv, "_write", full)
+            with pytest.raises(ResumableCsvError, match=r"part cannot be written: No space left on device\.$"):
                 part.append(frame(BATCHES[1]))
     assert grow(out) == (2, 1)
     assert out.read_bytes() == unbroken
+
+
+def test_a_second_process_is_refused_and_changes_nothing(out, unbroken):
+    with ResumableCsv(out, BATCHES, MODEL, LABELS) as part:
+        part.append(frame(BATCHES[0]))
+        before = part.path.read_bytes()
+        with pytest.raises(ResumableCsvError, match=r"another process is writing .*cells\.csv\.part"):
+            grow(out)
+        assert part.path.read_bytes() == before
+        for batch in BATCHES[1:]:
+            part.append(frame(batch))
+        part.finish()
+    assert out.read_bytes() == unbroken
+
+
+def test_a_process_that_opened_the_file_before_another_finished_it_leaves_the_whole_file_alone(out, unbroken, monkeypatch):
+    first, flock = ResumableCsv(out, BATCHES, MODEL, LABELS).__enter__(), resumable_csv.fcntl.flock
+    for batch in BATCHES:
+        first.append(frame(batch))
+
+    def finish_first(file, how) -> None:
+        monkeypatch.undo()
+        first.finish()
+        flock(file, how)
+
+    monkeypatch.setattr(resumable_csv.fcntl, "flock", finish_first)
+    with ResumableCsv(out, BATCHES, MODEL, LABELS) as second:
+        assert second.rows == 0
+        second.append(frame(BATCHES[0]))
+        assert out.read_bytes() == unbroken
+
+
+def test_the_lock_ends_with_its_process(out, unbroken):
+    code = f"""
+import os
+from pathlib import Path
+from cells.write.resumable_csv import ResumableCsv
+ResumableCsv(Path({str(out)!r}), {BATCHES!r}, {MODEL!r}, {LABELS!r}).__enter__()
+os._exit(1)
+"""
+    subprocess.run([sys.executable, "-c", code], check=False)
+    assert out.with_name("cells.csv.part").exists()
+    assert grow(out) == (0, 1)
+    assert out.read_bytes() == unbroken
+
+
+@pytest.mark.parametrize("content", [b"a thesis", b"a,b\n1,2\n", b"\xff\xfe\x00", b'"file'])
+def test_a_file_that_is_no_table_of_ours_is_refused_and_kept(out, content):
+    part = out.with_name("cells.csv.part")
+    part.write_bytes(content)
+    with pytest.raises(ResumableCsvError, match="is no unfinished table of this command"):
+        grow(out)
+    assert part.read_bytes() == content
+
+
+def test_parquet_has_every_text_as_it_is(tmp_path):
+    names = ["=1+1.png", "'=2.png", "a;=b.png", "+c.png", "célula.png"]
+    with ResumableCsv(tmp_path / "cells.parquet", [names], "=model@0", LABELS) as part:
+        part.append(frame(names, "=model@0"))
+        part.finish()
+    found = pd.read_parquet(tmp_path / "cells.parquet")
+    assert found["file"].tolist() == names
+    assert set(found["model"]) == {"=model@0"}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cells.parquet"]
+
+
+def test_parquet_carries_on_after_an_interruption(tmp_path):
+    out = tmp_path / "cells.parquet"
+    with ResumableCsv(out, BATCHES, MODEL, LABELS) as part:
+        part.append(frame(BATCHES[0]))
+    assert grow(out) == (2, 1)
+    assert pd.read_parquet(out)["file"].tolist() == [table.printable(name) for name in NAMES]

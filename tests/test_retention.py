@@ -60,7 +60,9 @@ def test_what_is_too_old_goes_from_the_folder_and_from_those_that_killed_servers
     ours, left = tmp_path / "blood-cells-ours", tmp_path / "blood-cells-left"
     other = write(tmp_path / "another program's" / "file.png")
     ours.mkdir()
-    files, others = map(Path, retention.rooms(ours))
+    files, others = map(Path, retention.make_folders(ours))
+    left.mkdir()
+    retention.make_folders(left)
     old = [write(files / "ab12" / "upload.png"), write(others / "tmpchunk"), write(left / "cd34" / ".hidden.zip")]
     later(KEPT - 60)
     retention.sweep(ours, KEPT)
@@ -78,7 +80,9 @@ def test_what_is_too_old_goes_from_the_folder_and_from_those_that_killed_servers
 
 
 def test_a_clock_that_was_set_back_keeps_nothing(tmp_path, later):
-    file = write(tmp_path / "blood-cells-ours" / "files" / "upload.png")
+    (tmp_path / "blood-cells-ours").mkdir()
+    files, _ = retention.make_folders(tmp_path / "blood-cells-ours")
+    file = write(Path(files) / "upload.png")
     later(-86_400)
     retention.sweep(tmp_path / "blood-cells-ours", KEPT)
     assert not file.exists()
@@ -90,18 +94,57 @@ def test_a_link_that_someone_else_planted_is_not_followed(tmp_path, later):
     (tmp_path / "folder" / "blood-cells-planted").symlink_to(tmp_path / "precious")
     ours = tmp_path / "folder" / "blood-cells-ours"
     ours.mkdir()
+    retention.make_folders(ours)
+    retention.make_folders(tmp_path / "precious")
     (ours / "link").symlink_to(tmp_path / "precious")
     later(KEPT + 1)
     retention.sweep(ours, KEPT)
     assert precious.exists()
 
 
-def test_a_mistake_does_not_end_the_forgetting(run_async, tmp_path, monkeypatch, capsys):
+def test_a_folder_of_another_program_with_our_prefix_is_left_alone(tmp_path, later):
+    """Whatever it holds in place of our mark: nothing, a file of the same name, or a link to a mark of ours."""
+    ours = tmp_path / "blood-cells-ours"
+    ours.mkdir()
+    retention.make_folders(ours)
+    precious = [write(tmp_path / f"blood-cells-{name}" / "slide.png") for name in ("study", "named", "linked")]
+    (tmp_path / "blood-cells-named" / retention.MARK).write_text("another program's")
+    (tmp_path / "blood-cells-linked" / retention.MARK).symlink_to(ours / retention.MARK)
+    (tmp_path / "blood-cells-empty").mkdir()
+    later(KEPT + 1)
+    retention.sweep(ours, KEPT)
+    later(2 * KEPT + 2)
+    retention.sweep(ours, KEPT)
+    assert all(file.exists() for file in precious)
+    assert (tmp_path / "blood-cells-empty").exists()
+
+
+def test_the_mark_stays_as_long_as_anything_else(tmp_path, later, monkeypatch):
+    """Otherwise a younger file would never be deleted."""
+    ours, left = tmp_path / "blood-cells-ours", tmp_path / "blood-cells-left"
+    for folder in (ours, left):
+        folder.mkdir()
+        retention.make_folders(folder)
+    young = write(left / "files" / "upload.png")
+    is_old = retention._is_old
+    later(KEPT + 1)
+    with monkeypatch.context() as patched:
+        patched.setattr(retention, "_is_old", lambda path, age: path != young and is_old(path, age))
+        retention.sweep(ours, KEPT)
+    assert young.exists()
+    assert (left / retention.MARK).exists()
+    for turn in (2, 4):  # the file, then the folders, which are as young as its end
+        later(turn * KEPT)
+        retention.sweep(ours, KEPT)
+    assert not left.exists()
+
+
+def test_a_mistake_does_not_end_the_cleaning(run_async, tmp_path, monkeypatch, capsys):
     turns = []
     monkeypatch.setattr(retention, "sweep", lambda *_: turns.append(1) or 1 / 0)
 
     async def run() -> None:
-        async with retention.forgetting(tmp_path, KEPT, 0)(None):
+        async with retention.cleaning(tmp_path, KEPT, 0)(None):
             while len(turns) < 3:
                 await asyncio.sleep(0)
 
@@ -126,7 +169,7 @@ def test_the_servers_own_log_has_no_words(capfd):
 
 
 def files_in(folder: Path) -> list[Path]:
-    return [path for path in folder.rglob("*") if path.is_file()]
+    return [path for path in folder.rglob("*") if path.is_file() and path.name != retention.MARK]
 
 
 def picture() -> bytes:

@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cells import classes
 from cells.classes import LABELS, SUBTYPE_LABELS
 from cells.messages import message
-from cells.model.classifier import Prediction
+from cells.model.prediction import Prediction
 from cells.read import limits
 from cells.read.images import thumbnail
 from cells.review import DISAGREE, FORMAT, NOT_A_CELL, TWO_CELLS, Cell, Review, Step, cell_to_json, holding
@@ -59,6 +60,8 @@ def to_json(review: Review, batch: str = "a batch") -> dict:
         "second_model": review.second_model,
         "labels": review.labels,
         "second_labels": seconds[0] if seconds else (),
+        "classes": classes.to_json(map(review.described, review.labels)),
+        "second_classes": classes.to_json(review.second_classes or classes.describe(seconds[0] if seconds else ())),
         "review_below": review.review_below,
         "cells": [cell_to_json(cell) for cell in review.cells],
         "steps": [vars(step) for step in review.steps],
@@ -155,7 +158,7 @@ def test_the_differential_is_of_what_is_counted(review):
 @pytest.fixture
 def full(review) -> Review:
     """A review with pictures, a second model, a prediction set, a comment and steps."""
-    doubtful = predict("ig", 0.5, "review", message=message("review", threshold="0.875"), candidates=("ig", "neutrophil"))
+    doubtful = predict("ig", 0.5, "review", message=message("review", threshold="0.875"), prediction_set=("ig", "neutrophil"))
     cells = [replace(cell, thumbnail=SMALL, second=predict("ig", 0.7)) for cell in review.cells]
     cells[1] = Cell(doubtful, b"", predict("basophil"), "1")
     cells[3] = Cell(unreadable("ñ 细胞 \x01.png"), b"", unreadable(), "3")
@@ -170,7 +173,7 @@ def test_a_review_comes_from_a_browser_as_it_was(full):
     assert (back.summary(), back.counted()) == (full.summary(), full.counted())
     assert [(cell.id, cell.thumbnail) for cell in back.cells] == [(cell.id, cell.thumbnail) for cell in full.cells]
     for a, b in zip(back.cells, full.cells, strict=True):
-        facts = ("file", "status", "message", "labels", "candidates", "label")
+        facts = ("file", "status", "message", "labels", "prediction_set", "label")
         assert [getattr(a.prediction, fact) for fact in facts] == [getattr(b.prediction, fact) for fact in facts]
         for one, other in ((a.prediction, b.prediction), (a.second, b.second)):
             if other.probabilities is None:
@@ -192,10 +195,10 @@ def test_a_review_without_a_second_model_or_of_nothing_comes_back(review):
 
 
 def test_a_review_of_subtypes_comes_back_with_an_unreadable_one_first():
-    sets = {"candidates": ("SNE", "BNE")}
+    sets = {"prediction_set": ("SNE", "BNE")}
     review = review_of(unreadable(labels=SUBTYPE_LABELS), predict("SNE", labels=SUBTYPE_LABELS, **sets))
     back = Review.from_json(to_json(decide(review, c0="MMY")))
-    assert (back.labels, back.counted(), back.cells[1].prediction.candidates) == (
+    assert (back.labels, back.counted(), back.cells[1].prediction.prediction_set) == (
         SUBTYPE_LABELS,
         ["MMY", "SNE"],
         ("SNE", "BNE"),

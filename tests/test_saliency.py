@@ -51,7 +51,7 @@ def brightness(kind, tmp_path_factory) -> Classifier:
             if weights.ndim != 1 or name.endswith("bias"):  # those left are the norms' ones
                 weights.zero_()
         (_see_with_a_vit if kind == "vit" else _see_with_a_resnet)(network)
-        head = model.head(network).weight
+        head = model.adapter(network).head.weight
         head[LABELS.index(FOR), 0], head[LABELS.index(AGAINST), 0] = 1, -1
     return load(tmp_path_factory.mktemp(kind) / "brightness", network, its_recipe)
 
@@ -67,7 +67,7 @@ def _see_with_a_vit(network) -> None:
     patches = network.vit.embeddings.patch_embeddings.projection.weight
     patches[0] = 1 / patches[0].numel()
     network.vit.embeddings.cls_token[..., 1:3] = torch.tensor([1.0, -1.0])  # for the last norm to have something to measure by
-    attention = model.blocks(network)[-1].attention
+    attention = model.adapter(network).blocks[-1].attention
     attention.v_proj.weight[0, 0] = attention.o_proj.weight[0, 0] = 1  # from all patches alike: the queries are zero
 
 

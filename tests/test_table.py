@@ -1,5 +1,6 @@
 """The table and its CSV: columns, order, and no file name that becomes a formula."""
 
+import codecs
 import csv
 
 import numpy as np
@@ -13,12 +14,12 @@ from cells.review import TWO_CELLS, Cell, Review
 from cells.write import table
 
 HOSTILE = ["=1+1.png", "+cmd.png", "-2.png", "@SUM(A1).png", "\t=1.png", "http://example.org/a.png", "12", "célula ñ 细胞.png"]
-TEXTS = "file,prediction,person,probability,second,second_probability,set,status,message,model"
+TEXTS = "file,prediction,person,probability,second,second_probability,prediction_set,status,message,model"
 
 
 def predictions() -> list[Prediction]:
     probabilities = np.array([0.02, 0.6, 0.03, 0.05, 0.05, 0.05, 0.15, 0.05])
-    rows = [Prediction(name, probabilities, "ok", "", candidates=("eosinophil",)) for name in HOSTILE]
+    rows = [Prediction(name, probabilities, "ok", "", prediction_set=("eosinophil",)) for name in HOSTILE]
     rows.insert(1, Prediction("broken.png", None, "error", "The file is empty."))
     return rows
 
@@ -84,7 +85,7 @@ def test_values_of_a_row(frame):
 def test_an_error_has_its_message_and_no_numbers(frame):
     row = frame.iloc[1]
     assert (row["status"], row["message"], row["model"]) == ("error", "The file is empty.", "resnet18@0123abcd")
-    assert row[[*table.numbers(frame), "prediction", "second", "set"]].isna().all()
+    assert row[[*table.numbers(frame), "prediction", "second", "prediction_set"]].isna().all()
 
 
 def test_rows_are_in_the_order_of_the_cells(frame):
@@ -101,8 +102,8 @@ def test_a_persons_word_stands_beside_the_models(review):
 def test_the_prediction_set_is_in_words():
     probabilities = np.full(8, 1 / 8)
     sets = [("neutrophil", "ig"), ("ig",), ()]
-    cells = (Cell(Prediction("a.png", probabilities, "ok", "", candidates=candidates)) for candidates in sets)
-    assert table.to_frame(Review(tuple(cells), "m@0"))["set"].fillna("").tolist() == ["neutrophil or ig", "ig", ""]
+    cells = (Cell(Prediction("a.png", probabilities, "ok", "", prediction_set=each)) for each in sets)
+    assert table.to_frame(Review(tuple(cells), "m@0"))["prediction_set"].fillna("").tolist() == ["neutrophil or ig", "ig", ""]
 
 
 def test_csv_holds_no_formula_and_loses_nothing(compared, tmp_path):
@@ -113,6 +114,16 @@ def test_csv_holds_no_formula_and_loses_nothing(compared, tmp_path):
     assert back["file"].str.removeprefix("'").tolist() == compared["file"].tolist()
     for column in table.numbers(compared):
         np.testing.assert_allclose(back[column], compared[column], atol=1e-6)
+
+
+def test_excel_of_any_language_reads_the_accents_of_a_csv(frame, tmp_path):
+    """It takes a CSV for UTF-8 by the byte order mark; pandas and csv read it with and without."""
+    table.write_csv(frame, tmp_path / "cells.csv")
+    written = (tmp_path / "cells.csv").read_bytes()
+    assert written.startswith(codecs.BOM_UTF8 + b"file,prediction,")
+    (tmp_path / "plain.csv").write_bytes(written.removeprefix(codecs.BOM_UTF8))
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "cells.csv"), pd.read_csv(tmp_path / "plain.csv"))
+    assert "célula ñ 细胞.png" in pd.read_csv(tmp_path / "cells.csv")["file"].tolist()
 
 
 def test_csv_holds_no_formula_in_any_column(tmp_path):

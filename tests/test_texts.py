@@ -15,9 +15,9 @@ from PIL import Image
 from test_review import SMALL, decide, predict, review_of, unreadable
 
 from cells import messages
-from cells.classes import LABELS, SUBTYPE_LABELS, SUBTYPES
+from cells.classes import KNOWN, LABELS, ORDER, SUBTYPE_LABELS, SUBTYPES
 from cells.colours import colour
-from cells.differential import ORDER, TYPICAL, RangeError, check_ranges
+from cells.differential import TYPICAL, RangeError, check_ranges
 from cells.messages import Error, message
 from cells.model.classifier import Classifier
 from cells.model.folder import embedded
@@ -70,7 +70,7 @@ def test_the_workbook_says_the_same_in_both_languages():
     assert texts("es")["workbook"].keys() == excel.ENGLISH.keys()
     for language in LANGUAGES:
         headers = texts(language)["workbook_columns"]
-        assert {*table.TEXTS, *table.COMPARED} <= headers.keys() | {"set"}
+        assert {*table.TEXTS, *table.COMPARED} <= headers.keys()
         assert len(set(headers.values())) == len(headers)
 
 
@@ -192,6 +192,9 @@ def of_archives(folder: Path, monkeypatch) -> list[str]:
         with monkeypatch.context() as patched:
             patched.setattr(limits, limit, 0)
             found.append(raised(ImageError, archive.pictures, pack(["a.png"]), 1))
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_LZMA) as file:
+        file.writestr("a.png", b"12")
+    found.append(raised(ImageError, archive.pictures, path, 1))
     Path(path).write_bytes(b"no archive")
     return [*found, raised(ImageError, archive.pictures, path, 1)]
 
@@ -215,7 +218,7 @@ def raised(kind: type[Error], function, *arguments) -> str:
 
 def test_every_sentence_that_a_user_can_meet_is_translated(tmp_path, model_folder, monkeypatch):
     met = [*of_pictures(tmp_path, monkeypatch), *of_archives(tmp_path, monkeypatch), *of_ranges(), *of_trust(model_folder)]
-    assert len(set(met)) == len(met) == 28
+    assert len(set(met)) == len(met) == 29
     for english in met:
         spanish = translate(english, "es")
         assert spanish != english
@@ -259,7 +262,7 @@ def review() -> Review:
     words = {"file": HOSTILE, "message": HOSTILE}
     cells = (
         Cell(predict("neutrophil", **words), SMALL, predict("ig")),
-        Cell(predict("ig", 0.5, "review", **words), SMALL, predict("ig")),
+        Cell(predict("ig", 0.5, "review", **words, prediction_set=("neutrophil", "ig")), SMALL, predict("ig")),
         Cell(predict("monocyte", 0.8, "unfamiliar", **words), SMALL, unreadable()),
         Cell(unreadable(HOSTILE), b"", unreadable()),
         Cell(predict("erythroblast", **words), SMALL, predict("erythroblast")),
@@ -332,21 +335,22 @@ def test_the_workbench_knows_its_words_classes_and_limits(language):
     assert json.loads(json.dumps(settings)) == settings
     assert (settings["models"], settings["real_examples"], settings["language"]) == (["resnet18", "a/b"], True, language)
     labels = [one["label"] for one in settings["classes"]]
-    assert sorted(labels) == sorted((*LABELS, *SUBTYPE_LABELS))
+    assert sorted(labels) == sorted(KNOWN)
     assert [label for label in labels if label in LABELS][:6] == list(ORDER)
     for one in settings["classes"]:
-        assert (one["name"], one["colour"]) == (name(one["label"], language), colour(one["label"]))
-        assert one["white"] == (one["type"] in ORDER)
+        assert (one["name"], one["colour"]) == (name(one["label"], language), colour(one["type"]))
+        assert one["white"] == (one["type"] in (*ORDER, "blast"))
     assert "messages" not in settings["texts"]
     assert settings["texts"]["classify"] == texts(language)["classify"]
-    assert settings["limits"]["files"] == limits.FILES
+    assert settings["limits"]["files"] == limits.MAX_FILES
     assert settings["languages"].keys() == set(LANGUAGES)
 
 
 def test_types_are_told_apart_by_their_colours():
     assert len({colour(label) for label in LABELS}) == len(LABELS)
-    assert all(colour(subtype.code) == colour(subtype.cell_type) for subtype in SUBTYPES)
-    assert colour("blast") == colour("not_a_cell")
+    assert all(colour(subtype.name) == colour(subtype.cell_type) for subtype in SUBTYPES)
+    assert colour("blast") not in {colour(label) for label in LABELS}
+    assert colour("another") == colour("not_a_cell")
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

@@ -32,13 +32,26 @@ from cells.__main__ import main as cells_main
 from cells.classes import LABELS, SUBTYPE_LABELS
 from cells.model.classifier import Classifier
 from cells.synthetic import draw_cell
-from train import checkpoint, figures, loop, metrics, recipe
-from train import network as model
+from train import checkpoint, figures, finalize, metrics, recipe
+from train import run as runs
 from train.__main__ import main
+from train.batches import Batches, Pictures
+from train.network import adapter, build_teacher, export
+from train.network import build as build_network
+from train.optim import build_optimizer, set_rates
 from train.recipe import Recipe, RecipeError
-from train.run import train
+from train.run import RunError, train
+from train.step import distillation, train_step
+from train.transforms import normalise
 
-TINY = ["image_size=32", "growth=()", "batch_size=32", "max_grad_norm=0.0", "label_smoothing=0.0", "ema_decay=0.0"]
+TINY = [
+    "image_size=32",
+    "progressive_resizing=()",
+    "batch_size=32",
+    "max_grad_norm=0.0",
+    "label_smoothing=0.0",
+    "ema_decay=0.0",
+]
 
 
 @pytest.fixture(scope="module")
@@ -53,15 +66,15 @@ def accelerator() -> Accelerator:
 
 
 @pytest.fixture(scope="module")
-def pixels() -> loop.Pixels:
+def pixels() -> Pictures:
     """16 drawn cells of 64 pixels, two of each type."""
     cells = [draw_cell(label, seed).resize((64, 64)) for seed in range(2) for label in LABELS]
-    return loop.Pixels(torch.from_numpy(np.stack(cells)).permute(0, 3, 1, 2).contiguous(), torch.arange(16) % 8)
+    return Pictures(torch.from_numpy(np.stack(cells)).permute(0, 3, 1, 2).contiguous(), torch.arange(16) % 8)
 
 
 def build(chosen: Recipe, seed: int = 0) -> nn.Module:
     torch.manual_seed(seed)
-    return model.build(chosen)
+    return build_network(chosen)
 
 
 def weights(network: nn.Module) -> torch.Tensor:
@@ -167,7 +180,7 @@ def spoilt(folder: Path, place: Path, how: str) -> Path:
 def test_a_folder_that_is_not_the_network_is_one_line(pretrained, tmp_path, how, override, words):
     folder = spoilt(pretrained["classifier"], tmp_path, how)
     with pytest.raises(RecipeError, match=words) as caught:
-        model.build(from_folder(folder, override))
+        build_network(from_folder(folder, override))
     assert "\n" not in str(caught.value)
 
 
@@ -177,14 +190,14 @@ def test_a_folder_that_is_not_the_network_is_one_line(pretrained, tmp_path, how,
 @pytest.mark.parametrize("name", ["vit_tiny_scratch", "resnet18_scratch"])
 def test_every_parameter_is_in_one_layer(name):
     network = build(recipe.load(name).override(["image_size=32"]))
-    found = [id(parameter) for layer in model.layers(network) for parameter in layer]
+    found = [id(parameter) for layer in adapter(network).layers for parameter in layer]
     assert len(found) == len(set(found))
     assert set(found) == {id(parameter) for parameter in network.parameters()}
 
 
 def peaks(network: nn.Module, chosen: Recipe) -> dict[str, float]:
     """The highest rate of each parameter, by name."""
-    groups = loop.build_optimizer(network, chosen).param_groups
+    groups = build_optimizer(network, chosen).param_groups
     peak = {id(parameter): group["peak"] for group in groups for parameter in group["params"]}
     return {name: peak[id(parameter)] for name, parameter in network.named_parameters()}
 
@@ -204,7 +217,7 @@ def test_rates_grow_from_a_vits_first_layers_to_its_head(tiny_vit):
 def test_muon_is_for_the_matrices_of_a_vits_blocks(tiny_vit):
     chosen = tiny_vit.override(["optimizer=muon"])
     network = build(chosen)
-    groups = loop.build_optimizer(network, chosen).param_groups
+    groups = build_optimizer(network, chosen).param_groups
     taken = {id(parameter) for group in groups if not group["use_fallback"] for parameter in group["params"]}
     named = {name: parameter for name, parameter in network.named_parameters() if id(parameter) in taken}
     assert all(name.startswith("vit.layers.") and parameter.ndim == 2 for name, parameter in named.items())
@@ -218,10 +231,10 @@ def test_rates_of_a_resnet_grow_to_its_head_and_follow_two_cycles():
     assert rates["timm_model.conv1.weight"] == pytest.approx(1e-5)
     assert rates["timm_model.layer1.0.conv1.weight"] < rates["timm_model.layer4.0.conv1.weight"]
     assert rates["timm_model.fc.weight"] == pytest.approx(3e-4)
-    optimizer = loop.build_optimizer(network, thesis)
+    optimizer = build_optimizer(network, thesis)
 
     def heads_rate(epoch: float) -> float:
-        loop.set_rates(optimizer, thesis, epoch)
+        set_rates(optimizer, thesis, epoch)
         return optimizer.param_groups[-1]["lr"]
 
     assert heads_rate(thesis.freeze_epochs * thesis.warmup) == pytest.approx(thesis.lr_head_alone, rel=1e-4)
@@ -233,7 +246,7 @@ def test_rates_of_a_resnet_grow_to_its_head_and_follow_two_cycles():
 def test_the_head_is_trained_alone_first(tiny_recipe, parquet, tmp_path):
     chosen = tiny_recipe.override(["freeze_epochs=1", "ema_decay=0.0"])
     torch.manual_seed(chosen.seed)
-    start = dict(model.build(chosen).named_parameters())
+    start = dict(build_network(chosen).named_parameters())
     for stop, moved in ((3, {"fc"}), (4, {"fc", "conv1", "bn1", "layer1", "layer2", "layer3", "layer4"})):
         assert train(chosen, [parquet], None, tmp_path, lambda step, stop=stop: step == stop) == 130
         tensors, _ = checkpoint.read(tmp_path / "checkpoints" / checkpoint.LAST)
@@ -244,33 +257,28 @@ def test_the_head_is_trained_alone_first(tiny_recipe, parquet, tmp_path):
 # A step
 
 
-def test_a_batch_is_the_same_whenever_it_is_fetched(tiny_vit, pixels, accelerator):
-    rows = torch.arange(16)
-    (images, targets), (again, _), (other, _) = (loop.fetch(pixels, rows, step, tiny_vit, accelerator) for step in (5, 5, 6))
-    assert torch.equal(images, again)
-    assert not torch.equal(images, other)
-    assert torch.equal(targets, pixels.labels)
-
-
-def test_mixup_shares_pictures_and_labels_alike(tiny_vit, pixels, accelerator):
-    rows = torch.arange(7)  # of seven types
-    plain, _ = loop.fetch(pixels, rows, 5, tiny_vit, accelerator)
-    mixed, targets = loop.fetch(pixels, rows, 5, tiny_vit.override(["mixup=0.4"]), accelerator)
+def test_mixup_shares_pictures_and_labels_alike(tiny_vit, pixels):
+    seven = {"pbc": Pictures(pixels.images[:7], pixels.labels[:7])}  # of seven types
+    chosen = tiny_vit.override(["batch_size=7"])
+    plain, labels = Batches.of(seven, chosen).at(5)
+    mixed, targets = Batches.of(seven, chosen.override(["mixup=0.4"])).at(5)
     assert targets.shape == (7, 8)
     torch.testing.assert_close(targets.sum(1), torch.ones(7))
-    shares = targets[range(7), pixels.labels[rows]]
+    shares = targets[range(7), labels]
     assert ((shares > 0) & (shares < 1)).all()
-    partners = (targets - nn.functional.one_hot(pixels.labels[rows], 8) * shares[:, None]).argmax(1)  # labels are rows here
+    others = (targets - nn.functional.one_hot(labels, 8) * shares[:, None]).argmax(1)
+    partners = [labels.tolist().index(other) for other in others]
     share = shares[:, None, None, None]
     torch.testing.assert_close(mixed, share * plain + (1 - share) * plain[partners], atol=1e-5, rtol=0)
 
 
-def stepped(chosen: Recipe, pixels: loop.Pixels, accelerator: Accelerator, teacher: nn.Module | None = None) -> nn.Module:
+def stepped(chosen: Recipe, pixels: Pictures, accelerator: Accelerator, teacher: nn.Module | None = None) -> nn.Module:
     """The network after one step."""
     network = build(chosen)
-    optimizer = accelerator.prepare_optimizer(loop.build_optimizer(network, chosen))
-    images, targets = loop.fetch(pixels.resized(32), torch.arange(16), 0, chosen, accelerator)
-    loop.train_step(network, teacher, optimizer, images, targets, chosen, accelerator)
+    optimizer = accelerator.prepare_optimizer(build_optimizer(network, chosen))
+    batches = Batches.of({"pbc": pixels.resized(32)}, chosen.override(["batch_size=16"]))
+    images, targets = batches.at(0)
+    train_step(network, teacher, optimizer, images, targets, chosen, accelerator)
     return network
 
 
@@ -285,7 +293,7 @@ def test_a_batch_in_parts_is_the_same_step(tiny_vit, pixels, accelerator, parts)
 def test_blocks_are_left_out_in_training_alone(tiny_vit, pixels, tmp_path):
     chosen = tiny_vit.override(["drop_path=0.5"])
     plain, dropping = build(tiny_vit), build(chosen)
-    images = loop.normalise(pixels.resized(32).images.float() / 255)
+    images = normalise(pixels.resized(32).images.float() / 255)
 
     @torch.inference_mode()
     def logits(network: nn.Module) -> torch.Tensor:
@@ -296,7 +304,7 @@ def test_blocks_are_left_out_in_training_alone(tiny_vit, pixels, tmp_path):
     assert torch.equal(logits(plain.train()), logits(plain.eval()))
     dropping.train()
     assert not torch.equal(logits(dropping), logits(dropping))
-    model.export(dropping, chosen, tmp_path)
+    export(dropping, chosen, tmp_path)
     loaded = AutoModelForImageClassification.from_pretrained(tmp_path).train()
     torch.testing.assert_close(logits(loaded), logits(plain.eval()), atol=5e-3, rtol=0)  # float16
     assert torch.equal(logits(loaded), logits(loaded))
@@ -308,7 +316,7 @@ def test_blocks_are_left_out_in_training_alone(tiny_vit, pixels, tmp_path):
 @pytest.mark.parametrize(("override", "words"), [("image_size=64", "takes 32 pixels"), ("num_classes=13", "and name BA, EO")])
 def test_a_teacher_of_other_pictures_or_labels_is_one_line(tiny_vit, model_folder, override, words):
     with pytest.raises(RecipeError, match=words) as caught:
-        model.build_teacher(tiny_vit.override([f"teacher={model_folder}", override]))
+        build_teacher(tiny_vit.override([f"teacher={model_folder}", override]))
     assert "\n" not in str(caught.value)
 
 
@@ -319,22 +327,22 @@ def test_a_teacher_that_is_not_whole_is_one_line(tiny_vit, model_folder, tmp_pat
     save_file(tensors, folder / "model.safetensors")
     for place, words in ((folder, "lacks weights"), (tmp_path / "nowhere", "cannot be loaded")):
         with pytest.raises(RecipeError, match=words) as caught:
-            model.build_teacher(tiny_vit.override([f"teacher={place}"]))
+            build_teacher(tiny_vit.override([f"teacher={place}"]))
         assert "\n" not in str(caught.value)
 
 
 def test_distillation_is_the_distance_to_the_teachers_answers():
     answers = torch.tensor([[2.0, 0.0, -1.0], [0.0, 0.0, 3.0]])
     further = torch.tensor([[0.0, 0.0, 1.0], [0.0, 0.0, 0.0]])
-    assert loop.distillation(answers, answers) == pytest.approx(0, abs=1e-6)
-    assert loop.distillation(answers + 5, answers) == pytest.approx(0, abs=1e-6)  # the same probabilities
-    distances = [loop.distillation(answers + share * further, answers).item() for share in (0.0, 0.5, 1.0, 2.0)]
+    assert distillation(answers, answers) == pytest.approx(0, abs=1e-6)
+    assert distillation(answers + 5, answers) == pytest.approx(0, abs=1e-6)  # the same probabilities
+    distances = [distillation(answers + share * further, answers).item() for share in (0.0, 0.5, 1.0, 2.0)]
     assert distances == sorted(distances)
     assert distances[1] > 0.01
 
 
 def test_a_teacher_turns_the_step_and_stays_as_it_is(tiny_vit, model_folder, pixels, accelerator):
-    teacher = model.build_teacher(tiny_vit.override([f"teacher={model_folder}"]))
+    teacher = build_teacher(tiny_vit.override([f"teacher={model_folder}"]))
     before = {key: value.clone() for key, value in teacher.state_dict().items()}
     alone, taught = (stepped(tiny_vit, pixels, accelerator, one) for one in (None, teacher))
     assert (weights(alone) - weights(taught)).abs().max() > 1e-4
@@ -347,6 +355,7 @@ class Silent(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.sizes: list[int] = []
+        self.config = SimpleNamespace(pretrained_cfg={})  # pictures are normalised as ours
 
     def forward(self, pixel_values: torch.Tensor) -> SimpleNamespace:
         self.sizes.append(pixel_values.shape[-1])
@@ -355,10 +364,64 @@ class Silent(nn.Module):
 
 def test_a_teacher_is_asked_at_its_own_size_alone(tiny_vit, parquet, tmp_path, monkeypatch):
     teacher = Silent()
-    monkeypatch.setattr(model, "build_teacher", lambda chosen: teacher)
-    chosen = tiny_vit.override(["image_size=64", "growth=((0.5, 0.5),)", "epochs=2"])
+    monkeypatch.setattr(runs, "build_teacher", lambda chosen: teacher)
+    chosen = tiny_vit.override(["image_size=64", "progressive_resizing=((0.5, 0.5),)", "epochs=2"])
     assert train(chosen, [parquet], None, tmp_path, lambda step: step == 5) == 130
     assert teacher.sizes == [64, 64]  # three steps at 32 pixels come first
+
+
+# What stops a run, and what a batch may be
+
+
+def test_a_run_that_diverges_stops_at_that_step_and_says_what_to_try(tiny_recipe, parquet, tmp_path):
+    with pytest.raises(RecipeError, match=r"the loss is not finite at step \d+ \(epoch 1\).*try lr=1e\+37") as caught:
+        train(tiny_recipe.override(["lr=1e38", "epochs=50"]), [parquet], None, tmp_path)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "checkpoints").exists()  # nothing that could be carried on is lost
+
+
+def test_no_part_of_a_batch_is_a_single_picture(pixels, accelerator):
+    """ResNet18 ends in one pixel at this size: batch-norm has no statistics of one picture of it."""
+    chosen = recipe.load("resnet18_scratch").override([*TINY, "batch_size=5", "gradient_accumulation_steps=4"])
+    network = build(chosen)
+    batches = Batches.of({"pbc": pixels.resized(32)}, chosen)
+    optimizer = accelerator.prepare_optimizer(build_optimizer(network, chosen))
+    loss = train_step(network, None, optimizer, *batches.at(0), chosen, accelerator)
+    assert loss.isfinite()
+
+
+def test_batch_norm_takes_any_number_of_pictures(pixels, monkeypatch):
+    chosen = recipe.load("resnet18_scratch").override([*TINY, "batch_size=4"])
+    network = build(chosen)
+    some = Pictures(pixels.resized(32).images[:9], pixels.labels[:9])
+    monkeypatch.setattr(finalize, "EVALUATION_BATCH", 4)
+    finalize.recompute_batch_norm(network, Batches.of({"pbc": some}, chosen))
+    assert network.timm_model.bn1.running_var.isfinite().all()
+
+
+def test_several_processes_need_two_pictures_each(tiny_recipe, tmp_path, monkeypatch):
+    monkeypatch.setattr(Accelerator, "num_processes", 32)
+    with pytest.raises(RunError, match="each of the 32 processes needs two pictures"):
+        runs.start(tiny_recipe, tmp_path)
+
+
+@pytest.mark.parametrize(("configured", "expected"), [(None, "bf16"), ("no", None), ("fp16", None)])
+def test_the_precision_that_accelerate_is_told_is_left_to_it(tiny_recipe, tmp_path, monkeypatch, configured, expected):
+    """None leaves it to Accelerate, which reads the same variable; its launcher sets it."""
+    given = {}
+
+    def note(**options: object) -> SimpleNamespace:
+        given.update(options)
+        return SimpleNamespace(num_processes=1)
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: True)
+    monkeypatch.setattr(runs, "Accelerator", note)
+    monkeypatch.delenv("ACCELERATE_MIXED_PRECISION", raising=False)
+    if configured:
+        monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", configured)
+    runs.start(tiny_recipe, tmp_path)
+    assert given["mixed_precision"] == expected
 
 
 # A ViT of subtypes, whose pictures grow
@@ -370,7 +433,7 @@ def subtypes(pbc_rows, tmp_path_factory) -> tuple[Path, str]:
     folder = tmp_path_factory.mktemp("subtypes")
     rows = pbc_rows | {"cell_subtype": [None, "", *pbc_rows["cell_subtype"][2:]]}
     datasets.Dataset.from_dict(rows).cast_column("image", datasets.Image()).to_parquet(folder / "cells.parquet")
-    values = ["num_classes=13", "image_size=64", "growth=((0.5, 0.5),)", "epochs=2", "batch_size=32"]
+    values = ["num_classes=13", "image_size=64", "progressive_resizing=((0.5, 0.5),)", "epochs=2", "batch_size=32"]
     with contextlib.redirect_stdout(io.StringIO()) as output:
         line = ["vit_tiny_scratch", *values, "--data", str(folder / "cells.parquet"), "--out", str(folder / "run")]
         assert main(line) == 0
@@ -409,4 +472,4 @@ def test_a_vit_that_grew_up_takes_pictures_of_the_full_size(subtypes):
     assert AutoModelForImageClassification.from_pretrained(run / "model").config.image_size == 64
     processor = AutoImageProcessor.from_pretrained(run / "model", backend="pil")
     assert processor(Image.new("RGB", (360, 363)), return_tensors="pt")["pixel_values"].shape == (1, 3, 64, 64)
-    assert json.loads((run / "metrics.json").read_text())["kept_epoch"] == 2  # an epoch at another size is not kept
+    assert json.loads((run / "metrics.json").read_text())["best_epoch"] == 2  # an epoch at another size is not kept

@@ -1,4 +1,4 @@
-"""The rule of trust: what is far is unfamiliar, who is unsure is sent to a person, and the candidates hold the true type."""
+"""Uncertainty: a far picture is unfamiliar, an unsure one is sent to a person, and the prediction set holds the true type."""
 
 import dataclasses
 import json
@@ -85,12 +85,12 @@ def test_the_least_sure_are_sent_to_review(rule):
     assert "yourself" in message
 
 
-def test_candidates_hold_the_true_type_as_often_as_promised(rule):
+def test_prediction_sets_hold_the_true_type_as_often_as_promised(rule):
     shares = []
     for seed in range(20):
         one = fit_thresholds(*answers(500, seed=100 + seed), rule.familiar, np.ones(500))
         probabilities, labels = answers(4000, seed=200 + seed)
-        kept = one.candidates(probabilities)
+        kept = one.prediction_sets(probabilities)
         assert kept[np.arange(4000), probabilities.argmax(1)].all()
         shares.append(kept[np.arange(4000), labels].mean())
     assert 0.988 < np.mean(shares) < 0.996
@@ -99,9 +99,9 @@ def test_candidates_hold_the_true_type_as_often_as_promised(rule):
 
 def test_few_cells_promise_nothing(rule):
     probabilities, labels = answers(98, seed=6)
-    assert fit_thresholds(probabilities, labels, rule.familiar, np.ones(98)).candidates(probabilities).all()
+    assert fit_thresholds(probabilities, labels, rule.familiar, np.ones(98)).prediction_sets(probabilities).all()
     probabilities, labels = answers(99, seed=6)
-    assert not fit_thresholds(probabilities, labels, rule.familiar, np.ones(99)).candidates(probabilities).all()
+    assert not fit_thresholds(probabilities, labels, rule.familiar, np.ones(99)).prediction_sets(probabilities).all()
 
 
 def test_saved_and_loaded_it_is_the_same(rule, tmp_path):
@@ -120,7 +120,7 @@ def test_an_old_trust_json_knows_no_unfamiliar_picture(tmp_path):
     assert old == Uncertainty(review_below=0.5)
     assert old.distances(np.zeros((2, WIDTH))) == [None, None]
     assert old.status(np.array([0.45, 0.55]), None) == ("ok", "")
-    np.testing.assert_array_equal(old.candidates(np.array([[0.45, 0.55]])), [[False, True]])
+    np.testing.assert_array_equal(old.prediction_sets(np.array([[0.45, 0.55]])), [[False, True]])
     old.save(tmp_path / "again.json")
     assert json.loads((tmp_path / "again.json").read_text()) == {"review_below": 0.5}
     assert not (tmp_path / UNCERTAINTY_ARRAYS).exists()
@@ -153,7 +153,7 @@ def trusting(model_folder, tmp_path_factory):
     return folder
 
 
-def test_a_prediction_has_its_distance_and_its_candidates(trusting, tmp_path):
+def test_a_prediction_has_its_distance_and_its_prediction_set(trusting, tmp_path):
     (tmp_path / "broken.png").write_bytes(b"")
     noise = np.random.default_rng(0).integers(0, 256, (99, 99, 3), dtype=np.uint8)
     classifier = Classifier.load(trusting)
@@ -164,24 +164,24 @@ def test_a_prediction_has_its_distance_and_its_candidates(trusting, tmp_path):
     assert cell.distance < 1 < far.distance
     assert (cell.status, far.status, broken.status) == (cell.status, "unfamiliar", "error")
     assert cell.status in ("ok", "review")
-    assert (broken.candidates, broken.distance) == ((), None)
-    assert cell.candidates == tuple(label for label, _ in cell.ranking)  # so few cells promise nothing
+    assert (broken.prediction_set, broken.distance) == ((), None)
+    assert cell.prediction_set == tuple(label for label, _ in cell.ranking)  # so few cells promise nothing
     (alone,) = Classifier.load(trusting).predict([draw_cell("monocyte", 99).convert("RGB")], names[:1])
     assert alone.distance == pytest.approx(cell.distance, rel=1e-3)
 
 
-def test_candidates_come_the_most_probable_first_and_alone_without_a_threshold(trusting, tmp_path):
+def test_a_prediction_set_has_the_most_probable_first_and_alone_without_a_threshold(trusting, tmp_path):
     folder = shutil.copytree(trusting, tmp_path / "copy")
     thresholds = json.loads((folder / "trust.json").read_text())
     (cell,) = Classifier.load(folder).predict([draw_cell("ig").convert("RGB")], ["cell"])
     thresholds["candidate_from"] = cell.ranking[2][1]
     (folder / "trust.json").write_text(json.dumps(thresholds))
     (cell,) = Classifier.load(folder).predict([draw_cell("ig").convert("RGB")], ["cell"])
-    assert cell.candidates == tuple(label for label, _ in cell.ranking[:3])
+    assert cell.prediction_set == tuple(label for label, _ in cell.ranking[:3])
     del thresholds["candidate_from"]
     (folder / "trust.json").write_text(json.dumps(thresholds))
     (cell,) = Classifier.load(folder).predict([draw_cell("ig").convert("RGB")], ["cell"])
-    assert cell.candidates == (cell.label,)
+    assert cell.prediction_set == (cell.label,)
 
 
 def test_the_version_follows_the_arrays(trusting, tmp_path):
@@ -229,8 +229,8 @@ def test_figures_derive_from_the_table_of_predictions():
     rule = Uncertainty(review_below=0.6, candidate_from=0.4)
     assert metrics.unfamiliar(table) is None  # a run from before the distance
     assert metrics.review(table, rule) == {"below": 0.6, "share": 0.75, "caught": 1.0}
-    assert metrics.candidates(table, rule) == {"from": 0.4, "coverage": 0.75, "mean_size": 1.25}
-    assert metrics.candidates(table, Uncertainty()) is None
+    assert metrics.prediction_set(table, rule) == {"from": 0.4, "coverage": 0.75, "mean_size": 1.25}
+    assert metrics.prediction_set(table, Uncertainty()) is None
     far = table.assign(distance=[0.1, 0.2, 1.2, 1.0])
     assert metrics.unfamiliar(far) == {"share": 0.25, "caught": 0.5}
     assert metrics.review(far, rule) == {"below": 0.6, "share": 0.5, "caught": 0.5}

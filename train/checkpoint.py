@@ -84,7 +84,8 @@ def read_best(folder: Path) -> tuple[dict[str, Tensor], dict]:
     except CheckpointError as error:
         print(f"{error} The last epoch's weights are used.", flush=True)
         tensors, facts = read_last(folder)
-        prefix = "average.module."
+        averaged = any(key.startswith("average.") for key in tensors)
+        prefix = "average.module." if averaged else "network."
         weights = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
         return weights, {"epoch": len(facts["history"])}
 

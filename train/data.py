@@ -1,52 +1,83 @@
-"""The PBC dataset from wherever it is, decoded, and its grouped, stratified, seeded split."""
+"""The pictures of a recipe: read from their sources, labelled, decoded, split."""
 
 import os
-import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import datasets
 import numpy as np
 import torch
 from PIL import Image
-from sklearn.model_selection import StratifiedGroupKFold
 from torch import Tensor
 
 from cells import pbc
-from cells.classes import LABELS
+from cells.classes import SUBTYPE_LABELS
 from cells.pbc import DataError
 from cells.read.images import ImageError, read_image
+from train import duplicates
+from train.batches import Pictures, split_batch
+from train.recipe import Recipe
+from train.sources import FEATURES, chula, jhu, seoul
+from train.sources import pbc as pbc_source
+from train.split import split
 
 HUB_ID = "chehablab/PBC"
-SPLIT_SEED = 42  # thesis; another seed of training must not change the test pictures
+HOME = "pbc"  # the source of places that name none
+READERS = {HOME: pbc_source.read, "chula": chula.read, "jhu": jhu.read, "seoul": seoul.read}
+PLACES = (  # for --help
+    f"where PBC is: a Hub id, parquet files, or the unpacked archive's folder (default {HUB_ID}); and SOURCE=PLACE for each "
+    f"further laboratory of the recipe's sources, of {', '.join(name for name in READERS if name != HOME)}"
+)
 
 
-def load(sources: Sequence[str]) -> datasets.Dataset:
-    """Read a Hub id, parquet files or the unpacked archive's folder, as pbc.checked returns them. Raises DataError."""
-    source = str(sources[0])
-    is_hub_id = source.count("/") == 1 and not source.startswith((".", "/")) and not source.endswith(".parquet")
-    if len(sources) > 1 or Path(source).is_dir() or not is_hub_id:
-        return pbc.read([str(one) for one in sources])
-    try:
-        dataset = datasets.concatenate_datasets(list(datasets.load_dataset(source).values()))
-    except Exception as error:  # from the Hub, from pyarrow, from a broken repo
-        raise pbc.unreadable(source, error) from error
-    return pbc.checked(dataset, source)
+def by_source(places: Sequence[str]) -> dict[str, list[str]]:
+    """The places of each source, by its name; a place is PBC's unless it is written SOURCE=PLACE."""
+    found: dict[str, list[str]] = {}
+    for place in map(str, places):
+        name, equals, path = place.partition("=")
+        name, path = (name, path) if equals and name in READERS else (HOME, place)
+        found.setdefault(name, []).append(path)
+    return found
+
+
+def load(places: Sequence[str]) -> datasets.Dataset:
+    """The rows of every source, by image_id within each, with the columns of sources.FEATURES and `source`.
+
+    An image_id of another laboratory than PBC begins with its name and a colon. Raises DataError.
+    """
+    parts = [_load_one(name, own) for name, own in by_source(places).items()]
+    if len(parts) == 1:
+        return parts[0]
+    features = datasets.Features({**FEATURES, "source": datasets.Value("string")})
+    return datasets.concatenate_datasets([part.select_columns(list(features)).cast(features) for part in parts])
+
+
+def _load_one(name: str, places: list[str]) -> datasets.Dataset:
+    dataset = READERS[name](places)
+    if name != HOME:
+        ids = [f"{name}:{image_id}" for image_id in dataset["image_id"][:]]
+        if len(set(ids)) < len(ids):
+            raise DataError(f"{places[0]}: {len(ids) - len(set(ids))} image_id occur twice; each is to name one picture.")
+        dataset = dataset.remove_columns("image_id").add_column("image_id", ids).select(np.argsort(ids))
+        dataset = dataset.cast_column("image", datasets.Image(decode=False))
+    return dataset.add_column("source", [name] * len(dataset))
 
 
 def label(dataset: datasets.Dataset, labels: Sequence[str]) -> datasets.Dataset:
-    """Add the column `label`, an index into `labels`: the 8 types, or the 13 subtypes.
+    """Add the column `label`, an index into `labels`: of the subtype where it is among them, otherwise of the type.
 
-    With subtypes, rows without one are left out. Raises DataError if a class has no picture.
+    Rows of neither are left out. Raises DataError if a class has no picture.
     """
-    column = "cell_type" if tuple(labels) == LABELS else "cell_subtype"
-    dataset = dataset.select([row for row, name in enumerate(dataset[column][:]) if name])
-    names = dataset[column][:]
-    missing = [name for name in labels if name not in set(names)]
+    index = {name: number for number, name in enumerate(labels)}
+    kinds = zip(dataset["cell_type"][:], dataset["cell_subtype"][:], strict=True)
+    found = [index.get(subtype, index.get(cell_type)) for cell_type, subtype in kinds]
+    missing = [name for name, number in index.items() if number not in set(found)]
     if missing:
         raise DataError(f"no picture of {', '.join(missing)}; each of the {len(labels)} classes needs some.")
-    return dataset.add_column("label", [labels.index(name) for name in names])
+    dataset = dataset.select([row for row, number in enumerate(found) if number is not None])
+    return dataset.add_column("label", [number for number in found if number is not None])
 
 
 def decode(dataset: datasets.Dataset, size: int) -> Tensor:
@@ -67,23 +98,6 @@ def decode(dataset: datasets.Dataset, size: int) -> Tensor:
     return pixels
 
 
-def split(dataset: datasets.Dataset, groups: np.ndarray, seed: int = SPLIT_SEED) -> list[str]:
-    """The part of each row: a fifth to test (thesis: 20 %, seed 42), a tenth of the rest to validation.
-
-    Stratified by subtype; rows of one group (see duplicates.py) stay in one part.
-    """
-    kinds = zip(dataset["cell_type"][:], dataset["cell_subtype"][:], strict=True)
-    subtypes = np.array([subtype or cell_type for cell_type, subtype in kinds])
-    try:
-        rest, test = _first_fold(np.arange(len(subtypes)), 5, subtypes, groups, seed)
-        _, validation = _first_fold(rest, 10, subtypes, groups, seed)
-    except ValueError as error:
-        raise DataError(f"too few pictures for a split ({len(subtypes)}): {error}") from None
-    parts = np.full(len(subtypes), "train", dtype=object)
-    parts[test], parts[validation] = "test", "validation"
-    return parts.tolist()
-
-
 def part(dataset: datasets.Dataset, split_file: Path, name: str) -> datasets.Dataset:
     """The rows that a split file gives to train, validation or test. Raises DataError where there is none."""
     parts = pbc.read_split(split_file)
@@ -93,10 +107,120 @@ def part(dataset: datasets.Dataset, split_file: Path, name: str) -> datasets.Dat
     return dataset.select(rows)
 
 
-def _first_fold(rows: np.ndarray, folds: int, strata: np.ndarray, groups: np.ndarray, seed: int):
-    """(the other rows, the rows of the first of `folds` folds)."""
-    splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "The least populated class")  # a small subtype is spread as far as it goes
-        rest, fold = next(splitter.split(rows, strata[rows], groups[rows]))
-    return rows[rest], rows[fold]
+@dataclass(frozen=True)
+class Prepared:
+    """The pictures of a run: encoded, decoded, and the part of each."""
+
+    dataset: datasets.Dataset
+    pixels: Tensor  # uint8 (n, 3, s, s)
+    parts: list[str]
+
+    def ids(self, *parts: str) -> list[str]:
+        """The image_id of the pictures of these parts."""
+        return [image_id for image_id, one in zip(self.dataset["image_id"][:], self.parts, strict=True) if one in parts]
+
+    def subset(self, part: str, device: torch.device) -> dict[str, Pictures]:
+        """The pictures of a part, by source."""
+        labels, rows = torch.tensor(self.dataset["label"][:]), _rows_by_source(self.dataset)
+        found = {}
+        for name, own in rows.items():
+            chosen = torch.tensor([row for row in own if self.parts[row] == part], dtype=torch.long)
+            found[name] = Pictures(self.pixels[chosen].to(device), labels[chosen].to(device))
+        return found
+
+
+def _rows_by_source(dataset: datasets.Dataset) -> dict[str, list[int]]:
+    found: dict[str, list[int]] = {}
+    for row, name in enumerate(dataset["source"][:]):
+        found.setdefault(name, []).append(row)
+    return found
+
+
+def prepare(chosen: Recipe, places: Sequence[str], split_file: Path | None, say: Callable[[str], None] = print) -> Prepared:
+    """Read, decode and split the pictures of a recipe. Raises DataError.
+
+    A split file decides for each source of which it names pictures; otherwise the source's own split, or a new one.
+    """
+    found = load(_places_of(chosen, places))
+    dataset = label(found, chosen.labels)
+    if len(dataset) < len(found):
+        kind = "a subtype" if chosen.labels == SUBTYPE_LABELS else "one of the recipe's classes"
+        say(f"{len(found) - len(dataset)} pictures without {kind} left out.")
+    dataset, parts = _given_parts(dataset, split_file, say)
+    say(f"decoding {len(dataset)} pictures to {chosen.image_size} px")
+    pixels = decode(dataset, chosen.image_size)
+    for rows in _rows_by_source(dataset).values():
+        if None in (parts[row] for row in rows):
+            own, groups = dataset.select(rows), _groups(dataset, pixels, rows, say)
+            for row, one in zip(rows, split(own, groups), strict=True):
+                parts[row] = one
+    _check_parts(dataset, parts, chosen)
+    say(", ".join(f"{parts.count(name)} {name}" for name in pbc.PARTS))
+    return Prepared(dataset, pixels, parts)
+
+
+def _places_of(chosen: Recipe, places: Sequence[str]) -> list[str]:
+    """SOURCE=PLACE for each of the recipe's sources, in its order. Raises DataError."""
+    given = by_source(places)
+    names = [name for name, _ in chosen.sources]
+    unknown = [name for name in names if name not in READERS]
+    if unknown:
+        raise DataError(f"sources: no laboratory is called {unknown[0]!r}; there are {', '.join(READERS)}.")
+    given.setdefault(HOME, [HUB_ID])
+    lacking = [name for name in names if name not in given]
+    if lacking:
+        raise DataError(f"{chosen.name} learns from {lacking[0]} as well; say where it is: --data ... {lacking[0]}=PLACE.")
+    surplus = [name for name in by_source(places) if name not in names]
+    if surplus:
+        raise DataError(f"--data names {surplus[0]}, which {chosen.name} does not learn from: sources={chosen.sources}.")
+    return [f"{name}={place}" for name in names for place in given[name]]
+
+
+def _given_parts(
+    dataset: datasets.Dataset, split_file: Path | None, say: Callable[[str], None]
+) -> tuple[datasets.Dataset, list[str | None]]:
+    """(the rows that are used, the part of each as a split file or its source has it; None: to be decided)."""
+    given = pbc.read_split(split_file) if split_file else {}
+    ids, own = dataset["image_id"][:], dataset["split"][:]
+    parts: list[str | None] = [None] * len(ids)
+    kept: list[int] = []
+    for number, (name, rows) in enumerate(_rows_by_source(dataset).items()):
+        used = rows
+        if split_file and (number == 0 or any(ids[row] in given for row in rows)):
+            used = [row for row in rows if ids[row] in given]
+            say(f"{split_file}: {len(used)} of {len(given)} pictures found; {len(rows) - len(used)} others left out.")
+        elif all(own[row] for row in rows):
+            say(f"{name}: the split of its publisher is used.")
+        for row in used:
+            parts[row] = given.get(ids[row]) or own[row] or None
+        kept += used
+    if len(kept) < len(ids):
+        dataset = dataset.select(kept)
+    return dataset, [parts[row] for row in kept]
+
+
+def _groups(dataset: datasets.Dataset, pixels: Tensor, rows: list[int], say: Callable[[str], None]) -> np.ndarray:
+    """(n,) of rows of one source: equal for pictures that stay in one part."""
+    names = [dataset["group"][row] for row in rows]
+    if all(names):
+        return np.unique(names, return_inverse=True)[1]
+    say("looking for pictures that show the same cells")
+    return duplicates.groups(pixels[rows])
+
+
+def _check_parts(dataset: datasets.Dataset, parts: list[str], chosen: Recipe) -> None:
+    counts = {part: parts.count(part) for part in pbc.PARTS}
+    if not all(counts.values()):
+        raise DataError(f"every part needs pictures; there are {counts}.")
+    sources = {name: [parts[row] for row in rows] for name, rows in _rows_by_source(dataset).items()}
+    wanted = split_batch(chosen.batch_size, [dict(chosen.sources)[name] for name in sources])
+    for (name, own), batch in zip(sources.items(), wanted, strict=True):
+        if own.count("train") < batch:
+            kind = f"batch_size={chosen.batch_size}" if len(sources) == 1 else f"the {batch} of {name} in a batch"
+            raise DataError(f"{own.count('train')} training pictures are fewer than {kind}.")
+        if not own.count("validation"):
+            raise DataError(f"{name} has no validation picture; every source needs some.")
+    trained = {label for label, part in zip(dataset["label"][:], parts, strict=True) if part == "train"}
+    missing = [name for index, name in enumerate(chosen.labels) if index not in trained]
+    if missing:
+        raise DataError(f"no training picture of {', '.join(missing)}; each of the classes needs some.")

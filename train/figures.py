@@ -60,7 +60,7 @@ def save(figure: plt.Figure, path: Path, colours: int | None = 128) -> None:
 def class_counts(counts: pd.DataFrame) -> plt.Figure:
     """Pictures per type and per subtype, by part of the split; a class without pictures keeps its row."""
     figure, (types, subtypes) = plt.subplots(2, 1, figsize=(8.5, 8), height_ratios=(8, 13), sharex=True, layout="constrained")
-    names = {subtype.code: f"{subtype.english} ({subtype.code})" for subtype in SUBTYPES}
+    names = {subtype.name: f"{subtype.english} ({subtype.name})" for subtype in SUBTYPES}
     for axes, column, labels in ((types, "cell_type", ENGLISH), (subtypes, "cell_subtype", names)):
         table = pd.crosstab(counts[column], counts["split"]).reindex(index=labels, columns=PARTS, fill_value=0)
         left = np.zeros(len(table))
@@ -105,7 +105,7 @@ def training(history: pd.DataFrame, predictions: pd.DataFrame) -> plt.Figure:
     test_loss = predictions["loss"].mean()
     losses.axhline(test_loss, color=RED, linewidth=1, linestyle=":")
     losses.plot(
-        kept_epoch(history), test_loss, "D", color=RED, linestyle=":", label="test, kept model, calibrated (scored once)"
+        best_epoch(history), test_loss, "D", color=RED, linestyle=":", label="test, best epoch, calibrated (scored once)"
     )
     losses.set(xlabel="epoch", ylabel="cross-entropy", yscale="log")
     losses.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
@@ -128,7 +128,7 @@ def training(history: pd.DataFrame, predictions: pd.DataFrame) -> plt.Figure:
     return figure
 
 
-def kept_epoch(history: pd.DataFrame) -> int:
+def best_epoch(history: pd.DataFrame) -> int:
     """The epoch whose weights are the model: the best balanced accuracy on validation at the full size, as in loop.fit."""
     full = history[history["size"] == history["size"].max()]
     return int(full.loc[full["validation_balanced_accuracy"].idxmax(), "epoch"])

@@ -144,11 +144,11 @@ def _share_and_caught(predictions: pd.DataFrame, chosen: np.ndarray) -> dict[str
     return {"share": float(chosen.mean()), "caught": float(chosen[wrong].mean()) if wrong.any() else 1.0}
 
 
-def candidates(predictions: pd.DataFrame, rule: Uncertainty) -> dict[str, float] | None:
-    """Of the sets of candidates: how many hold the label, and how many types they have on average; None without a threshold."""
+def prediction_set(predictions: pd.DataFrame, rule: Uncertainty) -> dict[str, float] | None:
+    """The share of prediction sets that hold the label, and their mean size; None without a threshold."""
     if rule.candidate_from is None:
         return None
-    kept = rule.candidates(probabilities_of(predictions))
+    kept = rule.prediction_sets(probabilities_of(predictions))
     labels = [labels_of(predictions).index(label) for label in predictions["label"]]
     coverage = kept[np.arange(len(kept)), labels].mean()
     return {"from": rule.candidate_from, "coverage": float(coverage), "mean_size": float(kept.sum(1).mean())}

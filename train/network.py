@@ -1,12 +1,20 @@
-"""Recipe -> network, and network -> model folder. One Auto interface for what comes from timm and from transformers."""
+"""Recipe -> network, and network -> model folder.
+
+`adapter(network)` answers what the project asks of a network, whichever library it comes from: the head, the layers in their
+order, the input size, the preprocessing, the features, the model folder. There are two adapters: a ViT of transformers, and
+any network of timm. Both kinds are transformers modules: `network(pixel_values=...).logits`.
+"""
 
 import copy
 import json
+from abc import ABC, abstractmethod
 from pathlib import Path
 
 import timm
 import torch
 from safetensors import SafetensorError
+from timm.models import group_parameters
+from timm.models.resnet import ResNet
 from torch import Tensor, nn
 from torchvision.ops import stochastic_depth
 from transformers import (
@@ -18,11 +26,141 @@ from transformers import (
     ViTImageProcessor,
 )
 
+from cells.model.layers import layers_of
+from cells.model.torch_network import Answers
 from train.recipe import VITS, Recipe, RecipeError
+from train.transforms import MEAN, STD
 
-# ImageNet's, as in the thesis.
-MEAN = (0.485, 0.456, 0.406)
-STD = (0.229, 0.224, 0.225)
+
+class Adapter(ABC):
+    """What the project asks of a network."""
+
+    def __init__(self, network: nn.Module) -> None:
+        self.network = network
+
+    @property
+    @abstractmethod
+    def head(self) -> nn.Module:
+        """The layer that is new for every task."""
+
+    @property
+    @abstractmethod
+    def layers(self) -> list[list[nn.Parameter]]:
+        """Every parameter once, in lists from the first layer to the head."""
+
+    @property
+    @abstractmethod
+    def input_size(self) -> int:
+        """The side in pixels of the pictures that it takes."""
+
+    @property
+    def statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """(mean, standard deviation) of the colour channels, by which its input is normalised."""
+        return MEAN, STD
+
+    @property
+    def undecayed(self) -> set[nn.Parameter]:
+        """Matrices that weight decay would harm, such as tables of positions."""
+        return set()
+
+    def features(self, pixel_values: Tensor) -> Tensor:
+        """(n, width) of normalised pictures (n, 3, s, s): what `unfamiliar` is decided by."""
+        return Answers(layers_of(self.network))(pixel_values)[1]
+
+    @abstractmethod
+    def save(self, folder: Path) -> None:
+        """Write weights as float16 safetensors, configuration and preprocessing."""
+
+
+class ViTAdapter(Adapter):
+    """A ViT of transformers."""
+
+    @property
+    def head(self) -> nn.Module:
+        return self.network.classifier
+
+    @property
+    def blocks(self) -> list[nn.Module]:
+        """The transformer blocks."""
+        return list(next(module for module in self.network.vit.modules() if isinstance(module, nn.ModuleList)))
+
+    @property
+    def layers(self) -> list[list[nn.Parameter]]:
+        vit = self.network.vit
+        return _parameters([vit.embeddings, *self.blocks, vit.layernorm, self.network.classifier])
+
+    @property
+    def input_size(self) -> int:
+        return self.network.config.image_size
+
+    def save(self, folder: Path) -> None:
+        copy.deepcopy(self.network).cpu().half().save_pretrained(folder)
+        size = {"height": self.input_size, "width": self.input_size}
+        mean, std = self.statistics
+        ViTImageProcessor(size=size, image_mean=list(mean), image_std=list(std)).save_pretrained(folder)
+
+
+class TimmAdapter(Adapter):
+    """A network of timm, within transformers' wrapper. The folder is in timm's layout, which transformers loads as well."""
+
+    @property
+    def head(self) -> nn.Module:
+        return self.network.timm_model.get_classifier()
+
+    @property
+    def layers(self) -> list[list[nn.Parameter]]:
+        """As timm groups them for its layer-wise rates; its groups leave no parameter out.
+
+        A ResNet has its top-level parts instead: the published recipes' rates and checkpoints are of that grouping.
+        """
+        network = self.network.timm_model
+        if isinstance(network, ResNet) or not hasattr(network, "group_matcher"):
+            loose = list(network.parameters(recurse=False))
+            return [loose] * bool(loose) + _parameters(network.children())
+        named = dict(network.named_parameters())
+        groups = group_parameters(network, network.group_matcher(coarse=False))
+        return [[named[name] for name in groups[depth]] for depth in sorted(groups)]
+
+    @property
+    def input_size(self) -> int:
+        return self.network.config.pretrained_cfg["input_size"][1]
+
+    @property
+    def statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        config = self.network.config.pretrained_cfg
+        return tuple(config.get("mean", MEAN)), tuple(config.get("std", STD))
+
+    @property
+    def undecayed(self) -> set[nn.Parameter]:
+        network = self.network.timm_model
+        names = network.no_weight_decay() if hasattr(network, "no_weight_decay") else ()
+        return {parameter for name, parameter in network.named_parameters() if name in names}
+
+    def resize(self, size: int) -> None:
+        """Let it take pictures of so many pixels a side; a network with position embeddings has them interpolated."""
+        config = self.network.config
+        if hasattr(self.network.timm_model, "set_input_size"):
+            self.network.timm_model.set_input_size(img_size=size)
+            config.model_args = (config.model_args or {}) | {"img_size": size}
+        config.pretrained_cfg = _preprocessing(config.architecture, size, config.num_labels, *self.statistics)
+
+    def save(self, folder: Path) -> None:
+        config = self.network.config
+        network = copy.deepcopy(self.network.timm_model).cpu().half().to(memory_format=torch.contiguous_format)
+        network.pretrained_cfg = _preprocessing(config.architecture, self.input_size, config.num_labels, *self.statistics)
+        names = {"label_names": [config.id2label[index] for index in range(config.num_labels)]}
+        timm.models.save_for_hf(
+            network, folder, model_config=names, model_args=config.model_args or None, safe_serialization=True
+        )
+
+
+def adapter(network: nn.Module) -> Adapter:
+    """What a network answers to the project's questions."""
+    return (ViTAdapter if isinstance(network, ViTForImageClassification) else TimmAdapter)(network)
+
+
+def _parameters(parts) -> list[list[nn.Parameter]]:
+    return [parameters for part in parts if (parameters := list(part.parameters()))]
 
 
 def build(recipe: Recipe) -> nn.Module:
@@ -45,14 +183,27 @@ def _start(recipe: Recipe) -> nn.Module:
         size = {"image_size": recipe.image_size, "patch_size": recipe.patch_size}
         return ViTForImageClassification(ViTConfig(**VITS[recipe.architecture], **size, **_labels(recipe)))
     config = TimmWrapperConfig(
-        architecture=recipe.architecture, pretrained_cfg=_preprocessing(recipe), model_args={}, **_labels(recipe)
+        architecture=recipe.architecture,
+        pretrained_cfg=_preprocessing(recipe.architecture, recipe.image_size, len(recipe.labels)),
+        model_args={},
+        **_labels(recipe),
     )
     try:
-        return TimmWrapperForImageClassification(config)
+        network = TimmWrapperForImageClassification(config)
     except (ImportError, RuntimeError) as error:  # transformers' way to say that timm does not know the name
         raise RecipeError(
             f"architecture={recipe.architecture}: timm has no such network, and it is none of {', '.join(VITS)}."
         ) from error
+    _resize(network, recipe)
+    return network
+
+
+def _resize(network: nn.Module, recipe: Recipe) -> None:
+    try:
+        TimmAdapter(network).resize(recipe.image_size)
+    except (AssertionError, RuntimeError, ValueError) as error:  # such as a size that its patches do not fill
+        reason = str(error).splitlines()[0]
+        raise RecipeError(f"{recipe.architecture} takes no pictures of {recipe.image_size} pixels: {reason}") from error
 
 
 def build_teacher(recipe: Recipe) -> nn.Module | None:
@@ -62,7 +213,7 @@ def build_teacher(recipe: Recipe) -> nn.Module | None:
     network, lacking = _load("teacher", recipe.teacher)
     _check_whole("teacher", recipe.teacher, lacking)
     config = network.config
-    size = input_size(network)
+    size = adapter(network).input_size
     if list(config.id2label.values()) != list(recipe.labels) or size != recipe.image_size:
         raise RecipeError(
             f"teacher={recipe.teacher} takes {size} pixels and names {', '.join(config.id2label.values())}; it is to take "
@@ -71,8 +222,35 @@ def build_teacher(recipe: Recipe) -> nn.Module | None:
     return network.eval().requires_grad_(False)
 
 
+def check(network: nn.Module, teacher: nn.Module | None, recipe: Recipe) -> None:
+    """Ask now what is otherwise asked after hours: answers at every size of the training, features, a head, one preprocessing.
+
+    Raises RecipeError.
+    """
+    ours = adapter(network)
+    if not isinstance(ours.head, nn.Linear | nn.Conv2d):
+        raise RecipeError(f"{recipe.architecture} has no single linear layer as its head; such a network cannot be calibrated.")
+    if teacher is not None and adapter(teacher).statistics != ours.statistics:
+        raise RecipeError(f"teacher={recipe.teacher} normalises its pictures by {adapter(teacher).statistics}, not as ours.")
+    network.eval()
+    for size in sorted({recipe.size_at(epoch) for epoch in range(recipe.epochs)}):
+        _ask(lambda images: network(pixel_values=images).logits, size, f"takes no pictures of {size} pixels", recipe)
+    _ask(ours.features, recipe.image_size, "gives no features, by which unfamiliar pictures are told", recipe)
+
+
+@torch.no_grad()
+def _ask(function, size: int, refusal: str, recipe: Recipe) -> None:
+    try:
+        answer = function(torch.zeros(1, 3, size, size))
+    except Exception as error:  # whatever a network of timm raises
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise RecipeError(f"{recipe.architecture} {refusal}: {reason}") from error
+    if answer.ndim != 2:
+        raise RecipeError(f"{recipe.architecture} {refusal}: it answers in the shape {tuple(answer.shape)}.")
+
+
 def _load(key: str, place: str, **options: object) -> tuple[nn.Module, set[str]]:
-    """(a network, the names of its weights that it did not find there in their shape: they are random)."""
+    """(a network, the names of its weights that the place lacks in their shape: they are random)."""
     try:
         network, report = AutoModelForImageClassification.from_pretrained(
             place, trust_remote_code=False, use_safetensors=True, dtype=torch.float32, output_loading_info=True, **options
@@ -101,9 +279,11 @@ def _pretrained(recipe: Recipe) -> nn.Module:
                 f"pretrained={recipe.pretrained} is not a {recipe.architecture} with patches of {recipe.patch_size} in "
                 f"pictures of {recipe.image_size} pixels, in transformers' format."
             )
-    new = list(head(network).parameters())  # the head of another task is left behind
-    heads = {name for name, parameter in network.named_parameters() if any(parameter is one for one in new)}
+    new = set(adapter(network).head.parameters())  # the head of another task is left behind
+    heads = {name for name, parameter in network.named_parameters() if parameter in new}
     _check_whole("pretrained", recipe.pretrained, lacking - heads)
+    if recipe.architecture not in VITS:
+        _resize(network, recipe)
     return network
 
 
@@ -112,71 +292,34 @@ def _labels(recipe: Recipe) -> dict:
     return {"num_labels": len(id2label), "id2label": id2label, "label2id": {label: index for index, label in id2label.items()}}
 
 
-def _preprocessing(recipe: Recipe) -> dict:
-    """timm's pretrained_cfg: a plain resize to a square, then ImageNet's normalisation."""
+def _preprocessing(architecture: str, size: int, labels: int, mean: tuple = MEAN, std: tuple = STD) -> dict:
+    """timm's pretrained_cfg: a plain resize to a square, then the normalisation."""
     return {
-        "architecture": recipe.architecture,
-        "input_size": [3, recipe.image_size, recipe.image_size],
+        "architecture": architecture,
+        "input_size": [3, size, size],
         "interpolation": "bilinear",
         "crop_pct": 1.0,
         "crop_mode": "squash",
-        "mean": list(MEAN),
-        "std": list(STD),
-        "num_classes": len(recipe.labels),
+        "mean": list(mean),
+        "std": list(std),
+        "num_classes": labels,
     }
-
-
-def blocks(network: nn.Module) -> list[nn.Module]:
-    """A ViT's transformer blocks; none for another network."""
-    if not isinstance(network, ViTForImageClassification):
-        return []
-    return list(next(module for module in network.vit.modules() if isinstance(module, nn.ModuleList)))
-
-
-def input_size(network: nn.Module) -> int:
-    """The side in pixels of the pictures that it takes."""
-    return network.config.image_size if blocks(network) else network.config.pretrained_cfg["input_size"][1]
-
-
-def head(network: nn.Module) -> nn.Module:
-    """The layer that is new for every task."""
-    return network.classifier if blocks(network) else network.timm_model.get_classifier()
-
-
-def layers(network: nn.Module) -> list[list[nn.Parameter]]:
-    """The parameters from the first layer to the head: the blocks of a ViT, the top-level parts of a network of timm's."""
-    if found := blocks(network):
-        vit = network.vit
-        parts = [vit.embeddings, *found, vit.layernorm, network.classifier]
-    else:
-        parts = network.timm_model.children()
-    return [parameters for part in parts if (parameters := list(part.parameters()))]
 
 
 def _add_stochastic_depth(network: nn.Module, most: float) -> None:
     """Drop a block's contribution for some pictures of a batch, later blocks more often (Huang et al. 2016)."""
-    found = blocks(network)
-    for depth, block in enumerate(found):
+    blocks = ViTAdapter(network).blocks
+    for depth, block in enumerate(blocks):
 
-        def drop(module: nn.Module, inputs: tuple, output: Tensor, p: float = most * depth / (len(found) - 1)) -> Tensor:
+        def drop(module: nn.Module, inputs: tuple, output: Tensor, p: float = most * depth / (len(blocks) - 1)) -> Tensor:
             return inputs[0] + stochastic_depth(output - inputs[0], p, "row") if module.training else output
 
         block.register_forward_hook(drop)
 
 
 def export(network: nn.Module, recipe: Recipe, folder: Path) -> None:
-    """Write the model folder: float16 safetensors, configuration and preprocessing.
-
-    A network of timm's is written in timm's layout, which transformers loads as well.
-    """
-    if recipe.architecture in VITS:
-        copy.deepcopy(network).cpu().half().save_pretrained(folder)
-        size = {"height": recipe.image_size, "width": recipe.image_size}
-        ViTImageProcessor(size=size, image_mean=list(MEAN), image_std=list(STD)).save_pretrained(folder)
-    else:
-        net = copy.deepcopy(network.timm_model).cpu().half().to(memory_format=torch.contiguous_format)
-        net.pretrained_cfg = _preprocessing(recipe)
-        timm.models.save_for_hf(net, folder, model_config={"label_names": list(recipe.labels)}, safe_serialization=True)
+    """Write the model folder: float16 safetensors, configuration and preprocessing."""
+    adapter(network).save(folder)
     config_file = folder / "config.json"
     config = json.loads(config_file.read_text())
     config.get("model_args", {}).pop("num_classes", None)  # timm passes it twice otherwise, and fails

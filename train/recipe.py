@@ -13,6 +13,7 @@ from cells.classes import LABELS, SUBTYPE_LABELS
 from train import recipes
 
 WORDS = ("name", "about", "expected")  # they decide nothing
+OLD_KEYS = {"growth": "progressive_resizing"}  # how earlier versions spelled a key
 
 # The sizes of Dosovitskiy et al. 2021 (tiny and small: Touvron et al. 2021). Every other architecture is timm's.
 VITS = {
@@ -39,8 +40,12 @@ class Recipe:
     pretrained: str | None = None  # a Hub id or folder to start from; None: from nothing
     gpu: bool = False  # whether to refuse a machine without one, on which it would take days
     num_classes: Literal[8, 13] = 8  # cell types, or their subtypes
+    classes: tuple[str, ...] = ()  # any other types and subtypes, in the order of the outputs; (): what num_classes says
+    sources: tuple[tuple[str, float], ...] = (("pbc", 1.0),)  # (laboratory, its share of every batch); see train/sources
+    balance: float = 1.0  # a class is drawn by its number to this power: 1: pictures as they are, 0: every class alike
     image_size: int = 224  # pixels; validation, test and the model folder use it
-    growth: tuple[tuple[float, float], ...] = ()  # (until this share of the epochs, train at this share of image_size)
+    # (until this share of the epochs, train at this share of image_size)
+    progressive_resizing: tuple[tuple[float, float], ...] = ()
     epochs: int
     freeze_epochs: int = 0  # of these, the first ones train the new head alone (gradual unfreezing)
     batch_size: int = 64  # of all processes together
@@ -75,7 +80,16 @@ class Recipe:
             (self.patch_size >= 4, "patch_size is to be 4 or more"),
             (not vit or self.image_size % self.patch_size == 0, "image_size is to be a multiple of patch_size"),
             (vit or not self.drop_path, f"drop_path is for {', '.join(VITS)}"),
-            (all(0 < until <= 1 and 0 < share <= 1 for until, share in self.growth), "growth is to be of shares up to 1"),
+            (
+                all(0 < until <= 1 and 0 < share <= 1 for until, share in self.progressive_resizing),
+                "progressive_resizing is to be of shares up to 1",
+            ),
+            (len(self.classes) != 1 and len(set(self.classes)) == len(self.classes), "classes is to be of two names or more"),
+            (0 < len(self.sources) == len({name for name, _ in self.sources}), "sources is to name each laboratory once"),
+            (len(self.sources) <= self.batch_size, "sources is to name no more laboratories than batch_size"),
+            (all(0 < share <= 1 for _, share in self.sources), "sources is to be of shares above 0 and up to 1"),
+            (math.isclose(sum(share for _, share in self.sources), 1, abs_tol=1e-6), "the shares of sources are to sum to 1"),
+            (0 <= self.balance <= 1, "balance is to be from 0 to 1"),
             (0 <= self.seed < 2**32, "seed is to be from 0 to 4294967295"),
             (all(rate > 0 and math.isfinite(rate) for rate in rates), "learning rates are to be above 0"),
             (0 < self.warmup < 1, "warmup is to be between 0 and 1"),
@@ -94,7 +108,7 @@ class Recipe:
     @property
     def labels(self) -> tuple[str, ...]:
         """The names of the classes, in the order of the network's outputs."""
-        return LABELS if self.num_classes == len(LABELS) else SUBTYPE_LABELS
+        return self.classes or (LABELS if self.num_classes == len(LABELS) else SUBTYPE_LABELS)
 
     @property
     def needs(self) -> str:
@@ -107,7 +121,7 @@ class Recipe:
 
         The last epoch is always at image_size, since only such epochs are kept.
         """
-        for until, share in self.growth:
+        for until, share in self.progressive_resizing:
             if epoch < min(round(until * self.epochs), self.epochs - 1):
                 return max(32, round(self.image_size * share / 32) * 32)
         return self.image_size
@@ -118,13 +132,19 @@ class Recipe:
 
     def differences(self, other: dict) -> dict[str, object]:
         """What decides a run and is not the same in another recipe's JSON: key -> our value. Words about it do not count."""
+        other = {OLD_KEYS.get(key, key): value for key, value in other.items()}
         defaults = {field.name: field.default for field in dataclasses.fields(self)}  # a run may be older than a key
-        ours = json.loads(self.to_json())
+        ours, defaults = (json.loads(json.dumps(values)) for values in (dataclasses.asdict(self), _plain(defaults)))
         deciding = [key for key in ours if key not in (*WORDS, "gpu")]  # nor does the machine that is asked for
-        return {key: getattr(self, key) for key in deciding if other.get(key, defaults[key]) != ours[key]}
+        return {key: getattr(self, key) for key in deciding if other.get(key, defaults.get(key)) != ours[key]}
 
     def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self), indent=2) + "\n"
+
+
+def _plain(defaults: dict) -> dict:
+    """Without the keys that have no default."""
+    return {key: value for key, value in defaults.items() if value is not dataclasses.MISSING}
 
 
 def names() -> list[str]:
@@ -141,6 +161,7 @@ def load(name: str) -> Recipe:
 
 def _parse(text: str) -> tuple[str, object]:
     key, equals, value = text.partition("=")
+    key = OLD_KEYS.get(key, key)
     types = {key: kind for key, kind in get_type_hints(Recipe).items() if key not in WORDS}
     if not equals:
         raise RecipeError(f"{text!r} is not an override; write key=value, for example epochs=5.")

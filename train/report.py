@@ -1,10 +1,11 @@
-"""predictions.csv, validation.csv and history.csv of a run -> metrics.json and figures.
+"""predictions.csv, validation.csv and history.csv of a run -> metrics.json and figures: python -m train report RUN.
 
-Whatever is said of a run comes from these files, so anyone can derive it again: python -m train report RUN --data SOURCE.
+All figures of a run derive from these files, so anyone can derive them again.
 """
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import datasets
@@ -12,24 +13,55 @@ import pandas as pd
 from PIL import Image
 
 from cells import pbc
-from cells.measures import MEASURES
+from cells.measures import MEASURES, read_metrics
 from cells.model.folder import UNCERTAINTY_FILE
 from cells.model.uncertainty import Uncertainty
 from cells.read.images import read_image
-from train import checkpoint, figures, metrics
+from train import checkpoint, data, figures, metrics, options
 
 CARD_FIGURES = ("confusion", "training")  # these go with the model
-# The rest of metrics.json are facts that only the run knew.
-DERIVED = ("test", "validation", "review", "unfamiliar", "candidates", "time")
+# The other keys of metrics.json are facts that only the run knows.
+DERIVED = ("test", "validation", "review", "unfamiliar", "prediction_set", "time")
+
+
+class RunError(Exception):
+    """A run folder or a machine that does not fit a call. Its text is one line for the user."""
+
+
+def main(arguments: list[str]) -> int:
+    """The command."""
+    parser = options.parser("report", "Derive metrics.json and figures of finished runs again, from their predictions.")
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN")
+    options.add_data(parser)
+    chosen = parser.parse_args(arguments)
+    check_finished(chosen.runs)
+    dataset = data.load(chosen.data)
+    for run in chosen.runs:
+        rewrite(run, dataset)
+        show(run)
+    return 0
+
+
+def check_finished(runs: list[Path]) -> None:
+    """Raises RunError for a folder that is no finished run, and for two folders of one name."""
+    for run in runs:
+        if not (run / "metrics.json").is_file():
+            raise RunError(f"{run} is no finished run: it has no metrics.json.")
+    names = [run.resolve().name for run in runs]
+    if len(set(names)) < len(names):
+        raise RunError(f"two of the runs have one name ({', '.join(names)}); rename a folder.")
 
 
 def write(run: Path, facts: dict, dataset: datasets.Dataset) -> None:
-    """Derive everything. `dataset` has the pictures, for the figures that show some."""
+    """Write RUN/metrics.json and RUN/figures, and copy into RUN/model what belongs to the model.
+
+    `facts` are those that only the run knows; `dataset` has the pictures, for the figures that show some. Raises DataError.
+    """
     test, validation, history = (pd.read_csv(run / f"{name}.csv") for name in ("predictions", "validation", "history"))
     rule = Uncertainty.load(run / "model" / UNCERTAINTY_FILE)
     measured = (metrics.summarise(test), metrics.summarise(validation))
-    judged = (metrics.review(test, rule), metrics.unfamiliar(test), metrics.candidates(test, rule))
-    derived = (*measured, *judged, timing(history))
+    statuses = (metrics.review(test, rule), metrics.unfamiliar(test), metrics.prediction_set(test, rule))
+    derived = (*measured, *statuses, timing(history))
     figures.draw_all(test, history, *_pictures(dataset, run), run / "figures")
     (run / "model" / "figures").mkdir(exist_ok=True)
     for name in CARD_FIGURES:
@@ -39,10 +71,10 @@ def write(run: Path, facts: dict, dataset: datasets.Dataset) -> None:
     checkpoint.write_text(run / "metrics.json", text)  # last: its presence says that the run is complete
 
 
-def rewrite(run: Path, dataset: datasets.Dataset) -> None:
-    """The same for a finished run, from its own files."""
-    summary = json.loads((run / "metrics.json").read_text())
-    write(run, {key: value for key, value in summary.items() if key not in DERIVED}, dataset)
+def rewrite(run: Path, dataset: datasets.Dataset, **facts: str) -> None:
+    """The same for a finished run, from its own files; `facts` replace what it says of itself."""
+    summary = read_metrics(run / "metrics.json")
+    write(run, {key: value for key, value in summary.items() if key not in DERIVED} | facts, dataset)
 
 
 def timing(history: pd.DataFrame) -> dict[str, float | None]:
@@ -62,7 +94,7 @@ def timing(history: pd.DataFrame) -> dict[str, float | None]:
     }
 
 
-def _pictures(dataset: datasets.Dataset, run: Path):
+def _pictures(dataset: datasets.Dataset, run: Path) -> tuple[pd.DataFrame, Callable[[str], Image.Image]]:
     """(a row per picture of the run, with its part; image_id -> picture)."""
     parts = pbc.read_split(run / "split.csv")
     rows = {image_id: index for index, image_id in enumerate(dataset["image_id"][:])}
@@ -80,7 +112,7 @@ def _pictures(dataset: datasets.Dataset, run: Path):
 
 def show(run: Path) -> None:
     """Print the figures of a finished run."""
-    summary = json.loads((run / "metrics.json").read_text())
+    summary = read_metrics(run / "metrics.json")
     test = summary["test"]
     print(f"{summary['recipe']}, {test['pictures']} test pictures")
     for name in MEASURES:

@@ -4,33 +4,32 @@ import contextlib
 import dataclasses
 import io
 import json
+import os
 import shlex
 import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
 import datasets
+import pandas as pd
 import torch
 from accelerate import Accelerator
 from accelerate.tracking import get_available_trackers
 from PIL import Image
-from torch import Tensor, nn
+from torch import nn
 
 from cells import pbc
-from cells.classes import LABELS
-from train import checkpoint, data, duplicates, loop, recipe, report, uncertainty
-from train import network as model
+from train import checkpoint, finalize, loop, metrics, recipe, report, training_ids, uncertainty
+from train.batches import Pictures
+from train.data import Prepared, prepare
+from train.network import build, build_teacher, check
 from train.recipe import Recipe
+from train.report import RunError
 
 TRACKERS = ("tensorboard",)
-
-
-class RunError(Exception):
-    """A run folder or a machine that does not fit this call. Its text is one line for the user."""
 
 
 def train(
@@ -53,19 +52,21 @@ def train(
         return 0
     accelerator = start(chosen, run, tracker)
     torch.manual_seed(chosen.seed)
-    network, teacher = model.build(chosen), model.build_teacher(chosen)
+    network, teacher = build(chosen), build_teacher(chosen)
+    check(network, teacher, chosen)
     with accelerator.main_process_first():  # it makes the split, the others read it
-        begun = run / "split.csv"
-        prepared = prepare(chosen, sources, split_file or (begun if begun.exists() else None), accelerator.print)
-        _begin(chosen, prepared, run)
+        present = run / "split.csv"
+        prepared = prepare(chosen, sources, split_file or (present if present.exists() else None), accelerator.print)
+        training_ids.check(chosen, prepared.ids("validation", "test"), accelerator.print)
+        _open_run(chosen, prepared, run)
     if tracker:
         accelerator.init_trackers("blood-cells", {key: str(value) for key, value in dataclasses.asdict(chosen).items()})
     subsets = {part: prepared.subset(part, accelerator.device) for part in ("train", "validation")}
     prepared = dataclasses.replace(prepared, pixels=prepared.pixels[:0].clone())  # their copies are all that is needed
-    with _signals() as came:
+    with _signals() as interrupted:
         complete = loop.fit(
             *(chosen, network, subsets["train"], subsets["validation"], run, accelerator),
-            should_stop=lambda step: came() or should_stop(step),
+            should_stop=lambda step: interrupted() or should_stop(step),
             teacher=teacher.to(accelerator.device) if teacher else None,
         )
     if complete and accelerator.is_main_process:
@@ -80,18 +81,27 @@ def train(
 
 
 def _check_run(run: Path, chosen: Recipe) -> None:
-    """Refuse a folder in which another recipe was begun."""
+    """Refuse a folder of another recipe."""
     file = run / "recipe.json"
     if not file.exists():
         return
     try:
-        theirs = json.loads(file.read_text())
+        found = json.loads(file.read_text())
     except ValueError:
         raise RunError(f"{file} is broken; remove {run}, or give another --out.") from None
-    different = chosen.differences(theirs)
+    different = chosen.differences(found)
+    parts = different.pop("gradient_accumulation_steps", None)
     if different:
-        values = ", ".join(f"{key}={theirs.get(key)} there, {value} here" for key, value in different.items())
+        old = {new: key for key, new in recipe.OLD_KEYS.items()}
+        values = ", ".join(
+            f"{key}={found.get(key, found.get(old.get(key)))} there, {value} here" for key, value in different.items()
+        )
         raise RunError(f"{run} is a run of another recipe ({values}); give another --out, or remove it.")
+    if parts is not None:
+        print(
+            f"gradient_accumulation_steps={parts} from here on: a batch takes less memory, and the steps are the same but for "
+            "rounding, and for what is drawn or measured in each part (stochastic depth, batch-norm).",
+        )
 
 
 def start(chosen: Recipe, run: Path, tracker: str | None = None) -> Accelerator:
@@ -102,49 +112,23 @@ def start(chosen: Recipe, run: Path, tracker: str | None = None) -> Accelerator:
         raise RunError(f"--track {tracker}: it is not installed; pip install {tracker} adds it.")
     gpu = torch.cuda.is_available()
     # None: as Accelerate is told to, by its launcher or by ACCELERATE_MIXED_PRECISION; few processors gain by bfloat16.
-    precision = "bf16" if gpu and torch.cuda.is_bf16_supported(including_emulation=False) else None
+    configured = "ACCELERATE_MIXED_PRECISION" in os.environ
+    precision = "bf16" if not configured and gpu and torch.cuda.is_bf16_supported(including_emulation=False) else None
     # cpu=True is what makes several processes on CPUs find each other.
     accelerator = Accelerator(cpu=not gpu, mixed_precision=precision, log_with=tracker, project_dir=run)
     if chosen.batch_size % accelerator.num_processes:
         raise RunError(f"batch_size={chosen.batch_size} is not a multiple of the {accelerator.num_processes} processes.")
+    if chosen.batch_size < 2 * accelerator.num_processes:  # batch-norm has no statistics of one picture
+        raise RunError(f"batch_size={chosen.batch_size}: each of the {accelerator.num_processes} processes needs two pictures.")
     return accelerator
 
 
-@dataclass(frozen=True)
-class Prepared:
-    """The pictures of a run: encoded, decoded, and the part of each."""
-
-    dataset: datasets.Dataset
-    pixels: Tensor  # uint8 (n, 3, s, s)
-    parts: list[str]
-
-    def rows(self, part: str) -> list[int]:
-        return [index for index, one in enumerate(self.parts) if one == part]
-
-    def subset(self, part: str, device: torch.device) -> loop.Pixels:
-        rows = torch.tensor(self.rows(part))
-        return loop.Pixels(self.pixels[rows].to(device), torch.tensor(self.dataset["label"][:])[rows].to(device))
-
-
-def prepare(chosen: Recipe, sources: Sequence[str], split_file: Path | None, say: Callable[[str], None] = print) -> Prepared:
-    """Read, decode and split the pictures of a recipe. Raises DataError."""
-    dataset, parts = _load_split(chosen, sources, split_file, say)
-    say(f"decoding {len(dataset)} pictures to {chosen.image_size} px")
-    pixels = data.decode(dataset, chosen.image_size)
-    if parts is None:
-        say("looking for pictures that show the same cells")
-        parts = data.split(dataset, duplicates.groups(pixels))
-    _check_parts(dataset, parts, chosen)
-    say(", ".join(f"{parts.count(part)} {part}" for part in pbc.PARTS))
-    return Prepared(dataset, pixels, parts)
-
-
-def _begin(chosen: Recipe, prepared: Prepared, run: Path) -> None:
+def _open_run(chosen: Recipe, prepared: Prepared, run: Path) -> None:
     """The run folder with its recipe and its split, or a refusal where another split is."""
     ids, file = prepared.dataset["image_id"][:], run / "split.csv"
     if file.exists():
         if pbc.read_split(file) != dict(zip(ids, prepared.parts, strict=True)):
-            raise RunError(f"{run} was begun with other pictures or another split ({file}); give another --out.")
+            raise RunError(f"{run} was started with other pictures or another split ({file}); give another --out.")
         return
     run.mkdir(parents=True, exist_ok=True)
     checkpoint.write_text(run / "recipe.json", chosen.to_json())
@@ -152,50 +136,21 @@ def _begin(chosen: Recipe, prepared: Prepared, run: Path) -> None:
     file.with_suffix(".partial").replace(file)  # last, and whole: its presence says that the run has begun
 
 
-def _load_split(
-    chosen: Recipe, sources: Sequence[str], split_file: Path | None, say: Callable[[str], None]
-) -> tuple[datasets.Dataset, list[str] | None]:
-    """(the pictures that have one of the recipe's labels, the part of each as a split file has it)."""
-    found = data.load(sources)
-    dataset = data.label(found, chosen.labels)
-    if chosen.num_classes != len(LABELS):
-        say(f"{len(found) - len(dataset)} pictures without a subtype left out.")
-    if not split_file:
-        return dataset, None
-    given = pbc.read_split(split_file)
-    rows = [index for index, one in enumerate(dataset["image_id"][:]) if one in given]
-    say(f"{split_file}: {len(rows)} of {len(given)} pictures found; {len(dataset) - len(rows)} others left out.")
-    dataset = dataset.select(rows)
-    return dataset, [given[one] for one in dataset["image_id"][:]]
-
-
-def _check_parts(dataset: datasets.Dataset, parts: list[str], chosen: Recipe) -> None:
-    counts = {part: parts.count(part) for part in pbc.PARTS}
-    if not all(counts.values()):
-        raise pbc.DataError(f"every part needs pictures; there are {counts}.")
-    if counts["train"] < chosen.batch_size:
-        raise pbc.DataError(f"{counts['train']} training pictures are fewer than batch_size={chosen.batch_size}.")
-    trained = {label for label, part in zip(dataset["label"][:], parts, strict=True) if part == "train"}
-    missing = [name for index, name in enumerate(chosen.labels) if index not in trained]
-    if missing:
-        raise pbc.DataError(f"no training picture of {', '.join(missing)}; each of the classes needs some.")
-
-
 @contextlib.contextmanager
 def _signals() -> Iterator[Callable[[], bool]]:
-    """Within it, a first Ctrl-C or SIGTERM waits for the step under way; yields whether one came. A second ends at once."""
-    came: list[int] = []
+    """Within it, a first Ctrl-C or SIGTERM waits for the step under way, a second ends at once; yields whether one came in."""
+    received: list[int] = []
     before = {}
 
     def note(number: int, frame: object) -> None:
-        came.append(number)
+        received.append(number)
         for each, handler in before.items():
             signal.signal(each, handler)
 
     for number in (signal.SIGINT, signal.SIGTERM):
         before[number] = signal.signal(number, note)
     try:
-        yield lambda: bool(came)
+        yield lambda: bool(received)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -204,26 +159,32 @@ def _signals() -> Iterator[Callable[[], bool]]:
 def _finish(
     chosen: Recipe,
     network: nn.Module,
-    subsets: dict[str, loop.Pixels],
+    subsets: dict[str, dict[str, Pictures]],
     prepared: Prepared,
     run: Path,
     accelerator: Accelerator,
 ) -> None:
     """The kept weights -> model folder -> predictions through it, as its users would make them -> metrics, figures."""
-    weights, kept = checkpoint.read_best(run / "checkpoints")
-    network.load_state_dict(weights)
-    loop.recompute_batch_norm(network, subsets["train"])
-    temperature = loop.calibrate(network, subsets["validation"])
-    model.export(network, chosen, run / "model")
-    uncertainty.fit(run, prepared.dataset, prepared.parts)
-    facts = _facts(chosen, prepared) | {
-        "parameters": sum(parameter.numel() for parameter in network.parameters()),
-        "kept_epoch": kept["epoch"],
-        "temperature": round(temperature, 4),
+    kept = finalize.write_model(chosen, network, subsets["train"], subsets["validation"], run)
+    training_ids.write(run / "model", prepared.ids("train"), chosen)
+    backend = uncertainty.fit(run, prepared.dataset, prepared.parts)
+    facts = _facts(chosen, prepared) | kept
+    facts |= {
         "processes": accelerator.num_processes,
         "mixed_precision": accelerator.mixed_precision,
+        "backend": backend,  # that answered the validation and the test pictures
     }
+    if len(chosen.sources) > 1:
+        facts["test_by_source"] = _test_by_source(prepared, run)
     report.write(run, facts, prepared.dataset)
+
+
+def _test_by_source(prepared: Prepared, run: Path) -> dict[str, dict]:
+    """What metrics.json says of the test pictures of each source."""
+    predictions = pd.read_csv(run / "predictions.csv", keep_default_na=False)
+    sources = dict(zip(prepared.dataset["image_id"][:], prepared.dataset["source"][:], strict=True))
+    groups = predictions.groupby(predictions["image_id"].map(sources), sort=False)
+    return {name: metrics.summarise(rows) for name, rows in groups}
 
 
 def _facts(chosen: Recipe, prepared: Prepared) -> dict:

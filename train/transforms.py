@@ -7,12 +7,16 @@ interpolated once. Evaluation does not come here: it uses the preprocessing that
 
 import math
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 MIN_AREA = 0.75  # of the picture that a crop keeps (thesis)
+# ImageNet's, as in the thesis.
+MEAN = (0.485, 0.456, 0.406)
+STD = (0.229, 0.224, 0.225)
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,15 @@ class Draws:
     def of(self, rows: Tensor) -> "Draws":
         """Those of some of the pictures: what one process has of a batch that several share."""
         return Draws(self.affine[rows], self.brightness[rows], self.contrast[rows])
+
+    def to(self, device: torch.device) -> "Draws":
+        """The same on a device."""
+        return Draws(*(to_device(value, device) for value in vars(self).values()))
+
+
+def to_device(values: Tensor, device: torch.device) -> Tensor:
+    """The same on a device. A GPU gets it from pinned memory, so that the host does not wait for the copy."""
+    return values.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else values
 
 
 def draw(n: int, lighting: float, generator: torch.Generator) -> Draws:
@@ -44,12 +57,24 @@ def draw(n: int, lighting: float, generator: torch.Generator) -> Draws:
 
 def augment(pixels: Tensor, draws: Draws) -> Tensor:
     """Turn, flip, crop and relight a batch: uint8 (n, 3, s, s) -> float32 in 0..1, same shape."""
+    draws = draws.to(pixels.device)
     images = pixels.float().div_(255)
-    grid = F.affine_grid(draws.affine.to(pixels.device), list(images.shape), align_corners=False)
+    grid = F.affine_grid(draws.affine, list(images.shape), align_corners=False)
     images = F.grid_sample(images, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
-    images = images * draws.brightness.to(pixels.device)
+    images = images * draws.brightness
     mean = images.mean((1, 2, 3), keepdim=True)
-    return ((images - mean) * draws.contrast.to(pixels.device) + mean).clamp_(0, 1)
+    return ((images - mean) * draws.contrast + mean).clamp_(0, 1)
+
+
+def normalise(images: Tensor, mean: tuple[float, ...] = MEAN, std: tuple[float, ...] = STD) -> Tensor:
+    """Float (n, 3, s, s) in 0..1 -> what a network takes, by the statistics of its adapter."""
+    mean, std = (_constant(values, images.device) for values in (mean, std))
+    return ((images - mean) / std).contiguous(memory_format=torch.channels_last)
+
+
+@cache  # a copy to a GPU at every step would make the host wait
+def _constant(values: tuple[float, ...], device: torch.device) -> Tensor:
+    return torch.tensor(values, device=device)[:, None, None]
 
 
 def _draw_affine(n: int, generator: torch.Generator) -> Tensor:

@@ -1,6 +1,7 @@
-"""A finished network's rule of trust, fitted on its run's own pictures: python -m train trust RUN.
+"""The rule of uncertainty of a finished network, fitted on the pictures of its run: python -m train uncertainty RUN.
 
-What is familiar comes from training pictures, every threshold from validation pictures.
+Training pictures say what is familiar; every threshold comes from validation pictures, as the backend that serves the model
+answers them. That backend then answers the test pictures, once.
 """
 
 from pathlib import Path
@@ -14,51 +15,68 @@ from cells import pbc
 from cells.model.classifier import Classifier
 from cells.model.folder import UNCERTAINTY_FILE
 from cells.model.uncertainty import Familiar, Uncertainty
-from cells.read.images import ImageError
-from train import data, metrics
+from train import backend, data, metrics, options, report
 
 # Of validation cells:
 UNFAMILIAR_SHARE = 0.01  # called unfamiliar though they are not
 REVIEW_SHARE = 0.04  # sent to a person; more would tire the person who looks
-COVERAGE = 0.99  # whose type is among the candidates
+COVERAGE = 0.99  # whose type is in the prediction set
 
 
-def fit(run: Path, dataset: datasets.Dataset, parts: list[str]) -> None:
-    """Write the rule into RUN/model, then what the whole says of held-out pictures: validation.csv and predictions.csv.
+def main(arguments: list[str]) -> int:
+    """The command."""
+    parser = options.parser(
+        "uncertainty",
+        "Choose the backend that serves a finished run's model and fit its rule of uncertainty again, without training; then "
+        "derive metrics.json and figures.",
+    )
+    parser.add_argument("run", type=Path, metavar="RUN")
+    options.add_data(parser)
+    chosen = parser.parse_args(arguments)
+    report.check_finished([chosen.run])
+    dataset = data.load(chosen.data)
+    report.rewrite(chosen.run, dataset, backend=refit(chosen.run, dataset))
+    report.show(chosen.run)
+    return 0
 
-    `dataset` is labelled, `parts` has the part of each row. All through the Classifier that users get. Raises DataError.
+
+def fit(run: Path, dataset: datasets.Dataset, parts: list[str]) -> str:
+    """Write the rule into RUN/model, then validation.csv and predictions.csv; return the backend that serves, and answered.
+
+    `dataset` is labelled, `parts` has the part of each row. Raises DataError.
     """
     folder = run / "model"
-    parts = np.array(parts)
-    subsets = {part: dataset.select(np.flatnonzero(parts == part)) for part in pbc.PARTS}
-    classifier = Classifier.load(folder)
-    _, features = _measure(classifier, subsets["train"])
-    familiar = fit_familiar(features, np.array(subsets["train"]["label"][:]))
-    probabilities, features = _measure(classifier, subsets["validation"])
-    labels = np.array(subsets["validation"]["label"][:])
-    fit_thresholds(probabilities, labels, familiar, familiar.distance(features)).save(folder / UNCERTAINTY_FILE)
-    classifier = Classifier.load(folder)
+    rows = {part: dataset.select(np.flatnonzero(np.array(parts) == part)) for part in pbc.PARTS}
+    _, features = backend.measure(backend.load(folder, backend.TORCH), rows["train"])
+    familiar = fit_familiar(features, np.array(rows["train"]["label"][:]))
+    chosen = backend.choose(folder, rows["train"], rows["validation"])
+    probabilities, features = backend.measure(backend.load(folder, chosen), rows["validation"])
+    labels = np.array(rows["validation"]["label"][:])
+    rule = fit_thresholds(probabilities, labels, familiar, familiar.distance(features))
+    rule.save(folder / UNCERTAINTY_FILE)
+    model = backend.load(folder, chosen, Uncertainty.load(folder / UNCERTAINTY_FILE))
     for part, name in (("validation", "validation.csv"), ("test", "predictions.csv")):
-        _predict(classifier, subsets[part]).to_csv(run / name, index=False, float_format="%.6g")
+        _table(model, rows[part]).to_csv(run / name, index=False, float_format="%.6g")
+    return chosen
 
 
-def refit(run: Path, dataset: datasets.Dataset) -> None:
-    """The same for a finished run, on the pictures of its split. Raises DataError."""
+def refit(run: Path, dataset: datasets.Dataset) -> str:
+    """fit() of a finished run, on the pictures of its split. Raises DataError."""
     given = pbc.read_split(run / "split.csv")
-    dataset = data.label(dataset, Classifier.load(run / "model").labels)
+    dataset = data.label(dataset, backend.load(run / "model", backend.TORCH).labels)
     ids = dataset["image_id"][:]
     missing = len(given.keys() - set(ids))
     if missing:
         raise pbc.DataError(f"{missing} pictures of {run} are not among the data; give --data what the run was made with.")
     rows = [row for row, image_id in enumerate(ids) if image_id in given]
-    fit(run, dataset.select(rows), [given[ids[row]] for row in rows])
+    return fit(run, dataset.select(rows), [given[ids[row]] for row in rows])
 
 
 def fit_familiar(features: np.ndarray, labels: np.ndarray) -> Familiar:
-    """From features (n, width) of training pictures and their labels (n,), which begin at 0 and leave none out.
+    """From features (n, width) of training pictures and their labels (n,), of which each from 0 to the highest occurs.
 
-    The covariance is that within classes, shrunk towards equal variances as far as the number of pictures asks for (Ledoit &
-    Wolf 2004). Stored as float16 where that moves no distance by a thousandth; in float32 a distance is computed.
+    The covariance is the one within classes, shrunk towards equal variances as far as the number of pictures asks for (Ledoit &
+    Wolf 2004). The whitening matrix is float16, which changes a distance by less than a thousandth.
     """
     centre, scale = features.mean(0), np.maximum(features.std(0), 1e-6)
     scaled = (features - centre) / scale
@@ -71,30 +89,20 @@ def fit_familiar(features: np.ndarray, labels: np.ndarray) -> Familiar:
 def fit_thresholds(probabilities: np.ndarray, labels: np.ndarray, familiar: Familiar, distances: np.ndarray) -> Uncertainty:
     """From probabilities (n, classes), labels (n,) and distances (n,) of validation cells."""
     own = np.sort(probabilities[np.arange(len(labels)), labels])
-    # The split-conformal quantile: one cell more than there are, so that the promise holds for the next one.
+    # The split-conformal quantile: n + 1 in place of n, so that the coverage holds for the next cell.
     left_out = int(np.floor((len(labels) + 1) * (1 - COVERAGE))) - 1
     return Uncertainty(
         review_below=float(np.quantile(probabilities.max(1), REVIEW_SHARE)),
-        candidate_from=float(own[left_out]) if left_out >= 0 else 0.0,  # so few cells promise nothing: all are candidates
+        candidate_from=float(own[left_out]) if left_out >= 0 else 0.0,  # so few cells promise nothing: each set holds all
         unfamiliar_above=float(np.quantile(distances, 1 - UNFAMILIAR_SHARE)),
         familiar=familiar,
     )
 
 
-def _sources(rows: datasets.Dataset) -> list[bytes | str]:
-    return [pbc.source_of(one) for one in rows["image"][:]]
-
-
-def _measure(classifier: Classifier, rows: datasets.Dataset) -> tuple[np.ndarray, np.ndarray]:
-    try:
-        return classifier.measure(_sources(rows))
-    except ImageError as error:
-        raise pbc.DataError(f"a picture cannot be read: {error}") from None
-
-
-def _predict(classifier: Classifier, rows: datasets.Dataset) -> pd.DataFrame:
-    predictions = list(classifier.predict(_sources(rows), rows["image_id"][:]))
-    truths = [classifier.labels[label] for label in rows["label"][:]]
+def _table(model: Classifier, rows: datasets.Dataset) -> pd.DataFrame:
+    """metrics.table() of labelled rows, with the distance of each picture from the training pictures."""
+    predictions = backend.predict(model, rows)
+    truths = [model.labels[label] for label in rows["label"][:]]
     probabilities = np.stack([prediction.probabilities for prediction in predictions])
-    table = metrics.table(rows["image_id"][:], truths, rows["cell_subtype"][:], probabilities, classifier.labels)
+    table = metrics.table(rows["image_id"][:], truths, rows["cell_subtype"][:], probabilities, model.labels)
     return table.assign(distance=[prediction.distance for prediction in predictions])

@@ -5,93 +5,87 @@ for prediction in classifier.predict(["a.jpg", "b.jpg"]):
     print(prediction.file, prediction.label, prediction.probability, prediction.status)
 """
 
+import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
-from ctypes.util import find_library
-from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
-from cells.classes import LABELS, SUBTYPE_LABELS
-from cells.messages import Message
+from cells.classes import CellClass, describe, in_order
 from cells.model import onnx_network, uncertainty
+from cells.model.device import has_gpu
 from cells.model.export import ExportError, export
-from cells.model.folder import UNCERTAINTY_ARRAYS, UNCERTAINTY_FILE, ModelError, check_labels, is_embedded, locate, unusable
+from cells.model.folder import (
+    CLASSES_FILE,
+    UNCERTAINTY_ARRAYS,
+    UNCERTAINTY_FILE,
+    ModelError,
+    check_labels,
+    is_embedded,
+    locate,
+    read_classes,
+    unusable,
+)
 from cells.model.folder import version as version_of
 from cells.model.onnx_network import OnnxNetwork
-from cells.model.threads import POOL
+from cells.model.prediction import Prediction
+from cells.model.threads import pool
 from cells.model.uncertainty import Uncertainty
 from cells.read.images import ImageError, Source, read_image, thumbnail
 
 if TYPE_CHECKING:
+    import pandas as pd
     from transformers import PreTrainedModel
 
+    from cells.model.layers import TransformersLayers
     from cells.model.torch_network import TorchNetwork
 
 BATCH_SIZE = 8
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """What the model says of one picture. `probabilities` is (classes,) in the order of `labels`, None for an error.
-
-    `candidates` are the labels that it leaves open, the most probable first; none for an error. `distance` is that from the
-    training pictures, above 1 for an unfamiliar one; None for an error, and where the model's folder has no measure of it.
-    """
-
-    file: str
-    probabilities: np.ndarray | None
-    status: str
-    message: Message | str  # why the status is not `ok`
-    labels: tuple[str, ...] = LABELS
-    candidates: tuple[str, ...] = ()
-    distance: float | None = None
-
-    @property
-    def ranking(self) -> list[tuple[str, float]]:
-        """(label, probability), the most probable first; empty for an error."""
-        if self.probabilities is None:
-            return []
-        return [
-            (self.labels[index], float(self.probabilities[index])) for index in np.argsort(-self.probabilities, kind="stable")
-        ]
-
-    @property
-    def label(self) -> str | None:
-        return self.ranking[0][0] if self.ranking else None
-
-    @property
-    def probability(self) -> float | None:
-        return self.ranking[0][1] if self.ranking else None
+_locks: dict[Path, threading.Lock] = {}  # of the folders of embedded models: whoever comes second finds what the first exported
+log = logging.getLogger(__name__)
 
 
 class Classifier:
-    """A network with its own preprocessing and its rule of uncertainty."""
+    """A network with its own preprocessing, its classes and its rule of uncertainty."""
 
-    def __init__(self, folder: Path, backend: "OnnxNetwork | TorchNetwork", rule: Uncertainty, name: str, version: str) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        backend: "OnnxNetwork | TorchNetwork",
+        rule: Uncertainty,
+        name: str,
+        version: str,
+        classes: Sequence[CellClass] = (),
+    ) -> None:
+        """`classes` are in the order in which it is to give probabilities; without them they are those of its labels."""
         self.folder = folder
         self.backend = backend
         self.uncertainty = rule
         self.name = name
         self.version = version  # the first digits of the SHA-256 of its files: it cannot name another model
-        self.labels = LABELS if set(backend.labels) == set(LABELS) else SUBTYPE_LABELS
-        # A folder may list the labels in an order of its own; its outputs are brought into ours.
+        self.classes = tuple(classes) or describe(in_order(backend.labels))
+        self.labels = tuple(one.name for one in self.classes)
+        # The network may have its outputs in another order.
         self._outputs = [backend.labels.index(label) for label in self.labels]
+        self._lock = threading.Lock()
 
     def __str__(self) -> str:
-        return f"{self.name}@{self.version}"
+        """NAME@VERSION/BACKEND: also what answered, since 8 bits and 32 bits answer differently."""
+        return f"{self.name}@{self.version}/{self.backend.name}"
 
     @classmethod
     def load(cls, source: str | os.PathLike, name: str | None = None) -> "Classifier":
         """From the name of an embedded model, a model folder or a Hub id (with `@REVISION`, a branch, tag or commit of it).
 
         `name` is what the results call it; without one it is the folder's or the id. Weights in pickle form are never read.
-        On a CPU the exported network serves where there is one (an embedded model's is made when it is first loaded),
+        On a CPU the exported network answers where there is one (an embedded model's is made when it is first loaded),
         otherwise PyTorch. Raises ModelError.
         """
         place, revision = locate(source)
@@ -101,21 +95,32 @@ class Classifier:
             version = version_of(folder)
             rule = Uncertainty.load(folder / UNCERTAINTY_FILE) if (folder / UNCERTAINTY_FILE).is_file() else Uncertainty()
             backend = load_backend(folder, may_export=is_embedded(folder))
+            check_labels(backend.labels, called, (folder / CLASSES_FILE).is_file())
+            classes = read_classes(folder, in_order(backend.labels))
         except Exception as error:  # from JSON, safetensors, timm, the Hub: whatever a broken folder makes them raise
             raise unusable(called, error) from error
-        check_labels(backend.labels, called)
         own_name = folder.resolve().name if Path(place).is_dir() else os.fspath(source)
-        classifier = cls(folder, backend, rule, name or own_name, version)
+        classifier = cls(folder, backend, rule, name or own_name, version, classes)
         classifier._check_uncertainty(called)
         return classifier
 
-    @cached_property
+    @property
     def network(self) -> "PreTrainedModel":
         """The network in PyTorch, for what needs gradients or layers. Loaded when it is first asked for. Raises ModelError."""
         return self._torch.network
 
-    @cached_property
+    @property
+    def layers(self) -> "TransformersLayers":
+        """What saliency asks of that network. Raises ModelError."""
+        return self._torch.layers
+
+    @property
     def _torch(self) -> "TorchNetwork":
+        with self._lock:
+            return self._loaded_torch
+
+    @cached_property
+    def _loaded_torch(self) -> "TorchNetwork":
         if not isinstance(self.backend, OnnxNetwork):
             return self.backend
         try:
@@ -128,20 +133,36 @@ class Classifier:
         return self._torch.preprocess(image)
 
     def predict(
-        self, sources: Sequence[Source], files: Sequence[str] | None = None, batch_size: int = BATCH_SIZE
+        self,
+        sources: Source | Iterable[Source],
+        files: str | Iterable[str] | None = None,
+        batch_size: int = BATCH_SIZE,
     ) -> Iterator[Prediction]:
         """Yield a prediction per source, in order, as batches are done; an unreadable one has the status `error`.
 
-        `files` are the names to report; without them a source's own path is.
+        `sources` is one source, or any number of them, also from a generator. `files` are the names to report; without them a
+        source's own path is, and `picture N` for the N-th where it has none. Raises ValueError where their number is another.
         """
-        for _, prediction in classify_all([self], sources, files, batch_size):
-            yield prediction
+        return (prediction for _, prediction in classify_all([self], sources, files, batch_size))
+
+    def table(
+        self,
+        sources: Source | Iterable[Source],
+        files: str | Iterable[str] | None = None,
+        batch_size: int = BATCH_SIZE,
+    ) -> "pd.DataFrame":
+        """The predictions as a table, with the columns of the CSV; see predict()."""
+        from cells.review import Cell, Review  # pandas takes a second to import
+        from cells.write import table
+
+        cells = tuple(map(Cell, self.predict(sources, files, batch_size)))
+        return table.to_frame(Review(cells, str(self), classes=self.classes))
 
     def probabilities(self, images: Sequence[Image.Image]) -> np.ndarray:
         """(n, classes) in the order of `labels`, of RGB pictures of any size."""
         return self.measure(images)[0]
 
-    def measure(self, sources: Sequence[Source], batch_size: int = BATCH_SIZE) -> tuple[np.ndarray, np.ndarray]:
+    def measure(self, sources: Iterable[Source], batch_size: int = BATCH_SIZE) -> tuple[np.ndarray, np.ndarray]:
         """(probabilities (n, classes), features (n, width)), on which the rule of uncertainty is fitted. Raises ImageError."""
         batches = [
             self._collect(batch) for batch in _ahead(lambda one: self.backend.submit(read_image(one)), sources, batch_size)
@@ -156,17 +177,17 @@ class Classifier:
         return powers / powers.sum(1, keepdims=True), features
 
     def _answers(self, submitted: Sequence) -> Iterator[tuple[np.ndarray, tuple[str, ...], float | None]]:
-        """(probabilities, candidates, distance) of each picture."""
+        """(probabilities, prediction set, distance) of each picture."""
         if not submitted:
             return iter(())
         probabilities, features = self._collect(submitted)
         order = np.argsort(-probabilities, axis=1, kind="stable")
-        kept = self.uncertainty.candidates(probabilities)
-        candidates = (tuple(self.labels[i] for i in ranks if row[i]) for ranks, row in zip(order, kept, strict=True))
-        return zip(probabilities, candidates, self.uncertainty.distances(features), strict=True)
+        kept = self.uncertainty.prediction_sets(probabilities)
+        sets = (tuple(self.labels[i] for i in ranks if row[i]) for ranks, row in zip(order, kept, strict=True))
+        return zip(probabilities, sets, self.uncertainty.distances(features), strict=True)
 
-    def _prediction(self, file: str, row: np.ndarray, candidates: tuple[str, ...], distance: float | None) -> Prediction:
-        return Prediction(file, row, *self.uncertainty.status(row, distance), self.labels, candidates, distance)
+    def _prediction(self, file: str, row: np.ndarray, prediction_set: tuple[str, ...], distance: float | None) -> Prediction:
+        return Prediction(file, row, *self.uncertainty.status(row, distance), self.labels, prediction_set, distance)
 
     def _check_uncertainty(self, source: str | os.PathLike) -> None:
         """That the measure of familiarity is one of this network's features. Raises ModelError."""
@@ -179,8 +200,8 @@ class Classifier:
 
 def classify_all(
     classifiers: Sequence[Classifier],
-    sources: Sequence[Source],
-    files: Sequence[str] | None = None,
+    sources: Source | Iterable[Source],
+    files: str | Iterable[str] | None = None,
     batch_size: int = BATCH_SIZE,
     thumbnail_side: int = 0,
 ) -> Iterator[tuple[bytes, *tuple[Prediction, ...]]]:
@@ -189,23 +210,27 @@ def classify_all(
     Each picture is read once, beside what is computed. Of it only what the networks take is kept, and a thumbnail of at most
     `thumbnail_side` pixels (empty for 0): many large ones at a time would fill the memory.
     """
-    files = [str(source) for source in sources] if files is None else files
 
-    def submit(source: Source) -> tuple[bytes, list] | ImageError:
+    def submit(named: tuple[str, Source]) -> tuple[str, ImageError] | tuple[str, tuple[bytes, list]]:
+        file, source = named
         try:
             image = read_image(source)
         except ImageError as error:
-            return error
+            return file, error
         submitted = [classifier.backend.submit(image) for classifier in classifiers]
-        return (thumbnail(image, thumbnail_side) if thumbnail_side else b""), submitted
+        return file, ((thumbnail(image, thumbnail_side) if thumbnail_side else b""), submitted)
 
-    names = iter(files)
-    for batch in _ahead(submit, sources, batch_size):
-        readable = [one for one in batch if not isinstance(one, ImageError)]
+    return _classified(classifiers, _ahead(submit, _named(sources, files), batch_size))
+
+
+def _classified(classifiers: Sequence[Classifier], batches: Iterator[list]) -> Iterator[tuple[bytes, *tuple[Prediction, ...]]]:
+    """What classify_all yields, of batches of what it submits."""
+    for batch in batches:
+        readable = [one for _, one in batch if not isinstance(one, ImageError)]
         answers = [
             classifier._answers([submitted[which] for _, submitted in readable]) for which, classifier in enumerate(classifiers)
         ]
-        for one, file in zip(batch, names, strict=False):
+        for file, one in batch:
             if isinstance(one, ImageError):
                 yield b"", *(Prediction(file, None, uncertainty.ERROR, one.message, each.labels) for each in classifiers)
             else:
@@ -213,15 +238,35 @@ def classify_all(
                 yield one[0], *(classifier._prediction(file, *next(answer)) for classifier, answer in found)
 
 
-def _ahead(submit: Callable[[Source], object], sources: Sequence[Source], batch_size: int) -> Iterator[list]:
+def _named(sources: Source | Iterable[Source], files: str | Iterable[str] | None) -> Iterable[tuple[str, Source]]:
+    """(name, source) of each. Raises ValueError where the numbers are not the same; of generators, when one ends."""
+    if isinstance(sources, str | os.PathLike | bytes | Image.Image) or hasattr(sources, "read_bytes"):
+        sources, files = [sources], [files] if isinstance(files, str) else files
+    if files is None:
+        return ((_name(source, number), source) for number, source in enumerate(sources, 1))
+    if isinstance(files, str):
+        raise ValueError("files is to hold a name for each source, and is one text")
+    if hasattr(sources, "__len__") and hasattr(files, "__len__") and len(sources) != len(files):
+        raise ValueError(f"files is to hold a name for each source: there are {len(files)} names and {len(sources)} sources")
+    return zip(files, sources, strict=True)
+
+
+def _name(source: Source, number: int) -> str:
+    path = getattr(source, "filename", "") if isinstance(source, Image.Image) else source
+    return os.fsdecode(path) if isinstance(path, str | os.PathLike) and path else f"picture {number}"
+
+
+def _ahead(submit: Callable[[object], object], sources: Iterable, batch_size: int) -> Iterator[list]:
     """submit(source) of each, in batches; while one is used, the next is under way. Whoever stops asking stops the work."""
     coming: list[Future] = []
+    remaining = iter(sources)
     try:
-        for start in range(0, len(sources), batch_size):
-            now, coming = coming, [POOL.submit(submit, source) for source in sources[start : start + batch_size]]
+        while batch := list(islice(remaining, batch_size)):
+            now, coming = coming, [pool().submit(submit, source) for source in batch]
             if now:
                 yield [future.result() for future in now]
-        yield [future.result() for future in coming]
+        if coming:
+            yield [future.result() for future in coming]
     finally:
         for future in coming:
             future.cancel()
@@ -232,24 +277,24 @@ def load_backend(folder: Path, may_export: bool) -> "OnnxNetwork | TorchNetwork"
 
     With `may_export` a missing exported network is made. Raises whatever a broken folder makes transformers or timm raise.
     """
-    return (None if has_gpu_driver() else load_onnx(folder, may_export)) or _torch_network(folder)
+    return (None if has_gpu() else load_onnx(folder, may_export)) or _torch_network(folder)
 
 
 def load_onnx(folder: Path, may_export: bool) -> OnnxNetwork | None:
-    """The exported network; with `may_export` a missing one is made. None where there is none."""
-    network = onnx_network.load(folder)
-    if network is not None or not may_export:
-        return network
-    try:
-        export(folder)
-    except (ExportError, ImportError, OSError):
-        return None
-    return onnx_network.load(folder)
-
-
-def has_gpu_driver() -> bool:
-    """Whether there is a GPU's driver; to ask PyTorch would take seconds."""
-    return bool(find_library("cuda") or find_library("nvcuda"))
+    """The exported network; with `may_export` a missing one is made, once. None where there is none; the log says why."""
+    if not may_export:
+        return onnx_network.load(folder)
+    with _locks.setdefault(folder.resolve(), threading.Lock()):
+        network = onnx_network.load(folder)
+        if network is not None:
+            return network
+        try:
+            export(folder)
+        except (ExportError, ImportError, OSError) as error:
+            reason = error if isinstance(error, ExportError) else type(error).__name__
+            log.warning("%s: PyTorch answers, since the network could not be exported (%s)", folder.name, reason)
+            return None
+        return onnx_network.load(folder)
 
 
 def _torch_network(folder: Path) -> "TorchNetwork":

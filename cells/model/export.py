@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
@@ -18,36 +19,54 @@ from PIL import Image
 from cells.model.folder import CALIBRATION_FILE, ONNX_FILE, QUANTIZED_FILE, digest, may_quantize
 from cells.model.onnx_network import KEY, OnnxNetwork, preprocess
 
+if TYPE_CHECKING:
+    import torch
+
+    from cells.model.torch_network import Answers
+
 
 class ExportError(Exception):
     """A network that cannot be exported here. Its text is one line for the user."""
 
 
 def export(folder: Path) -> None:
-    """Write ONNX_FILE into a model folder, and QUANTIZED_FILE where it may serve. Raises ExportError, ImportError, OSError."""
-    import torch
+    """Write ONNX_FILE into a model folder, and QUANTIZED_FILE where that may answer. One network at a time in a process.
 
-    from cells.model.torch_network import TorchNetwork
+    Raises ExportError, ImportError, OSError.
+    """
+    from cells.model import torch_network
 
-    network = TorchNetwork(folder)
-    network.network.to("cpu")
-    facts = {"source": digest(folder), "labels": network.labels} | preprocessing_of(network)
-    try:
-        program = torch.onnx.export(
-            network.answers,
-            (torch.zeros(2, 3, facts["size"], facts["size"]),),
-            dynamo=True,
-            verbose=False,
-            input_names=["pixel_values"],
-            output_names=["logits", "features"],
-            dynamic_shapes={"pixel_values": {0: torch.export.Dim("batch", min=1, max=4096)}},
-        )
-    except Exception as error:  # whatever of a network the exporter does not know
-        raise ExportError(f"{folder} cannot be exported: {str(error).strip().splitlines()[0]}") from error
+    with torch_network.LOCK:
+        network = torch_network.TorchNetwork(folder)
+        network.network.to("cpu")
+        facts = {"source": digest(folder), "labels": network.labels} | preprocessing_of(network)
+        try:
+            program = _to_onnx(network.answers, facts["size"])
+        except Exception as error:  # whatever of a network the exporter does not know
+            raise ExportError(f"{folder.name} cannot be exported: {_first_line(error)}") from error
     program.model.metadata_props[KEY] = json.dumps(facts)
     _write(folder / ONNX_FILE, lambda file: program.save(file, external_data=False))
     if may_quantize(folder):
         quantize(folder)
+
+
+def _to_onnx(network: "Answers", size: int) -> "torch.onnx.ONNXProgram":
+    """Of a network for pictures of this size, any number at a time."""
+    import torch
+
+    return torch.onnx.export(
+        network,
+        (torch.zeros(2, 3, size, size),),
+        dynamo=True,
+        verbose=False,
+        input_names=["pixel_values"],
+        output_names=["logits", "features"],
+        dynamic_shapes={"pixel_values": {0: torch.export.Dim("batch", min=1, max=4096)}},
+    )
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def quantize(folder: Path) -> None:
@@ -69,8 +88,8 @@ def calibrate(folder: Path, images: Iterable[Image.Image]) -> None:
 
     Raises as quantize().
     """
-    served = OnnxNetwork(folder / ONNX_FILE, digest(folder))
-    pixels = ({"pixel_values": preprocess(image, served.size, served.mean, served.std)[None]} for image in images)
+    network = OnnxNetwork(folder / ONNX_FILE, digest(folder))
+    pixels = ({"pixel_values": preprocess(image, network.size, network.mean, network.std)[None]} for image in images)
     (folder / CALIBRATION_FILE).unlink(missing_ok=True)
     _quantize_static(folder, SimpleNamespace(get_next=lambda: next(pixels, None)))
 
@@ -103,7 +122,7 @@ def _quantize(folder: Path, quantize_it: Callable[..., None]) -> None:
         except (ImportError, OSError):
             raise
         except Exception as error:  # whatever of a network the quantisation does not know
-            raise ExportError(f"{folder} cannot be quantised: {str(error).strip().splitlines()[0]}") from error
+            raise ExportError(f"{folder.name} cannot be quantised: {_first_line(error)}") from error
 
     _write(folder / QUANTIZED_FILE, write)
 
@@ -126,8 +145,8 @@ def preprocessing_of(network: object) -> dict:
     std = 1 / (white - black)[:, 0, 0]
     facts = {"size": black.shape[-1], "mean": (-black[:, 0, 0] * std).tolist(), "std": std.tolist()}
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (363, 360, 3), np.uint8))
-    theirs = network.preprocess(noise)
-    ours = preprocess(noise, facts["size"], np.float32(facts["mean"]), np.float32(facts["std"]))
-    if ours.shape != theirs.shape or not np.allclose(ours, theirs, atol=1e-4):
+    expected = network.preprocess(noise)
+    found = preprocess(noise, facts["size"], np.float32(facts["mean"]), np.float32(facts["std"]))
+    if found.shape != expected.shape or not np.allclose(found, expected, atol=1e-4):
         raise ExportError("its preprocessing is more than a resize to a square and a normalisation, so it is not exported.")
     return facts

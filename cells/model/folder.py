@@ -1,4 +1,4 @@
-"""A model folder on disk: which files it has, which labels it knows, and where a model's name leads.
+"""A model folder on disk: which files it has, which classes it knows, and where a model's name leads.
 
 The folder is the interface of the project: `train` writes it, `hub` moves it, `cells` reads it.
 """
@@ -6,19 +6,21 @@ The folder is the interface of the project: `train` writes it, `hub` moves it, `
 import hashlib
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from safetensors import SafetensorError
 
-from cells.classes import LABELS, SUBTYPE_LABELS
+from cells import classes
+from cells.classes import KNOWN, CellClass, describe
 from cells.messages import Error, message
 
-EMBEDDED = Path(__file__).resolve().parent.parent.parent / "models"
+_PACKAGE = Path(__file__).resolve().parent.parent
+_INSTALLED = _PACKAGE / "models"  # where a wheel puts the models; in a clone they lie beside the package
+EMBEDDED = _INSTALLED if _INSTALLED.is_dir() else _PACKAGE.parent / "models"
 DEFAULT = "resnet18"
 
-WEIGHTS = "model.safetensors"
-REQUIRED_FILES = ("config.json", WEIGHTS)
+CONFIG, WEIGHTS = REQUIRED_FILES = "config.json", "model.safetensors"
 NETWORK_FILES = (*REQUIRED_FILES, "preprocessor_config.json")  # the last is a ViT's; a timm model has its own in config.json
 
 ONNX_FILE, QUANTIZED_FILE = "onnx/model.onnx", "onnx/model_quantized.onnx"  # where the Hub's libraries look for them
@@ -27,9 +29,10 @@ QUANTIZED_RECORD = "quantized.json"  # what `python -m train onnx_check` measure
 LARGEST_FALL = 0.002  # of accuracy, up to which the quantised network serves
 
 UNCERTAINTY_FILE, UNCERTAINTY_ARRAYS = "trust.json", "trust.safetensors"
+CLASSES_FILE = "classes.json"  # which classes the network tells apart; without it, what cells/classes.py knows of its labels
 
-# What decides an answer. The exported network is made from these files.
-MODEL_FILES = (*NETWORK_FILES, CALIBRATION_FILE, QUANTIZED_RECORD, UNCERTAINTY_FILE, UNCERTAINTY_ARRAYS)
+# What decides an answer.
+MODEL_FILES = (*NETWORK_FILES, CALIBRATION_FILE, QUANTIZED_RECORD, UNCERTAINTY_FILE, UNCERTAINTY_ARRAYS, CLASSES_FILE)
 
 
 class ModelError(Error):
@@ -37,7 +40,9 @@ class ModelError(Error):
 
 
 def unusable(source: str | os.PathLike, error: Exception) -> ModelError:
-    """One line on a model that something could not be made of."""
+    """One line on a model that something could not be made of; one that names the model stays as it is."""
+    if isinstance(error, ModelError) and "model" in error.message.values:
+        return ModelError(error.code, **error.message.values)
     if isinstance(error, Error):
         reason = error.message
     elif isinstance(error, SafetensorError):
@@ -47,21 +52,49 @@ def unusable(source: str | os.PathLike, error: Exception) -> ModelError:
     return ModelError("model_unusable", model=os.fspath(source), reason=reason)
 
 
-def check_labels(found: Iterable[str], source: str | os.PathLike) -> None:
-    """Whether a model's labels are the 8 types or the 13 subtypes; `source` is its name. Raises ModelError."""
-    labels = set(found)
-    if labels not in (set(LABELS), set(SUBTYPE_LABELS)):
-        known = ", ".join(sorted(map(str, labels))[:8])
-        raise ModelError("model_labels", model=os.fspath(source), found=known, needed=", ".join(LABELS))
+def check_labels(found: Iterable[str], source: str | os.PathLike, has_classes: bool = False) -> None:
+    """Whether a model may be one for blood cells; `source` is its name. Raises ModelError.
+
+    `has_classes`: its folder has a CLASSES_FILE. Without one, a label at least is to be known (cells/classes.py).
+    """
+    labels = list(found)
+    known = ", ".join(sorted(map(str, labels))[:8])
+    if not labels or len(set(labels)) < len(labels) or not all(isinstance(label, str) and label for label in labels):
+        raise ModelError("model_labels_broken", model=os.fspath(source), found=known)
+    if not has_classes and not any(label in KNOWN for label in labels):
+        raise ModelError("model_labels", model=os.fspath(source), found=known, file=CLASSES_FILE)
+
+
+def read_classes(folder: Path, labels: Sequence[str]) -> tuple[CellClass, ...]:
+    """The classes of a model folder whose network knows `labels`: those of its CLASSES_FILE, in its order, or describe(labels).
+
+    An entry of the file has a `name`; what else it leaves out is as describe() has it. Raises ModelError.
+    """
+    file = folder / CLASSES_FILE
+    if not file.is_file():
+        return describe(labels)
+    try:
+        found = classes.from_json(json.loads(file.read_text(encoding="utf-8")))
+    except (ValueError, TypeError, OSError) as error:
+        raise ModelError("model_classes_broken", file=CLASSES_FILE) from error
+    if sorted(one.name for one in found) != sorted(labels):
+        raise ModelError("model_classes_foreign", file=CLASSES_FILE)
+    return found
+
+
+def write_classes(folder: Path, described: Iterable[CellClass]) -> None:
+    """Write the CLASSES_FILE of a model folder: a list with an object of each class."""
+    text = json.dumps(classes.to_json(described), indent=2, ensure_ascii=False)
+    (folder / CLASSES_FILE).write_text(text + "\n", encoding="utf-8")
 
 
 def locate(source: str | os.PathLike) -> tuple[str, str | None]:
     """(the folder of an embedded model's name, or the folder or Hub id as it is; a Hub id's revision). Raises ModelError."""
     text = os.fspath(source)
-    if (EMBEDDED / text / "config.json").is_file():
-        return str(EMBEDDED / text), None
+    if text in embedded():
+        return str(embedded_folder(text)), None
     if Path(text).is_dir():
-        return text, None
+        return str(Path(text).resolve()), None
     if text.partition("@")[0].count("/") == 1 and not text.startswith((".", "/", "~")):
         return split_revision(text)
     raise ModelError("model_unknown", model=repr(text), known=", ".join(embedded()))

@@ -4,6 +4,7 @@ The file (cells/model/export.py) names the digest of the weights that it was mad
 """
 
 import json
+import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ from cells.model.folder import ONNX_FILE, QUANTIZED_FILE, digest, may_quantize
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 KEY = "blood-cells"  # of the metadata in a file
+log = logging.getLogger(__name__)
 
 
 class OnnxNetwork:
@@ -33,6 +35,7 @@ class OnnxNetwork:
         facts = json.loads(self.session.get_modelmeta().custom_metadata_map.get(KEY, "{}"))
         if facts.get("source") != source:
             raise ValueError(f"{file} was made from other weights")
+        self.name = "int8" if file.name == Path(QUANTIZED_FILE).name else "fp32"  # of what answers, in a version id
         self.labels: list[str] = facts["labels"]
         self.size: int = facts["size"]
         self.mean, self.std = (np.float32(facts[name]) for name in ("mean", "std"))
@@ -55,8 +58,15 @@ def preprocess(image: Image.Image, size: int, mean: np.ndarray, std: np.ndarray)
 
 
 def load(folder: Path) -> OnnxNetwork | None:
-    """The exported network of a model folder; None where it has none of these weights that ONNX Runtime can read."""
+    """The exported network of a model folder; None where it has none of these weights that ONNX Runtime can read.
+
+    One that is present and not used is named in the log.
+    """
+    file = folder / ONNX_FILE
     try:
-        return OnnxNetwork(folder / (QUANTIZED_FILE if may_quantize(folder) else ONNX_FILE), digest(folder))
-    except Exception:  # absent, broken, or of other weights
+        file = folder / (QUANTIZED_FILE if may_quantize(folder) else ONNX_FILE)
+        return OnnxNetwork(file, digest(folder))
+    except Exception as error:  # absent, broken, or of other weights
+        if file.is_file():
+            log.warning("%s: %s is not used (%s)", folder.name, file.name, type(error).__name__)
         return None

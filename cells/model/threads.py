@@ -1,6 +1,7 @@
 """The cores that this process may use, and the threads that read and classify pictures on them."""
 
 import os
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -27,5 +28,24 @@ def _asked() -> list[int]:
     return [int(text)] if text.isdecimal() else []
 
 
-# One for all: more requests at once do not make more threads, so none of them slows the others by more than its share.
-POOL = ThreadPoolExecutor(count(), thread_name_prefix="cells")
+def pool() -> ThreadPoolExecutor:
+    """The threads of this process, made when they are first asked for.
+
+    All classifiers share them: more requests at once do not make more threads, so none slows the others by more than its share.
+    """
+    global _pool
+    with _lock:
+        if _pool is None:
+            _pool = ThreadPoolExecutor(count(), thread_name_prefix="cells")
+        return _pool
+
+
+def _start_anew() -> None:
+    """In a process that os.fork() has made: the threads of the pool, and whoever held the lock, stayed behind."""
+    global _pool, _lock
+    _pool, _lock = None, threading.Lock()
+
+
+_start_anew()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_start_anew)

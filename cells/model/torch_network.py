@@ -6,8 +6,12 @@ Importing this module takes seconds; predictions of an exported network (cells/m
 
 import math
 import os
+import threading
 from collections.abc import Sequence
 from pathlib import Path
+
+# Seconds for which the Hub is waited for to say where a branch stands; read when its client is imported.
+os.environ.setdefault("HF_HUB_ETAG_TIMEOUT", "3")
 
 import numpy as np
 import torch
@@ -15,12 +19,26 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageClassification
-from transformers.utils.hub import cached_file
+from transformers.utils.hub import cached_file, cached_files
 from transformers.utils.logging import disable_progress_bar
 
-from cells.model.folder import MODEL_FILES, ONNX_FILE, QUANTIZED_FILE, REQUIRED_FILES, ModelError, check_labels, unusable
+from cells.model.device import has_gpu
+from cells.model.folder import (
+    CLASSES_FILE,
+    CONFIG,
+    MODEL_FILES,
+    ONNX_FILE,
+    QUANTIZED_FILE,
+    WEIGHTS,
+    ModelError,
+    check_labels,
+    unusable,
+)
+from cells.model.layers import TransformersLayers, layers_of
 
 CHANNELS = 128  # of a hidden state that are looked at; more would want more training pictures, and a larger file
+# transformers loads a network, and PyTorch exports one, with switches of the whole process: one thread at a time.
+LOCK = threading.RLock()
 
 disable_progress_bar()  # of 122 tensors read from a disk; a download still shows its own
 
@@ -28,13 +46,14 @@ disable_progress_bar()  # of 122 tensors read from a disk; a download still show
 class Answers(nn.Module):
     """Pixel values (n, 3, s, s) -> logits (n, classes) in the order of the network's labels, and features (n, width)."""
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, layers: TransformersLayers) -> None:
         super().__init__()
-        self.network = network
+        self.layers = layers
+        self.network = layers.network  # so that it is one of this module's
 
     def forward(self, pixel_values: Tensor) -> tuple[Tensor, Tensor]:
-        output = self.network(pixel_values=pixel_values, output_hidden_states=True)
-        return output.logits, pooled(output.hidden_states)
+        logits, states = self.layers.answer(pixel_values)
+        return logits, pooled(states)
 
 
 def pooled(states: Sequence[Tensor]) -> Tensor:
@@ -54,16 +73,20 @@ def pooled(states: Sequence[Tensor]) -> Tensor:
 class TorchNetwork:
     """The network with its own preprocessing, on a GPU where there is one."""
 
+    name = "torch"  # of what answers, in a version id
+
     def __init__(self, folder: Path) -> None:
         """Raises ModelError, and whatever a broken folder makes transformers, timm or safetensors raise."""
-        self.network, report = AutoModelForImageClassification.from_pretrained(
-            folder, trust_remote_code=False, use_safetensors=True, dtype=torch.float32, output_loading_info=True
-        )
-        if report["missing_keys"]:
-            raise ModelError("model_lacks_weights", weight=min(report["missing_keys"]))
-        self.processor = AutoImageProcessor.from_pretrained(folder, trust_remote_code=False, backend="pil")
-        self.network.to("cuda" if torch.cuda.is_available() else "cpu").eval()
-        self.answers = Answers(self.network).eval()
+        with LOCK:
+            self.network, report = AutoModelForImageClassification.from_pretrained(
+                folder, trust_remote_code=False, use_safetensors=True, dtype=torch.float32, output_loading_info=True
+            )
+            if report["missing_keys"]:
+                raise ModelError("model_lacks_weights", weight=min(report["missing_keys"]))
+            self.processor = AutoImageProcessor.from_pretrained(folder, trust_remote_code=False, backend="pil")
+        self.network.to("cuda" if has_gpu() else "cpu").eval()
+        self.layers = layers_of(self.network)
+        self.answers = Answers(self.layers).eval()
         self.labels = [self.network.config.id2label[index] for index in range(self.network.config.num_labels)]
 
     def preprocess(self, image: Image.Image) -> np.ndarray:
@@ -83,16 +106,27 @@ class TorchNetwork:
 
 
 def fetch(repo_id: str, revision: str | None) -> Path:
-    """The folder of a model of the Hub on this disk, which is there afterwards. Raises whatever the Hub's client does."""
-    there = {} if revision is None else {"revision": revision}
-    for file in MODEL_FILES:
-        path = cached_file(repo_id, file, **there, _raise_exceptions_for_missing_entries=file in REQUIRED_FILES)
-        if file == REQUIRED_FILES[0]:
-            folder = Path(path).parent
-    for file in (QUANTIZED_FILE, ONNX_FILE):  # the first is there only where it serves
-        if cached_file(repo_id, file, **there, _raise_exceptions_for_missing_entries=False):
-            break
+    """The folder of a model of the Hub on this disk, of one commit, fetched as far as it is not cached.
+
+    The Hub is asked where a branch stands, and once more for the files of a commit that is new here. Where it does not answer,
+    what is cached is taken. Raises ModelError, and OSError where the model is neither cached nor to be had.
+    """
+    config = cached_file(repo_id, CONFIG, revision=revision)
+    if config is None:
+        raise ModelError("model_lacks_file", file=CONFIG)
+    folder = Path(config).parent
+    small = [file for file in MODEL_FILES if file != WEIGHTS]
+    _fetch(repo_id, small, folder.name)
+    check_config(folder, repo_id)
+    _fetch(repo_id, [WEIGHTS, QUANTIZED_FILE], folder.name)
+    if not (folder / QUANTIZED_FILE).is_file():  # a repo has it only where it may answer
+        _fetch(repo_id, [WEIGHTS, ONNX_FILE], folder.name)
     return folder
+
+
+def _fetch(repo_id: str, files: list[str], commit: str) -> None:
+    """Bring those of several files that a commit has to this disk. For one file, transformers would ask the Hub each time."""
+    cached_files(repo_id, files, revision=commit, _raise_exceptions_for_missing_entries=False)
 
 
 def check_config(folder: Path, source: str | os.PathLike) -> None:
@@ -101,4 +135,4 @@ def check_config(folder: Path, source: str | os.PathLike) -> None:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     except Exception as error:  # whatever a foreign file makes it raise
         raise unusable(source, error) from error
-    check_labels(config.label2id, source)
+    check_labels(config.id2label.values(), source, (folder / CLASSES_FILE).is_file())

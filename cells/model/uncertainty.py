@@ -1,11 +1,12 @@
-"""How far a prediction may be trusted: the status that stands before the answer, and the types that it leaves open.
+"""How uncertain a prediction is: the status that stands before the answer, and the prediction set, the classes left open.
 
 Three thresholds, all chosen on validation pictures (train/uncertainty.py), lie in the model folder as trust.json:
 
-- a picture is `unfamiliar` whose features lie far from those of every type's training pictures: the Mahalanobis distance to
-  the nearest class mean under one shared covariance (Lee et al. 2018), of features at unit length (Müller & Hein 2025);
+- a picture is `unfamiliar` (out of distribution) whose features lie far from those of every class's training pictures: the
+  Mahalanobis distance to the nearest class mean under one shared covariance (Lee et al. 2018), of features at unit length
+  (Müller & Hein 2025);
 - a cell is to `review` whose highest probability is low;
-- the candidates are the types above a probability that the true type reaches in 99 % of the cases (Sadinle et al. 2019).
+- the prediction set are the classes above a probability that the true one reaches in 99 % of the cases (Sadinle et al. 2019).
 
 What the distance needs beside its threshold lies in trust.safetensors.
 """
@@ -50,7 +51,7 @@ class Uncertainty:
     """What decides the status of a prediction. The defaults serve folders without a trust.json."""
 
     review_below: float = 0.9  # probability
-    candidate_from: float | None = None  # probability; without it the most probable type is the only candidate
+    candidate_from: float | None = None  # probability; without it the most probable class is alone in the prediction set
     unfamiliar_above: float | None = None  # distance; without it no picture is unfamiliar
     familiar: Familiar | None = None
 
@@ -85,11 +86,11 @@ class Uncertainty:
         """(status, message) of one probability vector and its relative distance."""
         if distance is not None and not distance <= 1:  # nor where it is no number
             return UNFAMILIAR, message("unfamiliar")
-        if probabilities.max() < self.review_below:
+        if not probabilities.max() >= self.review_below:  # nor where it is no number
             return REVIEW, message("review", threshold=f"{self.review_below:.3f}")
         return OK, ""
 
-    def candidates(self, probabilities: np.ndarray) -> np.ndarray:
-        """(n, classes) of bool from probabilities (n, classes): the types that each picture may show, the likeliest always."""
+    def prediction_sets(self, probabilities: np.ndarray) -> np.ndarray:
+        """(n, classes) of bool from probabilities (n, classes): the classes that a picture may show, the likeliest always."""
         kept = np.eye(probabilities.shape[1], dtype=bool)[probabilities.argmax(axis=1)]
         return kept if self.candidate_from is None else kept | (probabilities >= self.candidate_from)

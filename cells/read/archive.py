@@ -1,20 +1,20 @@
 """A ZIP of pictures -> its pictures, each read only when it is asked for, none written to a disk."""
 
-import bz2
-import lzma
+import io
+import os
 import re
-import struct
 import zipfile
-import zlib
-from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 from cells.read import limits
-from cells.read.images import SUFFIXES, ImageError
+from cells.read.images import SUFFIXES, ImageError, Source
 
 ENTRY = b"PK\x01\x02"  # what each entry of a ZIP's table of contents begins with
-LOCAL_HEADER = struct.Struct("<4s22xHH")  # before an entry's content: its mark, and the lengths of name and extra field
+PIECE = 1_000_000  # bytes of a ZIP that are searched for entries at a time
+COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # zipfile bounds what these expand to, and no other
+HIDDEN = re.compile(r"(?:^|[/\\])(?:__MACOSX|\.(?!\.?[/\\]))")  # a folder or file that programs hide; "." and ".." are none
+UTF8_NAME = 0x800  # the flag of an entry whose name is UTF-8
 
 
 class ArchiveError(ImageError):
@@ -25,38 +25,66 @@ class ArchiveError(ImageError):
 class Entry:
     """A picture in a ZIP. It holds no open file, so that a deleted ZIP is gone."""
 
-    archive: str
-    at: str
-    info: zipfile.ZipInfo
+    name: str
+    info: zipfile.ZipInfo = field(repr=False)
+    _zip: zipfile.ZipFile = field(repr=False, compare=False)
 
     def read_bytes(self) -> bytes:
-        """The content, never more than the table of contents says. Raises ImageError, FileNotFoundError.
-
-        zipfile's own reading asks for all that a compressed piece expands to, however little the table says.
-        """
-        packed = self._packed()
+        """The content, never more than the table of contents says. Raises ImageError, FileNotFoundError, PermissionError."""
         try:
-            data = DECOMPRESS[self.info.compress_type](packed, self.info.file_size + 1)
-        except Exception:  # of zlib, bz2, lzma; and a KeyError for a compression that nobody knows
+            with self._zip.open(self.info) as content:
+                data = content.read(self.info.file_size + 1)
+        except (FileNotFoundError, PermissionError):
+            raise
+        except Exception:  # a damaged entry can make zipfile and zlib raise almost anything
             raise ImageError("picture_broken") from None
-        if len(data) > self.info.file_size or zlib.crc32(data) != self.info.CRC:
-            raise ImageError("picture_broken")
         return data
 
-    def _packed(self) -> bytes:
-        name = self.info.orig_filename.encode("utf-8" if self.info.flag_bits & 0x800 else "cp437")
-        with open(self.archive, "rb") as file:
-            try:
-                file.seek(self.info.header_offset)
-                mark, name_length, extra_length = LOCAL_HEADER.unpack(file.read(LOCAL_HEADER.size))
-                known = mark == b"PK\x03\x04" and file.read(name_length) == name
-                file.seek(extra_length, 1)
-                packed = file.read(min(self.info.compress_size, limits.FILE_BYTES))
-            except (struct.error, OSError, ValueError, OverflowError):  # an offset that lies
-                raise ImageError("picture_broken") from None
-        if not known:
-            raise ImageError("picture_broken")
-        return packed
+
+class _ReopenedFile(io.RawIOBase):
+    """A file that is open only while a piece of it is read."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._position = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._position
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        start = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: os.stat(self._path).st_size}[whence]
+        if start + offset < 0:
+            raise OSError("before the beginning")  # as a file does, which zipfile expects
+        self._position = start + offset
+        return self._position
+
+    def read(self, size: int = -1) -> bytes:
+        with open(self._path, "rb") as file:
+            file.seek(self._position)
+            data = file.read(size)
+        self._position += len(data)
+        return data
+
+
+def expand_archives(files: Sequence[str], most: int = limits.ENTRIES) -> list[tuple[str, Source]]:
+    """(name, source) of every picture. A ZIP stands for the pictures in it, whose names are those in the ZIP.
+
+    The name of any other file is its path. A ZIP of more than `most` pictures is refused, and once there are more than `most`
+    pictures no further ZIP is opened. Raises ArchiveError.
+    """
+    found: list[tuple[str, Source]] = []
+    for file in files:
+        if is_archive(file) and os.path.isfile(file) and len(found) <= most:
+            found += [(entry.name, entry) for entry in pictures(file, most)]
+        else:
+            found.append((file, file))
+    return found
 
 
 def is_archive(file: str) -> bool:
@@ -69,53 +97,59 @@ def pictures(file: str, most: int) -> list[Entry]:
     What is no picture by its ending, and what programs hide in folders (`__MACOSX`, dot files), is passed over; so is a ZIP in
     it. Names are only names: nothing is unpacked, so none can lead out of a folder. Raises ArchiveError.
     """
-    found = sorted((one for one in _entries(file) if _is_picture(one)), key=lambda one: one.filename)
+    opened = _open(file)
+    found = sorted((Entry(_name(info), info, opened) for info in opened.infolist()), key=lambda entry: entry.name)
+    found = [entry for entry in found if _is_picture(entry.name)]
+    infos = [entry.info for entry in found]
     if not found:
         raise ArchiveError("zip_empty", endings=", ".join(SUFFIXES))
     if len(found) > most:
         raise ArchiveError("zip_too_many", count=len(found), allowed=most)
-    if any(one.flag_bits & 1 for one in found):
+    if any(info.flag_bits & 1 for info in infos):
         raise ArchiveError("zip_locked")
-    if sum(one.file_size for one in found) > limits.UNPACKED_BYTES:  # no more than it says is read
+    if any(info.compress_type not in COMPRESSIONS for info in infos):
+        raise ArchiveError("zip_compression")
+    if sum(info.file_size for info in infos) > limits.UNPACKED_BYTES:  # no more than it says is read
         raise ArchiveError("zip_too_large", megabytes=limits.UNPACKED_BYTES // 1_000_000)
-    if any(one.file_size > limits.FILE_BYTES for one in found):
+    if any(info.file_size > limits.FILE_BYTES for info in infos):
         raise ArchiveError("zip_picture_too_large", megabytes=limits.FILE_BYTES // 1_000_000)
-    if any(len(one.filename) > limits.NAME for one in found):
+    if any(len(entry.name) > limits.NAME for entry in found):
         raise ArchiveError("zip_name_too_long", letters=limits.NAME)
-    return [Entry(file, one.filename, one) for one in found]
+    return found
 
 
-def _entries(file: str) -> list[zipfile.ZipInfo]:
-    """All that the table of contents names. Raises ArchiveError."""
+def _open(file: str) -> zipfile.ZipFile:
+    """The ZIP, its table of contents read. Raises ArchiveError."""
     try:
-        # The count that a ZIP states can lie; its entries cannot do without their mark. Each costs time and memory below.
-        if Path(file).read_bytes().count(ENTRY) > limits.ENTRIES:
+        # The count that a ZIP states can lie; its entries cannot do without their mark. Each costs time and memory.
+        if _count(file, ENTRY) > limits.ENTRIES:
             raise ArchiveError("zip_too_many_entries", allowed=limits.ENTRIES)
-        with zipfile.ZipFile(file) as archive:
-            return archive.infolist()
+        return zipfile.ZipFile(_ReopenedFile(file))
     except ArchiveError:
         raise
     except Exception:  # a damaged table can make zipfile raise almost anything
         raise ArchiveError("zip_broken") from None
 
 
-def _is_picture(entry: zipfile.ZipInfo) -> bool:
-    name = entry.filename
+def _count(file: str, mark: bytes) -> int:
+    """How often a file holds these bytes."""
+    count, rest = 0, b""
+    with open(file, "rb") as content:
+        while piece := content.read(PIECE):
+            count += (rest + piece).count(mark)
+            rest = (rest + piece)[1 - len(mark) :]  # too short to hold one, and the beginning of one between two pieces
+    return count
+
+
+def _name(info: zipfile.ZipInfo) -> str:
+    """The name of an entry. The Mac's own ZIPs have UTF-8 without the flag that says so; Windows' old ones are no UTF-8."""
+    if info.flag_bits & UTF8_NAME:
+        return info.filename
+    try:
+        return info.filename.encode("cp437").decode("utf-8")
+    except UnicodeError:
+        return info.filename
+
+
+def _is_picture(name: str) -> bool:
     return name.lower().endswith(SUFFIXES) and not HIDDEN.search(name[: limits.NAME])
-
-
-HIDDEN = re.compile(r"(?:^|[/\\])(?:__MACOSX|\.(?!\.?[/\\]))")  # a folder or file that programs hide; "." and ".." are none
-
-
-def _lzma(packed: bytes, most: int) -> bytes:
-    """A ZIP's LZMA, which is that of an .lzma file but for the header: 4 bytes of version, then 5 of properties."""
-    header = packed[4:9] + b"\xff" * 8  # of a size that is not known
-    return lzma.LZMADecompressor(lzma.FORMAT_ALONE, memlimit=limits.FILE_BYTES * 2).decompress(header + packed[9:], most)
-
-
-DECOMPRESS: dict[int, Callable[[bytes, int], bytes]] = {
-    zipfile.ZIP_STORED: lambda packed, most: packed[:most],
-    zipfile.ZIP_DEFLATED: lambda packed, most: zlib.decompressobj(-zlib.MAX_WBITS).decompress(packed, most),
-    zipfile.ZIP_BZIP2: lambda packed, most: bz2.BZ2Decompressor().decompress(packed, most),
-    zipfile.ZIP_LZMA: _lzma,
-}

@@ -1,26 +1,24 @@
 """Path or bytes -> RGB picture, or one named error per kind of bad file.
 
 Everything that a camera or an image editor writes is read as a person would see it: upright (EXIF), on white where it is
-transparent, 16-bit and CMYK brought to 8-bit RGB. A message is a sentence for the person who chose the file.
+transparent, any depth and colour space brought to 8-bit sRGB. A message is a sentence for the person who chose the file.
 """
 
 import io
-import itertools
 import math
 import os
 import re
 import stat
 import struct
-import warnings
 from pathlib import Path
 from typing import Protocol
 
-import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from cells.messages import Error
 from cells.read import limits
-from cells.read.decode_budget import Metered, SlowError
+from cells.read.decode_budget import BudgetedBytes, SlowError, decoding
+from cells.read.to_rgb import to_rgb
 
 # Read by content, never by name. Formats that draw (EPS, PDF, WMF) or call other programs are left out on purpose.
 FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "WEBP", "GIF", "JPEG2000", "PPM", "AVIF")
@@ -29,8 +27,7 @@ SUFFIXES = (
     *(".pbm", ".pgm", ".pnm", ".ppm"),
 )
 
-# Pillow warns of bombs at its own limit; ours is checked before a pixel is decoded.
-warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+ORIENTATION = 0x0112  # of EXIF
 
 
 class Packed(Protocol):
@@ -39,7 +36,7 @@ class Packed(Protocol):
     def read_bytes(self) -> bytes: ...
 
 
-Source = str | os.PathLike | bytes | Packed | Image.Image  # the last is taken as it is: RGB
+Source = str | os.PathLike | bytes | Packed | Image.Image
 
 
 class ImageError(Error):
@@ -47,14 +44,16 @@ class ImageError(Error):
 
 
 def read_image(source: Source) -> Image.Image:
-    """Return the picture at a path, in bytes or in an archive, as an 8-bit RGB image. Raises ImageError."""
+    """Return the picture at a path, in bytes, in an archive or of Pillow's, as an 8-bit RGB image. Raises ImageError."""
     if isinstance(source, Image.Image):
-        return source
+        return _converted(source)
     data = source if isinstance(source, bytes) else _read_bytes(source)
     if not data:
         raise ImageError("file_empty")
+    budget = BudgetedBytes(data)
     try:
-        return _to_rgb(_checked(Image.open(Metered(data), formats=FORMATS), data))
+        with decoding():
+            return to_rgb(_checked(Image.open(budget, formats=FORMATS), data), budget)
     except ImageError:
         raise
     except UnidentifiedImageError:
@@ -64,6 +63,19 @@ def read_image(source: Source) -> Image.Image:
     except SlowError:
         raise ImageError("picture_slow", seconds=limits.FILE_SECONDS) from None
     except Exception:  # a damaged file can make a decoder raise almost anything
+        raise ImageError("picture_broken") from None
+
+
+def _converted(image: Image.Image) -> Image.Image:
+    """A picture that Pillow has opened or made, of any mode, perhaps not decoded yet. The caller's stays as it is."""
+    try:
+        image.load()
+        upright = image.getexif().get(ORIENTATION, 1) == 1
+        _check_shape(image)
+        return image if image.mode == "RGB" and upright else to_rgb(image.copy())
+    except ImageError:
+        raise
+    except Exception:  # cut off, closed, or of no size
         raise ImageError("picture_broken") from None
 
 
@@ -101,7 +113,7 @@ def _read_bytes(source: str | os.PathLike | Packed) -> bytes:
 
 
 def _check_file(status: os.stat_result) -> None:
-    """Refuse a device, which may never end, and what is too large to be read whole. A pipe is somebody's wish."""
+    """Refuse a device, which may never end, and what is too large to be read whole. A pipe that is named is read."""
     if stat.S_ISCHR(status.st_mode) or stat.S_ISBLK(status.st_mode):
         raise ImageError("file_irregular")
     if stat.S_ISREG(status.st_mode) and status.st_size > limits.FILE_BYTES:
@@ -113,12 +125,19 @@ def _checked(image: Image.Image, data: bytes) -> Image.Image:
     pixels, most = image.width * image.height, _most_pixels(image, data)
     if pixels > most:
         raise ImageError("picture_too_large", megapixels=f"{pixels / 1e6:.4g}", allowed=_millions(most))
-    if max(image.size) > limits.ASPECT * min(image.size):  # resized to what a network takes, such a one fills the memory
-        raise ImageError("picture_too_long", width=image.width, height=image.height, times=limits.ASPECT)
-    # Whether there is a second, never how many: they would have to be gone through one by one.
+    _check_shape(image)
+    # Whether the file has a second picture, never how many: to count them takes long.
     if getattr(image, "is_animated", False) and image.format != "MPO":  # a telephone's JPEG with a second, smaller picture
         raise ImageError("picture_several")
     return image
+
+
+def _check_shape(image: Image.Image) -> None:
+    """Refuse a picture that fills the memory when it is resized to what a network takes, or has no pixels."""
+    if min(image.size) == 0:
+        raise ImageError("picture_broken")
+    if max(image.size) > limits.ASPECT * min(image.size):
+        raise ImageError("picture_too_long", width=image.width, height=image.height, times=limits.ASPECT)
 
 
 def _most_pixels(image: Image.Image, data: bytes) -> int:
@@ -167,48 +186,3 @@ TILES = 4096  # of 256 x 256 pixels, with room
 
 def _millions(pixels: int) -> str:
     return f"{pixels / 1e6:g}"
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    ImageOps.exif_transpose(image, in_place=True)  # a large picture is copied no more often than needed
-    if image.mode.startswith("I") or image.mode == "F":  # Pillow's own conversion would clip these to 255
-        image = _scale_to_8_bit(image)
-    if image.has_transparency_data:
-        image = _on_white(image)
-    image.load()
-    return image if image.mode == "RGB" else image.convert("RGB")
-
-
-def _on_white(image: Image.Image) -> Image.Image:
-    opaque = Image.new("RGB", image.size)
-    for box in _boxes(image.size):
-        part = image.crop(box).convert("RGBA")
-        opaque.paste(Image.alpha_composite(Image.new("RGBA", part.size, "white"), part).convert("RGB"), box)
-    return opaque
-
-
-def _scale_to_8_bit(image: Image.Image) -> Image.Image:
-    """16-bit values by their full range; 32-bit and float ones, which have none, by the picture's own."""
-
-    def values(box: tuple[int, int, int, int]) -> np.ndarray:
-        return np.asarray(image.crop(box)).astype(np.float64)
-
-    boxes = _boxes(image.size)
-    low, high = np.transpose([(part.min(), part.max()) for part in map(values, boxes)])
-    low, high = low.min(), high.max()
-    if not np.isfinite([low, high]).all():
-        raise ValueError("not a number")
-    if image.mode != "F" and low >= 0 and high <= 65535:
-        low, high = 0, 65535
-    grey = Image.new("L", image.size)
-    for box in boxes:
-        scaled = np.uint8(np.round((values(box) - low) / max(high - low, 1e-12) * 255))
-        grey.paste(Image.fromarray(scaled), box)
-    return grey
-
-
-def _boxes(size: tuple[int, int], side: int = 2048) -> list[tuple[int, int, int, int]]:
-    """A picture in pieces: what is made of a large one on the way would fill the memory."""
-    width, height = size
-    corners = itertools.product(range(0, height, side), range(0, width, side))
-    return [(left, top, min(left + side, width), min(top + side, height)) for top, left in corners]

@@ -1,6 +1,6 @@
-"""What one request may bring and cost. The page shows these figures, and a message that refuses something names its own."""
+"""What a request may bring and cost. The page shows these figures, and a message that refuses something names its own."""
 
-FILES = 500  # pictures, a ZIP's among them
+MAX_FILES = 500  # pictures, a ZIP's among them
 FILE_BYTES = 64_000_000  # of a file, and of a picture in a ZIP, since it is read whole
 UNPACKED_BYTES = 1_000_000_000  # of all pictures in a ZIP
 ENTRIES = 10_000  # files and folders in a ZIP, whatever they are
@@ -14,7 +14,7 @@ FILE_SECONDS = 3  # of a processor, that the reading of one file may take
 SECONDS = 600  # of the clock, from the first picture of a request to its last; only on the page
 
 CLASSIFYING = 4  # requests at once: one large one does not hold up the small ones; more would only share the same cores
-WAITING = 60  # requests in the queue; whoever comes then is told at once that there is no place
+WAITING = 60  # requests in the queue; a further one is refused at once
 
 CHUNK = 16  # pictures of one call of the page, which shows the rows of each as they come
 SENT_BYTES = 64_000_000  # of what a browser sends in one call: a whole review with its small pictures

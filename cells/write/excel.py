@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import BinaryIO
 
 import pandas as pd
@@ -12,12 +13,12 @@ import xlsxwriter
 from PIL import Image
 
 from cells import differential
-from cells.classes import NAMES
 from cells.colours import colour
 from cells.messages import Message
 from cells.review import REJECTED, Review
 from cells.write import table
 
+MAX_ROWS = 1_048_576  # of a sheet, its header among them
 ROW_HEIGHT = 50  # points, of a row with a picture
 PICTURE_SIDE = 62  # pixels of a picture in its row
 OPTIONS = {
@@ -43,6 +44,7 @@ ENGLISH = {
     "white": "white cells",
     "erythroblasts": "erythroblasts",
     "per_100": "erythroblasts per 100 white cells",
+    "apart_per_100": "{name} per 100 white cells",
     "platelets": "platelets (no part of the differential)",
     "few": "fewer than {enough} white cells: the limits are wide",
     "what": "what",
@@ -85,24 +87,56 @@ def write(
     language: Language | None = None,
     when: datetime | None = None,
 ) -> None:
-    """Write the .xlsx file. `when` is the date that it names, by default now. Raises OSError where it cannot write."""
+    """Write the .xlsx file, at a path whole or not at all. `when` is the date that it names, by default now.
+
+    Raises OSError where it cannot write, ValueError for more cells than a sheet has rows.
+    """
+    if not fits(len(review.cells)):
+        raise ValueError(f"a sheet of Excel has {MAX_ROWS} rows: too few for {len(review.cells)} cells")
     language = language or Language()
+    if not isinstance(place, str | os.PathLike):
+        _write_book(place, review, typical, language, when)
+        return
+    unfinished = f"{os.fspath(place)}.unfinished"
+    try:
+        _write_book(unfinished, review, typical, language, when)
+        os.replace(unfinished, place)
+    finally:
+        Path(unfinished).unlink(missing_ok=True)
+
+
+def fits(cells: int) -> bool:
+    """Whether a sheet has room for so many cells."""
+    return cells < MAX_ROWS
+
+
+def _write_book(
+    place: str | BinaryIO,
+    review: Review,
+    typical: Mapping[str, differential.Range],
+    language: Language,
+    when: datetime | None,
+) -> None:
     words = language.words or ENGLISH
+    found = review.differential(typical)
+    colours = [_colour(review, one.label) for one in found.shares]
     try:
         with xlsxwriter.Workbook(place, OPTIONS) as book:
             _write_cells(book, review, language, words)
-            found = review.differential(typical)
-            rows = _differential_rows(found, words, _class_name(language))
-            colours = [colour(one.label) for one in found.shares]
+            rows = _differential_rows(found, words, _class_name(review, language))
             _write_rows(book, words["sheet_differential"], rows, (30, 10, 10, 16, 16, 12), colours)
             _write_rows(book, words["sheet_about"], about(review, words, when), (34, 60))
     except xlsxwriter.exceptions.FileCreateError as error:
         raise error.args[0] if isinstance(error.args[0], OSError) else OSError(str(error)) from None
 
 
-def _class_name(language: Language) -> Callable[[str], str]:
+def _class_name(review: Review, language: Language) -> Callable[[str], str]:
     """Of the differential, whose classes have words in English too."""
-    return language.name if language.words else lambda label: NAMES[label]
+    return language.name if language.words else lambda label: review.described(label).english
+
+
+def _colour(review: Review, label: str) -> str:
+    return colour(review.described(label).cell_type)
 
 
 def about(review: Review, words: Mapping[str, str] = ENGLISH, when: datetime | None = None) -> list[tuple]:
@@ -129,7 +163,7 @@ def _frame(review: Review, language: Language, words: Mapping[str, str]) -> pd.D
     for column in frame.columns.intersection(CLASS_COLUMNS):
         frame[column] = [language.name(label) if isinstance(label, str) else None for label in frame[column]]
     frame["status"] = frame["status"].map(language.status)
-    sets = (cell.prediction.candidates for cell in review.cells)
+    sets = (cell.prediction.prediction_set for cell in review.cells)
     frame[PREDICTION_SET] = [f" {words['or']} ".join(map(language.name, one)) or None for one in sets]
     return frame
 
@@ -172,7 +206,7 @@ def _colour_classes(book: xlsxwriter.Workbook, sheet, review: Review, column: in
     looks: dict[str, object] = {}
     for row, (cell, name) in enumerate(zip(review.cells, names, strict=True), 1):
         if (label := cell.prediction.label) is not None:
-            shade = colour(label)
+            shade = _colour(review, label)
             if shade not in looks:
                 looks[shade] = book.add_format(_line(shade))
             sheet.write_string(row, column, name, looks[shade])
@@ -205,9 +239,15 @@ def _differential_rows(found: differential.Differential, words: Mapping[str, str
         (words["white"], found.white),
         (words["erythroblasts"], found.erythroblasts),
         (words["per_100"], None if per_100 is None else round(per_100, 1)),
+        *(row for one in found.apart for row in _apart(name(one.label), one, words)),
         (words["platelets"], found.platelets),
         *([(words["few"].format(enough=differential.ENOUGH),)] if found.is_small else []),
     ]
+
+
+def _apart(name: str, one: differential.Apart, words: Mapping[str, str]) -> list[tuple]:
+    rate = None if one.per_100 is None else round(one.per_100, 1)
+    return [(name, one.count), (words["apart_per_100"].format(name=name), rate)]
 
 
 def _range(typical: differential.Range | None, words: Mapping[str, str]) -> str:

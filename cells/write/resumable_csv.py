@@ -1,8 +1,9 @@
-"""A table that is written batch by batch: FILE.part, a CSV, until the last row is there, then FILE, as CSV or parquet.
+"""A table that is written batch by batch: FILE.part, a CSV, until the last row is written, then FILE, as CSV or parquet.
 
 Killed at any moment, the same call carries on. Nothing is kept beside the rows: they say themselves of which model and which
 pictures they are. A batch that was not written whole is cut off and made again, so that each picture is classified beside the
-same others as in an unbroken run, and the file comes out the same to the last byte.
+same others as in an unbroken run, and the file comes out the same to the last byte. A lock, which ends with its process, keeps
+two processes from writing the same file. A finished FILE is replaced only by a whole one.
 """
 
 import os
@@ -11,26 +12,35 @@ from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
 from types import TracebackType
+from typing import IO
 
 import pandas as pd
 
 from cells.model.uncertainty import ERROR
 from cells.write import table
 
+try:
+    import fcntl
+except ImportError:  # Windows, which does not replace a file that is open
+    fcntl = None
+
 AS_IS = {"keep_default_na": False, "lineterminator": "\n"}  # a picture may be called NA, or have a carriage return in its name
+BOM = b"\xef\xbb\xbf"  # what table.ENCODING begins a file with
 ROW_GROUP = 10_000  # rows of a parquet file that are in memory together
 
 
-class PartFileError(Exception):
+class ResumableCsvError(Exception):
     """Rows that cannot be written or carried on. Its text is one line for the user."""
 
 
-class PartFile:
+class ResumableCsv:
     """The rows of `batches`, which are the names of the pictures, as a model says of them.
 
-    `model` is its name with its version. Within `with`, the first `done` batches are there, `rows` rows, `unread` of them of
-    unreadable pictures. Raises PartFileError where there are rows of other pictures or of another model, and where it cannot be
-    written.
+    `model` is its name with its version. Within `with`, the first `done` batches are written, `rows` rows, `unread` of them of
+    unreadable pictures. Raises ResumableCsvError for rows of other pictures or of another model, for a file that is no such
+    table, while another process writes it, and where it cannot be written.
+
+    In a CSV what a spreadsheet would take for a formula has an apostrophe before it; in parquet every text is as it is.
     """
 
     def __init__(self, whole: Path, batches: Sequence[Sequence[str]], model: str, labels: Sequence[str]) -> None:
@@ -39,18 +49,22 @@ class PartFile:
         self.batches = batches
         self.model = model
         self.done = self.rows = self.unread = 0
+        self._is_parquet = whole.suffix.lower() == ".parquet"
         self._empty = pd.DataFrame(columns=table.columns(labels))
-        self._header = table.to_csv(self._empty)
+        self._header = self._csv(self._empty, header=True).encode(table.ENCODING)
 
-    def __enter__(self) -> "PartFile":
+    def __enter__(self) -> "ResumableCsv":
         with self._writing():
-            self.path.touch()
-            end = self._carry_on()
-            self._file = open(self.path, "r+b")
-            self._file.truncate(end)
-            self._file.seek(end)
-            if not end:
-                self._write(self._header)
+            self._file = self._locked()
+            try:
+                end = self._carry_on()
+                self._file.truncate(end)
+                self._file.seek(end)
+                if not end:
+                    self._write(self._header)
+            except BaseException:
+                self._file.close()
+                raise
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -59,17 +73,50 @@ class PartFile:
     def append(self, frame: pd.DataFrame) -> None:
         """The rows of the next batch."""
         with self._writing():
-            self._write(table.to_csv(frame, header=False))
+            self._write(self._csv(frame, header=False).encode())
         self._count(frame["status"])
 
     def finish(self) -> None:
-        """Give the file its name: every row is there. What had this name before is replaced."""
+        """Give the file its name: every row is written. A file that had this name before is replaced."""
         with self._writing():
-            self._file.close()
-            if self.whole.suffix.lower() == ".parquet":
+            if fcntl is None:
+                self._file.close()
+            if self._is_parquet:
                 self._to_parquet()
             else:
                 os.replace(self.path, self.whole)
+            self._file.close()
+
+    def _locked(self) -> IO[bytes]:
+        """The file, locked until it is closed; made where it is missing.
+
+        Raises ResumableCsvError while another process has it.
+        """
+        while True:
+            file = open(self.path, "a+b")  # noqa: SIM115 - closed by __exit__
+            try:
+                if fcntl is None:
+                    break
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if os.path.samestat(os.fstat(file.fileno()), os.stat(self.path)):
+                    break
+                file.close()  # the other process finished between the two lines: this is its whole file by now
+            except BlockingIOError:
+                file.close()
+                raise ResumableCsvError(
+                    f"another process is writing {self.path}: wait for it, or give another --out."
+                ) from None
+            except FileNotFoundError:
+                file.close()
+            except OSError:  # a file system without locks
+                break
+        return file
+
+    def _csv(self, frame: pd.DataFrame, header: bool) -> str:
+        return table.to_csv(frame, header, escape=not self._is_parquet)
+
+    def _as_written(self, text: str) -> str:
+        return text if self._is_parquet else table.not_a_formula(text)
 
     def _to_parquet(self) -> None:
         """The texts and numbers of the CSV, in row groups of ROW_GROUP."""
@@ -90,8 +137,8 @@ class PartFile:
         os.replace(unfinished, self.whole)
         self.path.unlink()
 
-    def _write(self, text: str) -> None:
-        self._file.write(text.encode())
+    def _write(self, data: bytes) -> None:
+        self._file.write(data)
         self._file.flush()
 
     @contextmanager
@@ -99,7 +146,7 @@ class PartFile:
         try:
             yield
         except OSError as error:
-            raise PartFileError(f"{self.path} cannot be written: {error.strerror or error}.") from None
+            raise ResumableCsvError(f"{self.path} cannot be written: {error.strerror or error}.") from None
 
     def _count(self, statuses: pd.Series) -> None:
         self.done += 1
@@ -107,21 +154,35 @@ class PartFile:
         self.unread += int((statuses == ERROR).sum())
 
     def _carry_on(self) -> int:
-        """Count the batches that are there whole; the byte at which the next one begins, 0 where not even the header is."""
+        """Count the batches that are written whole; the byte at which the next one begins, 0 where no header is.
+
+        Raises ResumableCsvError, before anything is changed, for a file that is not the beginning of this table.
+        """
+        self._check_header()
         ends = self._ends()
         if len(ends) < 2:
-            return 0
-        there = self._read(len(ends) - 1)
-        names = [table.not_a_formula(table.printable(name)) for name in chain(*self.batches)]
-        if there is None or set(there["model"]) != {table.not_a_formula(self.model)}:
-            raise PartFileError(self._foreign("another model"))
-        if there["file"].tolist() != names[: len(there)]:
-            raise PartFileError(self._foreign("other pictures"))
+            return ends[0] if ends else 0
+        written = self._read(len(ends) - 1)
+        names = [self._as_written(table.printable(name)) for name in chain(*self.batches)]
+        if set(written["model"]) != {self._as_written(self.model)}:
+            raise self._foreign("another model")
+        if written["file"].tolist() != names[: len(written)]:
+            raise self._foreign("other pictures")
         for batch in self.batches:
-            if self.rows + len(batch) > len(there):
+            if self.rows + len(batch) > len(written):
                 break
-            self._count(there["status"].iloc[self.rows : self.rows + len(batch)])
+            self._count(written["status"].iloc[self.rows : self.rows + len(batch)])
         return ends[self.rows]
+
+    def _check_header(self) -> None:
+        """Whether the file begins with the header, or is a beginning of it. Raises ResumableCsvError."""
+        with open(self.path, "rb") as file:
+            found = file.read(len(self._header))
+        if found == self._header[: len(found)]:
+            return
+        if found.removeprefix(BOM).startswith(b"file,prediction,"):
+            raise self._foreign("another model or version")
+        raise ResumableCsvError(f"{self.path} is no unfinished table of this command: move it, or give another --out.")
 
     def _ends(self) -> list[int]:
         """The bytes at which the header and each whole row end. A line break between quotation marks ends none."""
@@ -134,18 +195,11 @@ class PartFile:
                     ends.append(position)
         return ends
 
-    def _read(self, rows: int) -> pd.DataFrame | None:
-        """Those columns of the first rows that say what they are; None where the columns are not this model's."""
-        with open(self.path, "rb") as file:
-            if file.read(len(self._header)) != self._header.encode():
-                return None
-        return pd.read_csv(
-            self.path,
-            nrows=rows,
-            usecols=["file", "model", "status"],
-            dtype=str,
-            **AS_IS,
-        )
+    def _read(self, rows: int) -> pd.DataFrame:
+        """Those columns of the first rows that say what they are."""
+        return pd.read_csv(self.path, nrows=rows, usecols=["file", "model", "status"], dtype=str, **AS_IS)
 
-    def _foreign(self, what: str) -> str:
-        return f"{self.path} holds the unfinished rows of {what}: repeat the call that began it, or delete it to start anew."
+    def _foreign(self, what: str) -> ResumableCsvError:
+        return ResumableCsvError(
+            f"{self.path} holds the unfinished rows of {what}: repeat the call that made them, or delete it to start anew."
+        )

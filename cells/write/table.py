@@ -12,8 +12,12 @@ from cells.messages import Message
 from cells.model.uncertainty import ERROR
 from cells.review import Review
 
-TEXTS = ("file", "prediction", "person", "probability", "second", "second_probability", "set", "status", "message", "model")
-COMPARED = ("compared_model", "compared_prediction", "compared_probability")  # there when two models were asked
+TEXTS = (
+    *("file", "prediction", "person", "probability", "second", "second_probability"),
+    *("prediction_set", "status", "message", "model"),
+)
+COMPARED = ("compared_model", "compared_prediction", "compared_probability")  # present when two models were asked
+ENCODING = "utf-8-sig"  # Excel takes a CSV for UTF-8 only where it begins with a byte order mark
 
 
 def columns(labels: Sequence[str] = LABELS) -> list[str]:
@@ -42,11 +46,11 @@ def to_frame(
     labels, decisions = labels or review.labels, review.decisions
     rows = []
     for index, cell in enumerate(review.cells):
-        one = cell.prediction
-        (first, second) = one.ranking[:2] if one.ranking else ((None, None), (None, None))
-        probabilities = [None] * len(labels) if one.probabilities is None else one.probabilities.tolist()
-        words = (" or ".join(one.candidates) or None, one.status, translate(one.message), review.model)
-        row = (printable(one.file), first[0], decisions.get(index), first[1], *second, *words, *probabilities)
+        answer = cell.prediction
+        (first, second) = answer.ranking[:2] if answer.ranking else ((None, None), (None, None))
+        probabilities = [None] * len(labels) if answer.probabilities is None else answer.probabilities.tolist()
+        words = (" or ".join(answer.prediction_set) or None, answer.status, translate(answer.message), review.model)
+        row = (printable(answer.file), first[0], decisions.get(index), first[1], *second, *words, *probabilities)
         other = cell.second and (review.second_model, cell.second.label, cell.second.probability)
         rows.append((*row, *(other or (None, None, None))))
     frame = pd.DataFrame(rows, columns=[*columns(labels), *COMPARED])
@@ -61,16 +65,16 @@ def printable(name: str) -> str:
 
 
 def write_csv(frame: pd.DataFrame, path: str | os.PathLike) -> None:
-    """A CSV in UTF-8."""
-    Path(path).write_bytes(to_csv(frame).encode())
+    """A CSV in UTF-8 with a byte order mark, by which Excel of any language reads the accents."""
+    Path(path).write_bytes(to_csv(frame).encode(ENCODING))
 
 
-def to_csv(frame: pd.DataFrame, header: bool = True) -> str:
-    """Comma-separated. What a spreadsheet would take for a formula gets an apostrophe before it."""
-    safe = frame.copy()
-    for column in safe.columns.difference(numbers(frame)):
-        safe[column] = safe[column].map(not_a_formula)
-    return safe.to_csv(index=False, header=header, float_format="%.6f", lineterminator="\n")
+def to_csv(frame: pd.DataFrame, header: bool = True, escape: bool = True) -> str:
+    """Comma-separated. With `escape` what a spreadsheet would take for a formula gets an apostrophe before it."""
+    if escape:
+        texts = frame.columns.difference(numbers(frame))
+        frame = frame.assign(**{column: frame[column].map(not_a_formula) for column in texts})
+    return frame.to_csv(index=False, header=header, float_format="%.6f", lineterminator="\n")
 
 
 def not_a_formula(value: object) -> object:

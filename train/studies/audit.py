@@ -1,11 +1,11 @@
-"""What in the dataset a person should look at again: python -m train audit RUN.
+"""The pictures of a dataset that a person should look at again: python -m train audit RUN.
 
-Four kinds of finds, the surest first: pictures of the same cells under two labels, labels that are probably wrong (confident
+Four kinds of finds are listed, the surest first: pictures of the same cells under two labels, probably wrong labels (confident
 learning, Northcutt et al. 2021), pictures that seem to show two cells, and pictures that show the same cells under one label.
 
-Probabilities must be out of sample. For validation and test pictures they are the run's own; a training picture gets those of a
-linear classifier on the run's pooled features that has not seen it (cross-validated, pictures of the same cells together). The
-features themselves have seen its label, so a wrong label in the training part is found less surely.
+Probabilities must be out of sample. Those of validation and test pictures are the run's own; those of a training picture come
+from a linear classifier on the run's pooled features that was not fitted on it (cross-validated, pictures of the same cells in
+one fold). The network that gives the features was fitted on its label: wrong labels of training pictures are found less surely.
 """
 
 from pathlib import Path
@@ -28,41 +28,66 @@ from cells import pbc
 from cells.classes import NAMES
 from cells.model.classifier import Classifier
 from cells.read.images import read_image
-from train import data, duplicates, loop, metrics
-from train import network as model
+from train import data, duplicates, metrics, options, report
+from train.evaluation import EVALUATION_BATCH
+from train.network import adapter
+from train.transforms import normalise
 
 COLUMNS = ("kind", "image_id", "label", "other_image_id", "other_label", "score", "split")
-KINDS = ("same cells, two labels", "label", "two cells", "same cells, one label")
+KINDS = TWO_LABELS, LABEL, TWO_CELLS, ONE_LABEL = ("same cells, two labels", "label", "two cells", "same cells, one label")
 FOLDS = 5
 SHOWN = 24  # on the contact sheet
 SIZE = 64  # pixels; the side at which nuclei are looked for
-SECOND_NUCLEUS = 0.35  # its area, as a share of the first's, from which a picture seems to show two cells
-APART = 0.3  # of the side: nearer ones are lobes of one nucleus
+SECOND_NUCLEUS = 0.35  # the smallest area of a second nucleus, as a share of the first's, that suggests two cells
+APART = 0.3  # of the side; dark areas that are nearer are lobes of one nucleus
+
+
+def main(arguments: list[str]) -> int:
+    """The command."""
+    parser = options.parser(
+        "audit",
+        "List what a person should look at again: labels that are probably wrong, pictures of the same cells, and pictures "
+        "that seem to show two cells.",
+    )
+    parser.add_argument("run", type=Path, metavar="RUN")
+    options.add_data(parser)
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help="for finds.csv and contact_sheet.png (default RUN/audit)")
+    chosen = parser.parse_args(arguments)
+    report.check_finished([chosen.run])
+    dataset, folder = data.load(chosen.data), chosen.out or chosen.run / "audit"
+    finds = audit(chosen.run, dataset)
+    write(finds, dataset, folder)
+    print("\n".join(f"{count:5d}  {kind}" for kind, count in finds["kind"].value_counts(sort=False).items()))
+    print(f"see {folder}/finds.csv and contact_sheet.png")
+    return 0
 
 
 def audit(run: Path, dataset: datasets.Dataset) -> pd.DataFrame:
-    """A row per find, with COLUMNS; the likeliest of each kind first. `score` is nearer to 1 the surer it is."""
+    """A row per find, with COLUMNS; the surest of each kind first. `score` is from 0 to 1, higher for a surer find.
+
+    `dataset` has the pictures of the run. Raises DataError, ModelError.
+    """
     parts = pbc.read_split(run / "split.csv")
     dataset = dataset.select([row for row, one in enumerate(dataset["image_id"][:]) if one in parts])
     classifier = Classifier.load(run / "model")
     dataset = data.label(dataset, classifier.labels)
     ids, labels = np.array(dataset["image_id"][:]), np.array(dataset["label"][:])
     split = np.array([parts[one] for one in ids])
-    pixels = data.decode(dataset, model.input_size(classifier.network))
+    pixels = data.decode(dataset, adapter(classifier.network).input_size)
     pairs, correlation = duplicates.overlaps(pixels)
     groups = duplicates.groups_of(pairs, correlation, len(pixels))
     probabilities = out_of_sample(run, ids, labels, split, groups, pixels, classifier)
     names = np.array(classifier.labels)
     same = _same_cells(pairs, correlation, labels)
     finds = [
-        *(find for find in same if find[0] == KINDS[0]),
+        *(find for find in same if find[0] == TWO_LABELS),
         *_wrong_labels(labels, probabilities),
         *_two_cells(pixels),
-        *(find for find in same if find[0] == KINDS[3]),
+        *(find for find in same if find[0] == ONE_LABEL),
     ]
     rows = []
     for kind, first, second, score in finds:
-        suggested = names[probabilities[first].argmax()] if kind == "label" else ""
+        suggested = names[probabilities[first].argmax()] if kind == LABEL else ""
         other = ("", suggested) if second is None else (ids[second], names[labels[second]])
         rows.append((kind, ids[first], names[labels[first]], *other, round(float(score), 4), split[first]))
     return pd.DataFrame(rows, columns=list(COLUMNS))
@@ -77,7 +102,10 @@ def out_of_sample(
     pixels: Tensor,
     classifier: Classifier,
 ) -> np.ndarray:
-    """Probabilities (n, classes) of every picture from something that was not trained on it."""
+    """Probabilities (n, classes) of every picture, each by a classifier that was not fitted on it.
+
+    `ids`, `labels` (indices), `split` and `groups` (pictures of the same cells) are (n,); `pixels` is uint8 (n, 3, s, s).
+    """
     held_out = pd.concat([pd.read_csv(run / f"{name}.csv") for name in ("predictions", "validation")]).set_index("image_id")
     probabilities = np.empty((len(ids), len(classifier.labels)))
     known = split != "train"
@@ -92,11 +120,12 @@ def out_of_sample(
 
 @torch.inference_mode()
 def pooled_features(classifier: Classifier, pixels: Tensor) -> np.ndarray:
-    """(n, width): what the head of the network takes."""
+    """(n, width): the input of the network's head, of pixels uint8 (n, 3, s, s)."""
     seen = []
-    hook = model.head(classifier.network).register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].cpu()))
-    for batch in pixels.split(loop.EVALUATION_BATCH):
-        classifier.network(pixel_values=loop.normalise(batch.to(classifier.network.device).float() / 255))
+    hook = adapter(classifier.network).head.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].cpu()))
+    statistics = adapter(classifier.network).statistics
+    for batch in pixels.split(EVALUATION_BATCH):
+        classifier.network(pixel_values=normalise(batch.to(classifier.network.device).float() / 255, *statistics))
     hook.remove()
     return torch.cat(seen).numpy()
 
@@ -107,7 +136,7 @@ def _same_cells(pairs: Tensor, correlation: Tensor, labels: np.ndarray) -> list[
     for row in correlation.argsort(descending=True).tolist():
         if correlation[row] > duplicates.SAME_FIELD:
             first, second = pairs[row].tolist()
-            kind = KINDS[0] if labels[first] != labels[second] else KINDS[3]
+            kind = TWO_LABELS if labels[first] != labels[second] else ONE_LABEL
             found.append((kind, first, second, correlation[row]))
     return found
 
@@ -115,21 +144,21 @@ def _same_cells(pairs: Tensor, correlation: Tensor, labels: np.ndarray) -> list[
 def _wrong_labels(labels: np.ndarray, probabilities: np.ndarray) -> list[tuple]:
     """Labels that confident learning finds wrong, the least probable first."""
     rows = find_label_issues(labels, probabilities, return_indices_ranked_by="self_confidence", n_jobs=1)
-    return [("label", row, None, 1 - probabilities[row, labels[row]]) for row in rows.tolist()]
+    return [(LABEL, row, None, 1 - probabilities[row, labels[row]]) for row in rows.tolist()]
 
 
 def _two_cells(pixels: Tensor) -> list[tuple]:
     """Pictures with two nuclei that lie apart, those with the most equal ones first."""
     scores = np.array([second_nucleus(image.permute(1, 2, 0).numpy()) for image in pixels])
     rows = np.argsort(-scores, kind="stable")
-    return [("two cells", row, None, scores[row]) for row in rows.tolist() if scores[row] >= SECOND_NUCLEUS]
+    return [(TWO_CELLS, row, None, scores[row]) for row in rows.tolist() if scores[row] >= SECOND_NUCLEUS]
 
 
 def second_nucleus(image: np.ndarray) -> float:
-    """The area of the second nucleus as a share of the first's, 0 where there is none; uint8 (s, s, 3)."""
+    """The area of the second nucleus of a picture, uint8 (s, s, 3), as a share of the first's; 0 without a second."""
     image = np.asarray(Image.fromarray(image).resize((SIZE, SIZE), Image.Resampling.BILINEAR), dtype=np.float32)
     green = image[..., 1]
-    # Nuclei are the darkest thing in green light, and bluer than red cells.
+    # Nuclei are the darkest parts in green light, and bluer than red cells.
     dark = (green < green.min() + 0.35 * (np.median(green) - green.min())) & (image[..., 2] > green + 20)
     joined = ndimage.binary_closing(np.pad(dark, 6), iterations=4)[6:-6, 6:-6]  # lobes of one nucleus
     found, n = ndimage.label(joined)

@@ -1,6 +1,5 @@
-"""Finished runs -> results/: the study's page, with the thesis's table beside ours. A run that was not made is not in it."""
+"""Finished runs -> results/README.md, with the table of the thesis beside ours: python -m train compare RUN..."""
 
-import json
 import shutil
 from pathlib import Path
 from string import Template
@@ -9,14 +8,15 @@ import pandas as pd
 from matplotlib import pyplot as plt
 
 from cells.classes import NAMES, TYPE_OF_SUBTYPE
-from cells.measures import MEASURES, command, interval
-from train import figures
+from cells.measures import MEASURES, command, interval, read_metrics
+from train import figures, options, report
 
 TEMPLATE, SECTION = Path(__file__).with_name("compare.md"), Path(__file__).with_name("compare_run.md")
 KEPT = ("metrics.json", "predictions.csv", "validation.csv", "history.csv", "recipe.json")
 SHOWN_ERRORS = 10
+BACKENDS = {"torch": "PyTorch", "fp32": "ONNX Runtime in 32 bits", "int8": "ONNX Runtime in 8 bits"}
 
-# architecture of ours: (the thesis's name, balanced accuracy, accuracy, Cohen's kappa, error rate), with its digits.
+# our architecture: (the thesis's name, balanced accuracy, accuracy, Cohen's kappa, error rate), with the digits of the thesis.
 THESIS = {
     "resnet18": ("ResNet18", "0.98", "0.99", "0.98", "0.012"),
     "resnet34": ("ResNet34", "0.99", "0.99", "0.98", "0.010"),
@@ -25,10 +25,23 @@ THESIS = {
 }
 
 
+def main(arguments: list[str]) -> int:
+    """The command."""
+    parser = options.parser("compare", "Collect finished runs in a folder and write its README.md, which compares them.")
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="a run folder, or one that was collected before")
+    parser.add_argument("--out", type=Path, default=Path("results"), metavar="FOLDER", help="default results")
+    chosen = parser.parse_args(arguments)
+    report.check_finished(chosen.runs)
+    chosen.out.mkdir(parents=True, exist_ok=True)
+    write(chosen.runs, chosen.out)
+    print(chosen.out / "README.md")
+    return 0
+
+
 def write(runs: list[Path], out: Path) -> None:
     """Collect what may be published of each run (no picture of the dataset) in out/RUN, then write out/README.md."""
     folders = [collect(run, out) for run in runs]
-    summaries = {folder.name: json.loads((folder / "metrics.json").read_text()) for folder in folders}
+    summaries = {folder.name: read_metrics(folder / "metrics.json") for folder in folders}
     speed = pd.read_csv(out / "speed.csv") if (out / "speed.csv").exists() else None
     figure = accuracy_and_time(summaries)
     figure.savefig(out / "accuracy_and_time.png", dpi=120)
@@ -37,7 +50,7 @@ def write(runs: list[Path], out: Path) -> None:
         notes=_notes(out),
         table="\n".join(_table(summaries)),
         times="\n".join(_time(name, summary) for name, summary in summaries.items()),
-        challenge=_challenge(out),
+        ood_eval=_ood_eval(out),
         speed="" if speed is None else _speed(speed, out),
         sections="\n".join(_section(folder, summaries[folder.name]) for folder in folders),
     )
@@ -45,7 +58,7 @@ def write(runs: list[Path], out: Path) -> None:
 
 
 def collect(run: Path, out: Path) -> Path:
-    """Copy a finished run's files into out/RUN, unless that is where it lies; return that folder."""
+    """Copy a finished run's files into out/RUN, unless the run is that folder; return out/RUN."""
     folder = out / run.resolve().name
     if run.resolve() == folder.resolve():
         return folder
@@ -78,12 +91,12 @@ def accuracy_and_time(summaries: dict[str, dict]) -> plt.Figure:
 
 def _table(summaries: dict[str, dict]) -> list[str]:
     """The thesis's rows, and after each our runs of the same architecture; then the rest of ours."""
-    rows, left = [], dict(summaries)
+    rows, rest = [], dict(summaries)
     for architecture, (network, *values) in THESIS.items():
         rows.append(f"| {network}, thesis | {' | '.join(values)} | | | 224 px |")
-        for name in [name for name, summary in left.items() if summary["architecture"] == architecture]:
-            rows.append(_row(name, left.pop(name)))
-    return rows + [_row(name, summary) for name, summary in left.items()]
+        for name in [name for name, summary in rest.items() if summary["architecture"] == architecture]:
+            rows.append(_row(name, rest.pop(name)))
+    return rows + [_row(name, summary) for name, summary in rest.items()]
 
 
 def _row(name: str, summary: dict) -> str:
@@ -120,17 +133,17 @@ def _speed(speed: pd.DataFrame, out: Path) -> str:
     )
 
 
-def _challenge(out: Path) -> str:
+def _ood_eval(out: Path) -> str:
     """The shares called unfamiliar, a row per kind and a column per model, where they were measured."""
-    if not (out / "challenge.csv").exists():
+    if not (out / "ood_eval.csv").exists():
         return ""
-    measured = pd.read_csv(out / "challenge.csv")
+    measured = pd.read_csv(out / "ood_eval.csv")
     models = list(measured["model"].unique())
     rows = [
         f"| {kind} | {of_kind['pictures'].iloc[0]:,} | {' | '.join(f'{share:.1%}' for share in of_kind['unfamiliar'])} |"
         for kind, of_kind in measured.groupby("kind", sort=False)
     ]
-    return Template(TEMPLATE.with_name("compare_challenge.md").read_text()).substitute(
+    return Template(TEMPLATE.with_name("compare_ood_eval.md").read_text()).substitute(
         models=" | ".join(f"`{model}`" for model in models),
         rule=" | ".join(["---"] * len(models)),
         rows="\n".join(rows),
@@ -153,10 +166,11 @@ def _section(folder: Path, summary: dict) -> str:
         command=command(summary),
         split=split,
         pictures=", ".join(f"{count:,} {part}" for part, count in summary["pictures"].items()),
-        kept=f"epoch {summary['kept_epoch']} of {summary['time']['epochs']}",
+        best=f"epoch {summary['best_epoch']} of {summary['time']['epochs']}",
         seed=summary["seed"],
         image_size=summary["image_size"],
         start=_start(summary),
+        backend=BACKENDS[summary.get("backend", "torch")],
         measures="\n".join(f"| {MEASURES[key]} | {interval(test, key)} | {interval(validation, key)} |" for key in MEASURES),
         wrong=round(test["error_rate"] * test["pictures"]),
         errors="\n".join(
@@ -171,23 +185,23 @@ def _section(folder: Path, summary: dict) -> str:
         review_below=f"{summary['review']['below']:.3f}",
         review_share=f"{summary['review']['share']:.1%}",
         review_caught=f"{summary['review']['caught']:.0%}",
-        trusted=_trusted(summary),
+        uncertainty=_uncertainty(summary),
         distance=", and its distance from the training pictures" if summary.get("unfamiliar") else "",
         notes=_notes(folder),
         figures=pictured,
     )
 
 
-def _trusted(summary: dict) -> str:
-    """The paragraph on unfamiliar pictures and candidates, for a run that has them."""
+def _uncertainty(summary: dict) -> str:
+    """The paragraph on unfamiliar pictures and prediction sets, for a run that has them."""
     if not summary.get("unfamiliar"):
         return ""
-    far, sets = summary["unfamiliar"], summary["candidates"]
+    far, sets = summary["unfamiliar"], summary["prediction_set"]
     return (
         f"\n\n{far['share']:.1%} of the test pictures are called unfamiliar, by the threshold that calls 1 % of the validation "
         f"pictures so, with\n{far['caught']:.0%} of the errors among them. The types with a probability of at least "
-        f"{sets['from']:.3f} are the candidates: they hold the label\nof {sets['coverage']:.1%} of the test pictures (99 % of "
-        f"the validation pictures) and are {sets['mean_size']:.3f} types on average."
+        f"{sets['from']:.3f} are the prediction set: it holds the label\nof {sets['coverage']:.1%} of the test pictures (99 % "
+        f"of the validation pictures) and has {sets['mean_size']:.3f} types on average."
     )
 
 
@@ -197,6 +211,6 @@ def _start(summary: dict) -> str:
 
 
 def _notes(folder: Path) -> str:
-    """What a person wrote about it: notes.md."""
+    """The text of its notes.md, which a person wrote; empty without one."""
     file = folder / "notes.md"
     return file.read_text().strip() if file.exists() else ""

@@ -1,85 +1,84 @@
-"""Whether an exported network answers as PyTorch does: python -m train exported MODEL.
+"""Whether an exported network answers as PyTorch does: python -m train onnx_check MODEL.
 
-All pictures of the test part are classified by the network in PyTorch, by ONNX Runtime and by ONNX Runtime in 8 bits. The last
-serves only where this was measured, and its accuracy falls by no more than LARGEST_FALL.
+PyTorch, ONNX Runtime in 32 bits and ONNX Runtime in 8 bits classify the validation pictures; the last serves where its accuracy
+falls by no more than LARGEST_FALL. The test pictures are classified once, by the one that serves.
 """
 
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import datasets
 import numpy as np
+import pandas as pd
 
-from cells import pbc
 from cells.model.classifier import Classifier
-from cells.model.export import ExportError, calibrate, export, quantize
-from cells.model.folder import ONNX_FILE, QUANTIZED_FILE, QUANTIZED_RECORD, ModelError, digest, may_quantize
-from cells.model.onnx_network import OnnxNetwork
+from cells.model.folder import ModelError, may_quantize
 from cells.model.torch_network import TorchNetwork
 from cells.model.uncertainty import REVIEW, UNFAMILIAR
-from cells.read.images import read_image
-from train import data
+from train import backend, data, options
 
-CALIBRATING = 300  # training pictures at most, evenly from all; of these come the ranges of a convolutional network's values
-PYTORCH, FLOAT, QUANTIZED = "PyTorch", "ONNX, 32 bits", "ONNX, 8 bits"
+FORMS = {backend.TORCH: "PyTorch", backend.FP32: "ONNX, 32 bits", backend.INT8: "ONNX, 8 bits"}
+
+
+def main(arguments: list[str]) -> int:
+    """The command."""
+    parser = options.parser(
+        "onnx_check",
+        "Compare models as ONNX, in 32 and in 8 bits, with themselves in PyTorch, on the validation part; a model is served in "
+        "8 bits from then on if its accuracy falls by no more than 0.2 points. The one that serves is scored on the test part.",
+    )
+    options.add_models(parser, "results/onnx_check.csv")
+    chosen = parser.parse_args(arguments)
+    rows = []
+    for row in measure(chosen.models, data.load(chosen.data), chosen.split):
+        rows.append(row)
+        figures = (f"{key} {value:.5g}" for key, value in row.items() if key not in ("model", "form", "part"))
+        print(f"{row['model']:10s} {row['form']:14s} {row['part']:10s} {'  '.join(figures)}", flush=True)
+        pd.DataFrame(rows).to_csv(chosen.out, index=False, float_format="%.5g")
+    return 0
 
 
 def measure(models: Sequence[str], dataset: datasets.Dataset, split_file: Path) -> Iterator[dict]:
-    """A row per model and form; a quantised network's is written into the model folder too. Raises DataError, ModelError."""
-    rows = data.part(dataset, split_file, "test")
-    calibrating = data.part(dataset, split_file, "train")
-    calibrating = calibrating.select(range(0, len(calibrating), -(-len(calibrating) // CALIBRATING)))
+    """A row per model and form on the validation part, and one of the form that serves on the test part.
+
+    The models' folders get their ONNX files and a record of what was measured. Raises DataError, ModelError.
+    """
+    parts = {part: data.part(dataset, split_file, part) for part in ("train", "validation", "test")}
     for name in models:
-        classifier = Classifier.load(name)
-        labelled = data.label(rows, classifier.labels)
-        sources, labels = [pbc.source_of(one) for one in labelled["image"][:]], np.array(labelled["label"][:])
-        reference = None
-        for form, served in _forms(classifier.folder, calibrating):
-            probabilities, statuses = _answers(classifier, served, sources)
-            reference = probabilities if reference is None else reference
-            right, same = probabilities.argmax(1) == labels, probabilities.argmax(1) == reference.argmax(1)
-            row = {
-                "model": classifier.name,
-                "form": form,
-                "pictures": len(labels),
-                "accuracy": right.mean(),
-                "fall": (reference.argmax(1) == labels).mean() - right.mean(),
-                "same_answer": same.mean(),
-                "largest_difference": np.abs(probabilities - reference).max(),
-                "review": statuses.count(REVIEW) / len(statuses),
-                "unfamiliar": statuses.count(UNFAMILIAR) / len(statuses),
-            }
-            if form == QUANTIZED:
-                _record(classifier.folder, row)
-            yield row
+        model = Classifier.load(name)
+        yield from _measure_one(model, {part: data.label(rows, model.labels) for part, rows in parts.items()})
 
 
-def _forms(folder: Path, calibrating: datasets.Dataset) -> Iterator[tuple[str, TorchNetwork | OnnxNetwork]]:
-    network = TorchNetwork(folder)
-    yield PYTORCH, network
+def _measure_one(model: Classifier, parts: dict[str, datasets.Dataset]) -> Iterator[dict]:
+    folder, labels = model.folder, np.array(parts["validation"]["label"][:])
+    reference, compared = None, {}
+    for form, network in _networks(folder, parts["train"]):
+        predictions = backend.predict(backend.classifier(folder, network, model.uncertainty), parts["validation"])
+        probabilities = np.stack([prediction.probabilities for prediction in predictions])
+        reference = probabilities if reference is None else reference
+        compared[form] = backend.compare(probabilities, reference, labels)
+        yield {"model": model.name, "form": FORMS[form], "part": "validation"} | compared[form] | _statuses(predictions)
+    backend.write_record(folder, compared[backend.INT8])
+    form = backend.INT8 if may_quantize(folder) else backend.FP32
+    predictions = backend.predict(backend.load(folder, form, model.uncertainty), parts["test"])
+    answers = np.array([model.labels.index(prediction.label) for prediction in predictions])
+    accuracy = float((answers == parts["test"]["label"][:]).mean())
+    test = {"pictures": len(answers), "accuracy": accuracy} | _statuses(predictions)
+    if form == backend.INT8:
+        backend.write_record(folder, compared[form], test)
+    yield {"model": model.name, "form": FORMS[form], "part": "test"} | test
+
+
+def _networks(folder: Path, training: datasets.Dataset) -> Iterator:
+    """(name, network) of the three; PyTorch, which the others are compared with, is the first. Raises ModelError."""
+    yield backend.TORCH, TorchNetwork(folder)
     try:
-        if not (folder / ONNX_FILE).is_file():
-            export(folder)
-        yield FLOAT, OnnxNetwork(folder / ONNX_FILE, digest(folder))
-        if network.network.config.model_type == "vit":
-            quantize(folder)
-        else:  # whose matrices are its head alone
-            calibrate(folder, (read_image(pbc.source_of(one)) for one in calibrating["image"][:]))
-        yield QUANTIZED, OnnxNetwork(folder / QUANTIZED_FILE, digest(folder))
-    except (ExportError, ImportError, ValueError) as error:
+        yield from backend.onnx_networks(folder, training)
+    except backend.NOT_EXPORTED as error:
         raise ModelError("text", text=f"{folder} cannot be measured as ONNX: {error}") from None
 
 
-def _answers(classifier: Classifier, served: TorchNetwork | OnnxNetwork, sources: Sequence) -> tuple[np.ndarray, list[str]]:
-    """(probabilities (n, classes), statuses (n,)) as users would get them."""
-    like = Classifier(classifier.folder, served, classifier.uncertainty, classifier.name, classifier.version)
-    predictions = list(like.predict(sources, [""] * len(sources)))
-    return np.stack([one.probabilities for one in predictions]), [one.status for one in predictions]
-
-
-def _record(folder: Path, row: dict) -> None:
-    known = {key: row[key] if key == "pictures" else round(float(row[key]), 6) for key in row if key not in ("model", "form")}
-    (folder / QUANTIZED_RECORD).write_text(json.dumps(known, indent=2) + "\n")
-    if not may_quantize(folder):
-        (folder / QUANTIZED_FILE).unlink()
+def _statuses(predictions: list) -> dict[str, float]:
+    """The shares of predictions with the statuses `review` and `unfamiliar`."""
+    statuses = [prediction.status for prediction in predictions]
+    return {status: statuses.count(status) / len(statuses) for status in (REVIEW, UNFAMILIAR)}

@@ -1,7 +1,7 @@
-"""What a model says of pictures unlike those it learned from: python -m train challenge MODEL.
+"""How many out-of-distribution pictures of each kind a model calls unfamiliar: python -m train ood_eval MODEL.
 
-Each kind is made from the cells of the test part or from scikit-image's bundled pictures, with a fixed seed. Nothing of it is
-used to fit a model or its thresholds.
+Each kind is made from the cells of the test part or from scikit-image's bundled pictures, with a fixed seed. None of these
+pictures is used to fit a model or its thresholds.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -10,6 +10,7 @@ from pathlib import Path
 
 import datasets
 import numpy as np
+import pandas as pd
 from PIL import Image, ImageFilter
 from scipy import ndimage
 from skimage import color
@@ -19,17 +20,34 @@ from cells import pbc
 from cells.model.classifier import BATCH_SIZE, Classifier
 from cells.model.uncertainty import UNFAMILIAR
 from cells.read.images import read_image
-from train import data
+from train import data, options
 
 SEED = 42
 DRAWN = 1000  # pictures of noise, and as many blank ones
 SIZE = (360, 363)  # pixels; that of most pictures of PBC
-# The pictures that come with scikit-image; others of its data would be fetched from the network.
+# The pictures in scikit-image's package; its others would be downloaded.
 SAMPLES = (
     *("astronaut", "brick", "camera", "cat", "cell", "clock", "coffee", "coins", "colorwheel", "grass", "gravel", "horse"),
     *("hubble_deep_field", "immunohistochemistry", "logo", "microaneurysms", "moon", "page", "retina", "rocket", "text"),
 )
-RED_CELLS_SIDE = 1 / 3  # of a picture's, in one of its corners: as large as leaves room for the cell in the middle
+RED_CELLS_SIDE = 1 / 3  # the side of a corner, relative to the picture's: larger ones would reach the cell in the middle
+
+
+def main(arguments: list[str]) -> int:
+    """The command."""
+    parser = options.parser(
+        "ood_eval",
+        "Measure how many pictures of each kind models call unfamiliar: cells of the test part as they are and altered, and "
+        "pictures of other things.",
+    )
+    options.add_models(parser, "results/ood_eval.csv")
+    chosen = parser.parse_args(arguments)
+    rows = []
+    for row in measure(chosen.models, data.load(chosen.data), chosen.split):
+        rows.append(row)
+        print(f"{row['model']:20s} {row['kind']:20s} {row['pictures']:6d} pictures {row['unfamiliar']:8.1%}", flush=True)
+    pd.DataFrame(rows).to_csv(chosen.out, index=False, float_format="%.5g")
+    return 0
 
 
 def measure(models: Sequence[str], dataset: datasets.Dataset, split_file: Path) -> Iterator[dict]:
@@ -102,9 +120,9 @@ def stain(image: Image.Image, rng: np.random.Generator) -> Image.Image:
 
 
 def colour(image: Image.Image, rng: np.random.Generator) -> Image.Image:
-    """The hue turned by at least 60 degrees."""
+    """The hue shifted by at least 60 degrees."""
     pixels = np.asarray(image.convert("HSV")).copy()
-    pixels[..., 0] += np.uint8(rng.uniform(60, 300) / 360 * 256)  # a hue of 256 is one of 0 again
+    pixels[..., 0] += np.uint8(rng.uniform(60, 300) / 360 * 256)  # the sum wraps around at 256
     return Image.fromarray(pixels, "HSV").convert("RGB")
 
 
@@ -114,7 +132,7 @@ def blur(image: Image.Image, rng: np.random.Generator) -> Image.Image:
 
 
 def half_size(image: Image.Image, rng: np.random.Generator) -> Image.Image:
-    """Half as large, in the middle of the colour that its border has at the median."""
+    """The picture at half its size, centred on its median border colour."""
     small = image.resize((image.width // 2, image.height // 2), Image.Resampling.BICUBIC)
     pixels = np.asarray(small)
     border = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
@@ -124,7 +142,7 @@ def half_size(image: Image.Image, rng: np.random.Generator) -> Image.Image:
 
 
 def red_cells(image: Image.Image, rng: np.random.Generator) -> Image.Image | None:
-    """A corner without a nucleus or platelet, enlarged to the whole; None where every corner has some."""
+    """A corner without a nucleus or platelet, enlarged to the size of the picture; None where no corner is without."""
     pixels = np.asarray(image, dtype=np.float32)
     green = pixels[..., 1]
     # Nuclei and platelets are dark in green light, and bluer than red cells.
