@@ -4,6 +4,7 @@ For the page's examples, for checks and for tests; no one should take them for r
 its outline in pixels, negative inside, so that edges are as soft as a microscope's.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -173,11 +174,11 @@ def draw_cell(cell_type: str, seed: int = 0) -> Image.Image:
     pixels[:] = GROUND
     for centre in _red_cell_places(look.radius, rng):
         _draw_red_cell(pixels, centre, rng)
-    turn = rng.uniform(0, 2 * np.pi)
-    cos, sin = np.cos(turn), np.sin(turn)
+    turn = rng.uniform(0, 2 * math.pi)
+    cos, sin = math.cos(turn), math.sin(turn)
     part, x, y = _around(pixels, SIZE[0] / 2 + rng.normal(0, 5), SIZE[1] / 2 + rng.normal(0, 5), 1.5 * look.radius + 8)
     _draw_white_cell(part, cos * x + sin * y, cos * y - sin * x, look, rng)
-    noise = rng.normal(0, 2, pixels.shape[:2]).astype(np.float32)[..., None]
+    noise = 2 * rng.standard_normal((*pixels.shape[:2], 1), np.float32)
     return Image.fromarray((pixels + noise).clip(0, 255).astype(np.uint8))
 
 
@@ -189,23 +190,23 @@ def _around(pixels: np.ndarray, x: float, y: float, far: float) -> tuple[np.ndar
     return pixels[top:bottom, left:right], columns, rows
 
 
-def _red_cell_places(radius: float, rng: np.random.Generator) -> list[np.ndarray]:
+def _red_cell_places(radius: float, rng: np.random.Generator) -> list[tuple[float, float]]:
     """Centres that touch neither the cell in the middle nor, as a rule, each other."""
-    middle, places = np.array(SIZE) / 2, []
-    for point in rng.uniform(-RED_CELL_RADIUS, np.array(SIZE) + RED_CELL_RADIUS, (120, 2)):
-        apart = [np.linalg.norm(point - other) for other in places]
-        if np.linalg.norm(point - middle) > radius + RED_CELL_RADIUS + 6 and min(apart, default=999) > 1.7 * RED_CELL_RADIUS:
+    middle, places = (SIZE[0] / 2, SIZE[1] / 2), []
+    for point in map(tuple, rng.uniform(-RED_CELL_RADIUS, np.array(SIZE) + RED_CELL_RADIUS, (120, 2)).tolist()):
+        far = math.dist(point, middle) > radius + RED_CELL_RADIUS + 6
+        if far and all(math.dist(point, other) > 1.7 * RED_CELL_RADIUS for other in places):
             places.append(point)
     return places
 
 
-def _draw_red_cell(pixels: np.ndarray, centre: np.ndarray, rng: np.random.Generator) -> None:
-    part, x, y = _around(pixels, *centre, 1.6 * RED_CELL_RADIUS)
+def _draw_red_cell(pixels: np.ndarray, centre: tuple[float, float], rng: np.random.Generator) -> None:
+    part, x, y = _around(pixels, *centre, 1.25 * RED_CELL_RADIUS)
     radius = RED_CELL_RADIUS * rng.uniform(0.85, 1.08)
     stretch = rng.uniform(0.88, 1.12)
     far = np.hypot(x * stretch, y / stretch)
     pallor = np.exp(-((far / (radius * 0.42)) ** 2) / 1.2) * rng.uniform(0.3, 0.75)
-    _blend(part, np.asarray(RED_CELL) * rng.uniform(0.95, 1.05), _inside(far - radius) * (1 - pallor) * 0.92)
+    _blend(part, np.float32(RED_CELL) * rng.uniform(0.95, 1.05), _inside(far - radius) * (1 - pallor) * 0.92)
 
 
 def _draw_white_cell(pixels: np.ndarray, x: np.ndarray, y: np.ndarray, look: Look, rng: np.random.Generator) -> None:
@@ -214,13 +215,13 @@ def _draw_white_cell(pixels: np.ndarray, x: np.ndarray, y: np.ndarray, look: Loo
     waves = sum(rng.normal() * np.sin(k * angle + rng.uniform(0, 6.3)) / k for k in (2, 3, 5)) * look.wobble
     cell = _inside(np.hypot(x, y) - radius * (1 + waves))
     fine, coarse = _noise(cell.shape, look.grain, rng), _noise(cell.shape, look.clump, rng)
-    _blend(pixels, np.asarray(look.cytoplasm) * (1 + 0.1 * coarse[..., None]), cell)
+    _blend(pixels, np.float32(look.cytoplasm) * (1 + 0.1 * coarse[..., None]), cell)
     nucleus = _inside(_union([np.hypot(x - u, y - v) - r for u, v, r in look.lobes], look.join)) * cell
-    _blend(pixels, np.asarray(look.nucleus) * (1 + look.chromatin * (0.6 * coarse + 0.4 * fine)[..., None]), nucleus)
+    _blend(pixels, np.float32(look.nucleus) * (1 + look.chromatin * (0.6 * coarse + 0.4 * fine)[..., None]), nucleus)
     if look.granules:
         where = cell if look.over_nucleus else cell * (1 - nucleus)
-        grains = 1 / (1 + np.exp(-6 * (fine - np.quantile(fine, 1 - look.covering))))
-        _blend(pixels, np.asarray(look.granules), where * grains)
+        grains = 1 / (1 + np.exp(-6 * (fine - float(np.quantile(fine, 1 - look.covering)))))
+        _blend(pixels, np.float32(look.granules), where * grains)
 
 
 def _union(distances: list[np.ndarray], join: float) -> np.ndarray:
@@ -234,7 +235,7 @@ def _inside(distance: np.ndarray) -> np.ndarray:
 
 def _noise(shape: tuple[int, int], grain: float, rng: np.random.Generator) -> np.ndarray:
     """(height, width) of smooth noise with this size of grain in pixels, mean 0, standard deviation 1."""
-    small = rng.normal(size=(round(shape[0] / grain) + 2, round(shape[1] / grain) + 2)).astype(np.float32)
+    small = rng.standard_normal((round(shape[0] / grain) + 2, round(shape[1] / grain) + 2), np.float32)
     large = np.asarray(Image.fromarray(small).resize(shape[::-1], Image.Resampling.BICUBIC))
     return (large - large.mean()) / large.std()
 

@@ -199,7 +199,9 @@ def test_the_saliency_map_lies_over_its_own_cell_only(page, uploads, expected):
     assert page.locator("#detail img").get_attribute("src") != before
 
     cell(page, "ig.png").click()
-    with page.expect_response(lambda one: "component_server" in one.url and "saliency" in (one.request.post_data or "")) as answer:
+    with page.expect_response(
+        lambda one: "component_server" in one.url and "saliency" in (one.request.post_data or "")
+    ) as answer:
         page.click("#saliency")
         cell(page, "lymphocyte.png").click()
     answer.value.finished()
@@ -293,7 +295,9 @@ def test_no_decision_is_lost_or_misplaced_at_any_latency(page, uploads, latency)
     session = page.context.new_cdp_session(page)
     network = {"offline": False, "latency": latency, "downloadThroughput": -1, "uploadThroughput": -1}
     session.send("Network.emulateNetworkConditions", network)
-    order = page.locator("#gallery [data-cell]").evaluate_all("all => all.map(one => one.getAttribute('aria-label').split(',')[0])")
+    order = page.locator("#gallery [data-cell]").evaluate_all(
+        "all => all.map(one => one.getAttribute('aria-label').split(',')[0])"
+    )
     page.locator("#gallery [data-cell]").first.click()
     wanted = {}
     for number, name in enumerate(order):
