@@ -18,8 +18,8 @@ import torch
 
 from cells.classes import LABELS
 from cells.synthetic import draw_cell
-from train import network as model
 from train import recipe
+from train.network import build, export
 
 ROOT = Path(__file__).resolve().parent.parent
 DRAWN = 80  # different pictures; the others are links to them
@@ -46,7 +46,7 @@ def make(folder: Path, files: int) -> None:
     """A model, and pictures in folders of 1,000."""
     smallest = recipe.load("resnet18_scratch").override(["image_size=32", "growth=()"])
     torch.manual_seed(0)
-    model.export(model.build(smallest), smallest, folder / "model")
+    export(build(smallest), smallest, folder / "model")
     (folder / "drawn").mkdir()
     for number in range(DRAWN):
         draw_cell(LABELS[number % len(LABELS)], seed=number).resize((64, 64)).save(folder / "drawn" / f"{number}.png")

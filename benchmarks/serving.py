@@ -89,11 +89,12 @@ def forms(folder: Path) -> dict[str, Path]:
 
 def build(name: str, folder: Path) -> None:
     """The recipe's network with random weights, as if 8 bits had been found to be enough."""
-    from train import network as model
     from train import recipe
+    from train.network import build
+    from train.network import export as export_folder
 
     chosen = recipe.load(name).override(["pretrained=None", "teacher=None"])
-    model.export(model.build(chosen), chosen, folder)
+    export_folder(build(chosen), chosen, folder)
     if chosen.architecture not in recipe.VITS:
         export(folder)
         calibrate(folder, [draw_cell(label, 0).convert("RGB") for label in LABELS])

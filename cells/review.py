@@ -209,7 +209,7 @@ def _review_from_json(value: Mapping) -> Review:
 
 def _classes(value: Sequence[Mapping] | None, labels: tuple[str, ...]) -> tuple[CellClass, ...]:
     """The classes of a model's labels; an older review has none, and of known labels `describe` knows them."""
-    found = describe(labels) if value is None else classes.from_json(value)
+    found = classes.from_json(value) if value not in (None, []) else describe(labels)
     if tuple(one.name for one in found) != labels:
         raise ValueError("the classes of a review are those of its labels")
     return found

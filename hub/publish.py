@@ -34,7 +34,7 @@ from hub.messages import ENGLISH
 
 logging.set_verbosity_error()  # what the client would warn of either ends in a HubError or does no harm
 
-PUBLISHED_FILES = (*MODEL_FILES, "metrics.json", ONNX_FILE, QUANTIZED_FILE)
+PUBLISHED_FILES = (*MODEL_FILES, "metrics.json", "training_ids.txt", ONNX_FILE, QUANTIZED_FILE)
 FIGURES = "figures/*.png"
 NEEDED = (*REQUIRED_FILES, "trust.json", "metrics.json")
 SEPARATOR = "--"  # of USER and NAME in the folder of a pulled model

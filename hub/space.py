@@ -16,7 +16,8 @@ ROOT = Path(__file__).resolve().parent.parent
 TEMPLATE = Path(__file__).with_name("space.md")
 PACKAGES = ("cells", "hub", "page")
 TOP_LEVEL = ("app.py", "requirements.txt", "LICENSE", "CITATION.cff")
-CODE = (".py", ".md", ".toml", ".html", ".css", ".js")
+CODE = (".py", ".md", ".toml", ".html", ".css", ".js", ".json")
+TEST = ".test.js"  # how the name of a test of the page's modules ends
 
 
 def upload(models: Sequence[str] = (), dataset: str = "") -> Upload:
@@ -34,7 +35,7 @@ def contents(models: Sequence[str] = (), dataset: str = "") -> dict[str, Path | 
     """The files of the Space beside its README: path in the Space -> local file, or content. Raises HubError."""
     files: dict[str, Path | bytes] = {name: from_clone(ROOT / name) for name in TOP_LEVEL}
     for package in PACKAGES:
-        found = (path for path in sorted((ROOT / package).rglob("*")) if path.suffix in CODE)
+        found = (path for path in sorted((ROOT / package).rglob("*")) if path.suffix in CODE and not path.name.endswith(TEST))
         files |= {path.relative_to(ROOT).as_posix(): path for path in found}
     for name in published_models():
         folder = embedded_folder(name)

@@ -63,7 +63,7 @@ def test_whoever_has_the_same_picture_cannot_ask_for_the_name_that_another_gave_
     (other,) = json.loads(upload(url, "x.png", picture()).body)
     guess = str(Path(other).with_name(NAME))
     assert file(url, guess).status == 403
-    assert "not on it any more" in classify(url, guess)
+    assert "not on the server any more" in classify(url, guess)
     assert classified(url, guess)["error"]["code"] == "gone"
 
 
@@ -242,7 +242,7 @@ def test_an_agent_cannot_hand_in_a_file_of_the_server(url, mine):
 
 def test_what_fails_is_logged_without_words(url, mine, log):
     assert classify(url, f"/home/user/{NAME}").startswith("event: error")
-    assert "not on it any more" in classify(url, str(Path(mine).with_name("gone-" + NAME)))
+    assert "not on the server any more" in classify(url, str(Path(mine).with_name("gone-" + NAME)))
     (broken,) = json.loads(upload(url, "broken-" + NAME, b"no picture").body)
     assert "error" in classify(url, broken)
     assert classified(url, broken)["cells"][0]["status"] == "error"

@@ -77,7 +77,7 @@ def test_folders_are_walked_in_order_with_their_names(folder, model_folder, tmp_
         *(f"pictures/{name}" for name in walked),
     ]
     assert list(frame.columns) == columns()
-    assert frame["model"].str.fullmatch(r"tiny@[0-9a-f]{8}").all()
+    assert frame["model"].str.fullmatch(r"tiny@[0-9a-f]{8}/(int8|fp32|torch)").all()
     assert (frame["status"] == "error").tolist() == [name.endswith("broken.png") for name in frame["file"]]
 
 

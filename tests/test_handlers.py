@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import codecs
 import csv
 import io
 import os
@@ -14,7 +15,8 @@ import openpyxl
 import pytest
 from test_review import SMALL, decide, predict, review_of, to_json, unreadable
 
-from cells.classes import LABELS
+from cells.classes import LABELS, CellClass, describe
+from cells.classes import to_json as classes_to_json
 from cells.messages import message
 from cells.model.classifier import Classifier
 from cells.read import limits
@@ -104,6 +106,7 @@ def test_a_cell_has_what_the_model_says_and_the_name_that_the_browser_gave(class
         **{"batch": "b", "model": str(models["one"]), "second_model": "", "second_labels": []},
     }
     assert answer["labels"] == list(LABELS)
+    assert (answer["classes"], answer["second_classes"]) == (classes_to_json(describe(LABELS)), [])
     assert answer["review_below"] == models["one"].uncertainty.review_below
     good, bad = answer["cells"]
     (expected,) = models["one"].predict([draw_cell("neutrophil")], ["a"])
@@ -272,6 +275,8 @@ def test_so_many_compute_at_once_so_many_wait_and_more_are_told_at_once(monkeypa
         calls = [asyncio.create_task(handlers.classify(asked)) for _ in range(7)]
         done, _ = await asyncio.wait(calls, return_when=asyncio.FIRST_COMPLETED)
         assert {call.result()["error"]["text"] for call in done} == {ES["busy"].format(most=3)}
+        while len(most) < 2:  # the threads have their turn
+            await asyncio.sleep(0)
         gate.set()
         return await asyncio.gather(*calls)
 
@@ -409,13 +414,31 @@ def test_a_differential_is_a_table_of_whole_percentages(ask):
     assert answer["correction"] == pytest.approx(100 / 106.25)
 
 
+def test_a_differential_has_the_rows_of_a_models_own_classes(ask):
+    own = CellClass("sezary", "Sézary cell", "célula de Sézary", white=True)
+    classes = classes_to_json((own, *describe(("neutrophil", "blast", "smudge"))))
+    counts = {"sezary": 2, "neutrophil": 1, "blast": 1, "smudge": 2}
+    answer = ask(handlers.differential, counts=counts, classes=classes, typical={"sezary": [0, 1]}, language="es")
+    assert [(row["name"], row["percent"], row["typical"]) for row in answer["rows"]] == [
+        *(("neutrófilo", 25, None), ("blasto", 25, None), ("célula de Sézary", 50, [0.0, 1.0])),
+    ]
+    assert answer["per_100"][1] == {"label": "smudge", "name": "sombra de Gumprecht", "count": 2, "rate": 50.0}
+    by_labels = ask(handlers.differential, counts={"neutrophil": 1}, labels=["neutrophil", "blast"])
+    assert [row["label"] for row in by_labels["rows"]] == ["neutrophil", "blast"]
+    for wrong in (5, [5], [{"name": "ig", "white": 1}], [{"name": "ig"}] * 2, [{}] * (limits.LABELS + 1)):
+        assert ask(handlers.differential, counts={}, classes=wrong)["error"]["code"] == "bad_request"
+    assert ask(handlers.differential, counts={}, labels=5)["error"]["code"] == "bad_request"
+
+
 def test_a_differential_of_nothing_has_no_rows(ask):
     answer = ask(handlers.differential, counts={})
     assert (answer["rows"], answer["white"], answer["per_100"][0]["rate"], answer["correction"]) == ([], 0, None, None)
 
 
 def test_typical_ranges_are_by_label_whatever_is_left_out(ask):
-    answer = ask(handlers.differential, counts={"neutrophil": 50, "lymphocyte": 50}, typical={"lymphocyte": [0, 10], "x": 5})
+    answer = ask(
+        handlers.differential, counts={"neutrophil": 50, "lymphocyte": 50}, typical={"lymphocyte": [0, 10], "x": [0, 5]}
+    )
     assert [(row["typical"], row["mark"]) for row in answer["rows"]][:3] == [(None, ""), ([0.0, 10.0], "high"), (None, "")]
     answer = ask(handlers.differential, counts={"ig": 1}, typical={"monocyte": [8, 2]}, language="es")
     assert answer["error"]["text"].startswith("El valor habitual de monocito")
@@ -453,8 +476,9 @@ def exported(ask, kind: str, review: Review, **more: object) -> tuple[dict, byte
 def test_the_csv_is_that_of_the_command_line_with_its_message_in_the_pages_language(ask, review):
     answer, english = exported(ask, "csv", review)
     assert (answer["name"], answer["type"]) == ("cells.csv", "text/csv")
-    assert english.decode() == table.to_csv(table.to_frame(review))
-    rows = list(csv.DictReader(io.StringIO(exported(ask, "csv", review, language="es")[1].decode())))
+    assert english.decode(table.ENCODING) == table.to_csv(table.to_frame(review))
+    assert english.startswith(codecs.BOM_UTF8)
+    rows = list(csv.DictReader(io.StringIO(exported(ask, "csv", review, language="es")[1].decode(table.ENCODING))))
     assert list(rows[0]) == table.to_frame(review).columns.tolist()
     assert (rows[0]["prediction"], rows[0]["person"]) == ("basophil", "ig")
     assert (rows[24]["file"], rows[24]["message"][:22]) == (f"'{HOSTILE}", "El archivo está vacío ")
@@ -501,7 +525,20 @@ def test_what_is_no_review_is_a_sentence(ask, review, monkeypatch):
 
 def test_what_classify_says_can_be_exported_as_it_is(ask, classify):
     answer = classify({"drawn": "ig"}, {"drawn": "platelet"}, second="two")
-    batch = {key: answer[key] for key in ("batch", "model", "second_model", "labels", "second_labels", "review_below", "cells")}
+    batch = {
+        key: answer[key]
+        for key in (
+            "batch",
+            "model",
+            "second_model",
+            "labels",
+            "second_labels",
+            "classes",
+            "second_classes",
+            "review_below",
+            "cells",
+        )
+    }
     review = batch | {
         "format": 1,
         "created": "",

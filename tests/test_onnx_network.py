@@ -26,8 +26,9 @@ from cells.model.folder import ONNX_FILE, QUANTIZED_FILE, QUANTIZED_RECORD
 from cells.model.onnx_network import OnnxNetwork
 from cells.model.torch_network import TorchNetwork
 from cells.synthetic import draw_cell
-from train import network as model
 from train import recipe
+from train.network import build
+from train.network import export as export_folder
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -39,7 +40,7 @@ def exported(request, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("exported") / request.param
     torch.manual_seed(0)
     chosen = chosen.override(["image_size=32", "growth=()", "teacher=None"])
-    model.export(model.build(chosen), chosen, folder)
+    export_folder(build(chosen), chosen, folder)
     export(folder)
     return folder
 
@@ -304,7 +305,7 @@ def test_the_quantised_network_is_close_and_another_version(exported, copy, imag
 
 
 def test_preprocessing_of_another_kind_is_not_exported(tiny_recipe, tmp_path):
-    model.export(model.build(tiny_recipe), tiny_recipe, tmp_path)
+    export_folder(build(tiny_recipe), tiny_recipe, tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())
     config["pretrained_cfg"] |= {"crop_pct": 0.875, "crop_mode": "center"}
     (tmp_path / "config.json").write_text(json.dumps(config))

@@ -21,10 +21,12 @@ SOURCES = ("app.py", "pyproject.toml", "LICENSE", "models", *PACKAGES)
 # The page's templates and words, and the card's, are data of their packages.
 SCRIPT = """
 import app, cells, hub.card, hub.catalog
-from page import views
+from page import static, views
 from train import recipe
 assert "resnet18_scratch" in recipe.names()
-assert "resnet18" in views.about("es")
+assert "resnet18" in views.workbench("es", ["resnet18"])
+assert {"main.js", "review.js", "view.js"} <= static.modules().keys() and static.css()
+assert not list(static.FOLDER.glob("*.test.js"))
 assert hub.card.TEMPLATE.is_file() and hub.catalog.LIST.is_file()
 print(cells.__file__)
 """

@@ -15,6 +15,7 @@ from cells.model.uncertainty import Uncertainty
 from cells.synthetic import draw_cell
 from hub import card, catalog, publish, space
 from page import views
+from train import training_ids
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "models" / "resnet18"
@@ -29,6 +30,12 @@ NAMES = {
 def _exported():
     """As `push` does where it was not done before."""
     Classifier.load("resnet18")
+
+
+def test_the_hashes_of_the_training_pictures_go_along(tmp_path):
+    for name in (*publish.NEEDED, training_ids.FILE):
+        (tmp_path / name).write_text("{}")
+    assert set(publish.contents(tmp_path)) == {*publish.NEEDED, training_ids.FILE}
 
 
 def test_push_pull_and_check(hub, run, tmp_path):

@@ -9,8 +9,8 @@ from cells.classes import LABELS, SUBTYPE_LABELS
 from cells.model.classifier import Classifier
 from cells.model.saliency import heatmap, overlay
 from cells.synthetic import draw_cell
-from train import network as model
 from train import recipe
+from train.network import adapter, build, export
 
 CELL = draw_cell("neutrophil")
 FOR, AGAINST, SILENT = "ig", "monocyte", "platelet"  # what a bright part says for, against and nothing of
@@ -18,7 +18,7 @@ FOR, AGAINST, SILENT = "ig", "monocyte", "platelet"  # what a bright part says f
 
 def load(folder, network, its_recipe: recipe.Recipe) -> Classifier:
     """Through a model folder, as every network."""
-    model.export(network, its_recipe, folder)
+    export(network, its_recipe, folder)
     return Classifier.load(folder)
 
 
@@ -38,20 +38,20 @@ def any_classifier(kind, tmp_path_factory) -> Classifier:
     """With random weights."""
     torch.manual_seed(0)
     its_recipe = recipe_of(kind)
-    return load(tmp_path_factory.mktemp(kind) / "random", model.build(its_recipe), its_recipe)
+    return load(tmp_path_factory.mktemp(kind) / "random", build(its_recipe), its_recipe)
 
 
 @pytest.fixture(scope="module")
 def brightness(kind, tmp_path_factory) -> Classifier:
     """Its first channel carries how bright a place is, all others nothing; that channel alone reaches the head."""
     its_recipe = recipe_of(kind)
-    network = model.build(its_recipe)
+    network = build(its_recipe)
     with torch.no_grad():
         for name, weights in network.named_parameters():
             if weights.ndim != 1 or name.endswith("bias"):  # those left are the norms' ones
                 weights.zero_()
         (_see_with_a_vit if kind == "vit" else _see_with_a_resnet)(network)
-        head = model.adapter(network).head.weight
+        head = adapter(network).head.weight
         head[LABELS.index(FOR), 0], head[LABELS.index(AGAINST), 0] = 1, -1
     return load(tmp_path_factory.mktemp(kind) / "brightness", network, its_recipe)
 
@@ -67,7 +67,7 @@ def _see_with_a_vit(network) -> None:
     patches = network.vit.embeddings.patch_embeddings.projection.weight
     patches[0] = 1 / patches[0].numel()
     network.vit.embeddings.cls_token[..., 1:3] = torch.tensor([1.0, -1.0])  # for the last norm to have something to measure by
-    attention = model.adapter(network).blocks[-1].attention
+    attention = adapter(network).blocks[-1].attention
     attention.v_proj.weight[0, 0] = attention.o_proj.weight[0, 0] = 1  # from all patches alike: the queries are zero
 
 
@@ -90,7 +90,7 @@ def test_a_heatmap_is_the_networks_grid_from_0_to_1(any_classifier):
 def test_a_finer_network_has_a_finer_grid(tmp_path):
     for number, (kind, changes, side) in enumerate([("resnet", ["image_size=96"], 3), ("vit", ["patch_size=16"], 8)]):
         its_recipe = recipe_of(kind, *changes)
-        classifier = load(tmp_path / str(number), model.build(its_recipe), its_recipe)
+        classifier = load(tmp_path / str(number), build(its_recipe), its_recipe)
         assert heatmap(classifier, CELL, "ig").shape == (side, side)
 
 
@@ -124,7 +124,7 @@ def test_a_label_that_the_network_does_not_know_is_a_key_error(any_classifier):
 
 def test_a_network_of_subtypes_is_asked_for_a_subtype(tmp_path):
     its_recipe = recipe_of("resnet", "num_classes=13", "image_size=64")
-    classifier = load(tmp_path / "subtypes", model.build(its_recipe), its_recipe)
+    classifier = load(tmp_path / "subtypes", build(its_recipe), its_recipe)
     assert heatmap(classifier, CELL, SUBTYPE_LABELS[-1]).shape == (2, 2)
 
 

@@ -43,6 +43,8 @@ def test_a_space_holds_the_page_and_nothing_for_training(hub, run, space):
         if name not in (".gitattributes", "README.md", "hub/models.toml", "hub/examples.toml"):
             assert content == (ROOT / name).read_bytes(), name
     assert {"models/resnet18/model.safetensors", "models/resnet18/onnx/model_quantized.onnx"} <= space.keys()
+    assert {f"page/workbench/{name}" for name in ("main.js", "workbench.html", "workbench.css", "cases.json")} <= space.keys()
+    assert not [name for name in space if name.endswith(".test.js")]
     assert tomllib.loads(space["hub/models.toml"].decode())["user/cells@main"] == "user/cells@main"
     front = yaml.safe_load(space["README.md"].decode().split("---")[1])
     assert front["sdk"] == "gradio"

@@ -241,16 +241,17 @@ class Workbench {
   }
 
   reading() {
-    const typeOf = label => this.settings.classes.find(each => each.label === label)?.type ?? label;
+    const typeOf = label => this.gallery.classes.get(label)?.type ?? label;
     return new Reading(this.review, typeOf);
   }
 
   choices() {
-    return [...this.review.labels, ...REJECTED];
+    return [...new Set([...this.review.labels, ...REJECTED])];
   }
 
   draw() {
     if (!this.review) return;
+    this.gallery.learn(this.review);
     const reading = this.reading();
     this.gallery.show(reading);
     this.showDetail(reading);
@@ -295,11 +296,12 @@ class Workbench {
 
   // The differential of the counts as they are now; an answer to older counts is dropped.
   async count(reading) {
-    const counts = reading.counts(), asked = JSON.stringify([counts, this.ranges(), this.review.labels]);
+    const { labels, classes } = this.review;
+    const counts = reading.counts(), asked = JSON.stringify([counts, this.ranges(), labels, classes]);
     if (asked === this.asked) return;
     this.asked = asked;
     try {
-      const found = await this.server.differential({ language: this.settings.language, counts, labels: this.review.labels, typical: this.ranges() });
+      const found = await this.server.differential({ language: this.settings.language, counts, labels, classes, typical: this.ranges() });
       if (asked !== this.asked || !found?.rows) return;
       chart(this.at('#chart'), found, this.texts);
       this.at('#white').textContent = `${found.white} ${this.texts.white}${found.small ? ` · ${this.texts.few_short}` : ''}`;
@@ -321,7 +323,8 @@ class Workbench {
       type: 'number', min: 0, max: 100, step: 0.1, value: this.typical[label]?.[end] ?? '', 'aria-label': `${this.gallery.name(label)} ${end ? this.texts.ranges_headers[2] : this.texts.ranges_headers[1]}`,
       onchange: event => this.setRange(label, end, event.target),
     });
-    const rows = this.settings.classes.filter(each => each.white && each.type === each.label).map(({ label }) => element('tr', {}, element('td', {}, this.gallery.name(label)), element('td', {}, field(label, 0)), element('td', {}, field(label, 1))));
+    const classes = (this.review?.labels ?? []).map(label => this.gallery.classes.get(label)).filter(each => each?.white);
+    const rows = [...new Set([...this.settings.ranges, ...classes.map(each => each.type)])].map(label => element('tr', {}, element('td', {}, this.gallery.name(label)), element('td', {}, field(label, 0)), element('td', {}, field(label, 1))));
     this.at('.limits').replaceChildren(...rows);
     this.at('#limits').showModal();
   }

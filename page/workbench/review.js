@@ -6,8 +6,8 @@ export const REJECTED = ['not_a_cell', 'two_cells'];
 
 export function create(batch, created) {
   return {
-    format: FORMAT, batch, created, model: '', second_model: '', labels: [], second_labels: [], review_below: 0,
-    cells: [], steps: [], comment: '',
+    format: FORMAT, batch, created, model: '', second_model: '', labels: [], second_labels: [], classes: [], second_classes: [],
+    review_below: 0, cells: [], steps: [], comment: '',
   };
 }
 
@@ -16,9 +16,9 @@ export function create(batch, created) {
 export function withAnswer(review, answer) {
   if (answer.batch !== review.batch) return review;
   const known = new Set(review.cells.map(cell => cell.id));
-  const { model, second_model, labels, second_labels, review_below } = answer;
+  const { model, second_model, labels, second_labels, classes = [], second_classes = [], review_below } = answer;
   const cells = [...review.cells, ...answer.cells.filter(cell => !known.has(cell.id))];
-  return { ...review, model, second_model, labels, second_labels, review_below, cells };
+  return { ...review, model, second_model, labels, second_labels, classes, second_classes, review_below, cells };
 }
 
 // cell id -> what a person said last: the step with the highest number.
@@ -156,6 +156,8 @@ export function parse(value) {
     && Array.isArray(value.cells) && Array.isArray(value.steps)
     && value.cells.every(cell => isText(cell.id) && isText(cell.name) && (cell.probabilities === null || Array.isArray(cell.probabilities)))
     && value.steps.every(step => isText(step.cell) && Number.isInteger(step.number) && isText(step.decision));
-  if (!whole) throw new Error('not a review');
-  return { ...create(value.batch, value.created ?? ''), ...value };
+  const { classes, second_classes } = value ?? {};
+  const described = [classes, second_classes].map(some => some ?? []);
+  if (!whole || !described.every(some => Array.isArray(some) && some.every(each => isText(each?.name)))) throw new Error('not a review');
+  return { ...create(value.batch, value.created ?? ''), ...value, classes: described[0], second_classes: described[1] };
 }

@@ -62,5 +62,7 @@ test('groups: disagreements, types in order, unfamiliar cells by guess, unreadab
 test('what a file holds is a review, or an error', () => {
   const whole = decide(review(cell('1', [1, 0, 0])), ['1'], 'monocyte');
   assert.deepEqual(parse(JSON.parse(JSON.stringify(whole))), whole);
-  for (const broken of [null, 1, {}, { ...whole, format: 2 }, { ...whole, cells: [{}] }, { ...whole, steps: [{ cell: '1' }] }]) assert.throws(() => parse(broken));
+  const { classes, second_classes, ...older } = whole;
+  assert.deepEqual(parse(older), whole);
+  for (const broken of [{ ...whole, classes: 5 }, { ...whole, second_classes: [{}] }, null, 1, {}, { ...whole, format: 2 }, { ...whole, cells: [{}] }, { ...whole, steps: [{ cell: '1' }] }]) assert.throws(() => parse(broken));
 });

@@ -28,8 +28,19 @@ export class Gallery {
     this.selected = new Set();
     this.current = null;
     this.filter = () => true;
-    this.order = settings.classes.map(each => each.label);
-    this.colours = new Map(settings.classes.map(each => [each.label, each.colour]));
+    this.learn({});
+  }
+
+  // The classes that a review's models describe, and those that the page knows. A model's word on a class of its own stands.
+  learn({ classes = [], second_classes = [] }) {
+    const { settings } = this;
+    const colours = new Map(settings.classes.map(each => [each.label, each.colour]));
+    const own = [...second_classes, ...classes].map(({ name, english, spanish, white, cell_type: type }) => ({
+      label: name, name: { en: english, es: spanish }[settings.language], white, type, colour: colours.get(type) ?? settings.choices[0].colour,
+    }));
+    this.classes = new Map([...settings.classes, ...own].map(each => [each.label, each]));
+    this.order = [...this.classes.keys()];
+    this.colours = new Map([...this.classes.values()].map(each => [each.label, each.colour]));
   }
 
   clear() {
@@ -41,8 +52,7 @@ export class Gallery {
   }
 
   name(label) {
-    const known = this.settings.classes.find(each => each.label === label);
-    return known?.name ?? this.texts.choice?.[label] ?? label;
+    return this.classes.get(label)?.name ?? this.texts.choice?.[label] ?? label;
   }
 
   groupName(group) {
