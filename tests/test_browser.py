@@ -316,7 +316,10 @@ def test_a_page_that_is_loaded_again_right_after_a_key_keeps_the_decision(page, 
     for name, choice in (("ig.png", "monocyte"), ("lymphocyte.png", "platelet"), ("monocyte.png", "not_a_cell")):
         cell(page, name).click()
         page.evaluate(
-            "key => { document.activeElement.dispatchEvent(new KeyboardEvent('keydown', {key, bubbles: true})); location.reload(); }",
+            """key => {
+                document.activeElement.dispatchEvent(new KeyboardEvent('keydown', {key, bubbles: true}));
+                location.reload();
+            }""",
             key_of(choice),
         )
         page.wait_for_load_state()
