@@ -22,7 +22,7 @@ from accelerate import Accelerator
 from safetensors import SafetensorError
 
 from train import __main__ as program
-from train import checkpoint, figures, loop, metrics, recipe, report, run
+from train import backend, checkpoint, figures, loop, metrics, recipe, report, run
 from train.checkpoint import BEST, LAST, PREVIOUS, CheckpointError
 from train.network import build
 from train.state import State
@@ -52,13 +52,19 @@ def skip_figures(*arguments: object) -> None:
         (folder / f"{name}.png").touch()
 
 
+def skip_export(*arguments: object) -> str:
+    """In place of backend.choose: an export to ONNX takes longer than the training too."""
+    return backend.TORCH
+
+
 def _process(rank: int, processes: int, port: int, log: Path, arguments: list[str], events: list[Callable[[], None]]) -> None:
-    """What torchrun runs, but for the figures."""
+    """What torchrun runs, but for figures and ONNX files."""
     with open(log, "a") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
     torch.set_num_threads(1)
     figures.draw_all = skip_figures
+    backend.choose = skip_export
     if processes > 1:
         os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(processes)}
         os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
