@@ -17,9 +17,10 @@ from pathlib import Path
 import anyio
 from PIL import Image
 
-from cells import classes as described
 from cells import differential as percentages
 from cells.classes import CELL_TYPES, ERYTHROBLAST, LABELS, CellClass, describe
+from cells.classes import from_json as classes_from_json
+from cells.classes import to_json as classes_to_json
 from cells.colours import colour
 from cells.messages import Error
 from cells.model.classifier import Classifier, classify_all
@@ -170,8 +171,8 @@ def classified(batch: str, models: list[str], asked: list, language: str) -> dic
         "second_model": str(second or ""),
         "labels": list(first.labels),
         "second_labels": list(second.labels) if second else [],
-        "classes": described.to_json(first.classes),
-        "second_classes": described.to_json(second.classes if second else ()),
+        "classes": classes_to_json(first.classes),
+        "second_classes": classes_to_json(second.classes if second else ()),
         "review_below": first.uncertainty.review_below,
         "cells": [in_language(cell, language) for cell in cells],
     }
@@ -363,7 +364,7 @@ def classes_of(asked: dict) -> tuple[CellClass, ...]:
     if not all(isinstance(some, list) and len(some) <= limits.LABELS for some in (given or [], labels)):
         raise RefusedError("bad_request")
     try:
-        return described.from_json(given) if given else describe(map(str, labels)) if labels else CELL_TYPES
+        return classes_from_json(given) if given else describe(map(str, labels)) if labels else CELL_TYPES
     except (ValueError, TypeError):
         raise RefusedError("bad_request") from None
 
