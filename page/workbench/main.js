@@ -15,6 +15,9 @@ export async function start({ root, server, upload, settings }) {
   followLanguage(settings);
   const workbench = new Workbench(root, server, upload, settings);
   await workbench.restore();
+  for (const input of root.querySelectorAll('input[type=file]')) { // what was chosen before this module was loaded
+    if (input.files.length) input.dispatchEvent(new Event('change'));
+  }
   root.dataset.ready = '';
   return workbench;
 }
