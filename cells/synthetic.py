@@ -38,7 +38,7 @@ class Look:
     over_nucleus: bool = False  # whether granules lie over the nucleus too
 
 
-# Found by a search for what the embedded models name rightly and call familiar.
+# Of the eight types: found by a search for what the embedded models name rightly and call familiar. Blast and smudge: by eye.
 LOOKS = {
     "basophil": Look(
         radius=58.0,

@@ -32,7 +32,7 @@ from cells.__main__ import main as cells_main
 from cells.classes import LABELS, SUBTYPE_LABELS
 from cells.model.classifier import Classifier
 from cells.synthetic import draw_cell
-from train import checkpoint, figures, finalize, metrics, recipe
+from train import backend, checkpoint, figures, finalize, metrics, recipe
 from train import run as runs
 from train.__main__ import main
 from train.batches import Batches, Pictures
@@ -116,6 +116,7 @@ def fine_tuned(pretrained, parquet, tmp_path_factory) -> Path:
     run = tmp_path_factory.mktemp("fine_tuned")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(figures, "draw_all", skip_figures)
+        patch.setattr(backend, "choose", lambda *arguments: backend.TORCH)  # an export takes longer than the training
         assert train(from_folder(pretrained["classifier"]), [parquet], None, run) == 0
     return run
 
