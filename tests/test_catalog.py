@@ -176,7 +176,7 @@ def test_what_is_wrong_with_a_repo_is_said_before_its_weights_are_fetched(hub, a
         ("user/animals", "knows other labels"),
         ("user/words", "knows other labels"),
         ("user/garbage", "cannot be loaded"),
-        ("a/b/c", "no name of a repo"),
+        ("a/b/c", "not the name of a repo"),
     ):
         assert words in ask("fetch", name), name
         assert isinstance(ask("load", name), str)
