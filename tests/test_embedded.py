@@ -103,7 +103,7 @@ def test_a_card_says_on_which_pictures_8_bits_were_measured():
     record = {"part": "validation", **figures, "fall": 0.0}
     test = {"pictures": 3080, "accuracy": 0.97, "review": 0.04, "unfamiliar": 0.02}
     text = card._quantized(record | {"test": test}, "torch")
-    assert "1,232 validation pictures, on which its accuracy is as in PyTorch" in text
-    assert "3,080 test pictures its accuracy is then 0.9700" in text
+    assert "1,232 validation pictures: the accuracy is as in PyTorch" in text
+    assert "3,080 test pictures the accuracy in 8 bits is 0.9700" in text
     assert "All figures above are those of 8 bits" in card._quantized(record, "int8")
     assert card._quantized(None, "torch") == ""
