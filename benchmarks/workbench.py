@@ -1,7 +1,7 @@
 """How soon the workbench answers with 500 cells on it: python -m benchmarks.workbench [REPEATS]
 
-Measured in the browser: from a key that decides until the next frame is painted, by network latency; from a saved review's
-file, and from a reload, until all cells are shown. The server is asked for none of it. Prints milliseconds.
+Measured in the browser: from a key that decides until the next frame is painted, by network latency; and from a reload until
+all cells are shown. The server is asked for none of the cells. Prints milliseconds.
 """
 
 import sys
@@ -25,12 +25,6 @@ DECIDE = """async key => {
   await new Promise(resolve => requestAnimationFrame(() => setTimeout(resolve)));
   return performance.now() - start;
 }"""
-OPENED = """async cells => {
-  const start = performance.now();
-  while (document.querySelectorAll('#gallery [data-cell]').length < cells) await new Promise(requestAnimationFrame);
-  await new Promise(resolve => requestAnimationFrame(() => setTimeout(resolve)));
-  return performance.now() - start;
-}"""
 
 
 def main(repeats: int) -> None:
@@ -46,10 +40,7 @@ def main(repeats: int) -> None:
             page.locator("#gallery [data-decision='']").first.click()
             keys = [page.evaluate(DECIDE, str(1 + number % len(LABELS))) for number in range(repeats)]
             print(f"a key, latency {latency} ms: {spread(keys, 'ms')}", flush=True)
-        with page.expect_download() as saved:
-            page.click("#save")
-        saved.value.save_as(Path(folder, "review.json"))
-        print(f"a saved review of {CELLS} cells: {spread(open_files(browser, url, Path(folder, 'review.json')), 'ms')}")
+        session.detach()
         reloads = []
         for _ in range(3):
             page.reload()
@@ -70,20 +61,6 @@ def classify(page: Page, url: str, folder: Path) -> None:
     page.set_input_files("#files input[type=file]", files)
     page.click("#classify")
     page.locator("#bench[data-phase=review]").wait_for()
-
-
-def open_files(browser, url: str, file: Path) -> list[float]:
-    """From a review's file until its cells are shown, in three new browsers."""
-    times = []
-    for _ in range(3):
-        page = browser.new_page(viewport={"width": 1440, "height": 900})
-        page.goto(url)
-        page.locator("#bench[data-ready]").wait_for()
-        page.evaluate(f"window.opened = ({OPENED})({CELLS})")
-        page.set_input_files("#files input[type=file]", file)
-        times.append(page.evaluate("window.opened"))
-        page.close()
-    return times
 
 
 if __name__ == "__main__":

@@ -4,9 +4,9 @@ import hashlib
 from functools import cache
 from pathlib import Path
 
-from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
-from starlette.routing import Route
+from fastapi import Request
+from fastapi.responses import PlainTextResponse, Response
+from fastapi.routing import APIRoute
 
 FOLDER = Path(__file__).with_name("workbench")
 FOREVER = "public, max-age=31536000, immutable"
@@ -38,5 +38,5 @@ async def serve(request: Request) -> Response:
     return Response(content, media_type="text/javascript", headers={"Cache-Control": kept})
 
 
-def route() -> Route:
-    return Route("/workbench/{version}/{name}", serve)
+def route() -> APIRoute:
+    return APIRoute("/workbench/{version}/{name}", serve, methods=["GET", "HEAD"], response_model=None, include_in_schema=False)

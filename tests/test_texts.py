@@ -359,7 +359,7 @@ def test_the_frame_offers_every_model_as_text_and_names_the_embedded_ones(langua
     assert found.is_harmless
     assert HOSTILE in found.words
     assert all(model in found.words for model in embedded())
-    assert found.tags.count("img") == len(embedded())
+    assert found.tags.count("img") == len(embedded()) + 1  # the confusion matrices, and the banner's place for a cell
     ids = [value for key, value in found.attributes if key == "id"]
     assert {"files", "classify", "gallery"} <= set(ids)
     assert len(ids) == len(set(ids))
