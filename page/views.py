@@ -8,7 +8,6 @@ from functools import cache
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
 
 from cells import differential
 from cells.classes import KNOWN, LABELS, ORDER, CellClass, place
@@ -58,7 +57,7 @@ def workbench(language: str, models: list[str]) -> str:
         models=models,
         languages=[(code, address(code), texts(code)["language"]) for code in LANGUAGES],
         accept=",".join((*SUFFIXES, ".zip", ".json")),
-        about=Markup(about(language)),
+        about=about(language),
         real_examples=False,
     )
 
