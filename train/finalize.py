@@ -36,9 +36,8 @@ def write_model(
 def recompute_batch_norm(network: nn.Module, batches: Batches, most: int | None = None) -> None:
     """Set the statistics of averaged weights, which have none of their own, from (at most so many) clean pictures.
 
-    Running statistics of augmented batches make good weights look worse than they are: 0.980 in place of 0.983 on
-    validation, for the 27th epoch of resnet18_scratch. Batches are mixed: the variance between pictures of different types
-    must lie within a batch, or it is not seen.
+    Running statistics of augmented batches make good weights look worse than they are. Batches are mixed: the variance
+    between pictures of different types must lie within a batch, or it is not seen.
     """
     parts = list(batches.sample(most).to(batches.pictures.labels.device).split(EVALUATION_BATCH))
     if len(parts) > 1 and len(parts[-1]) == 1:  # batch-norm has no statistics of one picture
