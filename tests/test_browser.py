@@ -189,6 +189,19 @@ def test_rows_appear_while_others_are_classified_and_stopping_keeps_them(page, h
     assert page.locator("#gallery [data-cell]").count() >= kept
 
 
+def test_a_model_that_is_chosen_while_a_batch_is_classified_is_for_the_next_batch(page, hundred):
+    asked = []
+    page.on("request", lambda request: asked.append(request.post_data or "") if "component_server" in request.url else None)
+    page.set_input_files("#files input[type=file]", hundred)
+    page.click("#classify")
+    page.locator("#bench[data-phase=classifying] [data-cell]").first.wait_for()
+    page.select_option("#model", "vit_tiny")
+    finished(page)
+    assert "resnet18@" in page.locator("#batch").inner_text()
+    models = [json.loads(body)["data"]["model"] for body in asked if json.loads(body).get("fn_name") == "classify"]
+    assert models == ["resnet18"] * 13
+
+
 def test_the_saliency_map_lies_over_its_own_cell_only(page, uploads, expected):
     classify(page, uploads)
     cell(page, "monocyte.png").click()

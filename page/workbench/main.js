@@ -105,15 +105,16 @@ class Workbench {
 
   // Real cells, one of each type, of a dataset on the Hub.
   async real() {
-    const answer = await this.server.real_examples({ language: this.settings.language }).catch(() => null);
-    if (!answer || answer.error) return this.say(answer?.error.text ?? this.texts.errors.server_gone);
-    return this.classify(answer.examples);
+    const answer = await this.ask('real_examples', {});
+    if (answer) await this.classify(answer.examples);
   }
 
-  // Models of the Hub that left the server's disk since they were chosen.
-  async refresh() {
-    const { language } = this.settings;
-    for (const model of [this.at('#model').value, this.at('#second').value].filter(Boolean)) await this.server.refresh({ language, model });
+  // The server's answer, or null once the person was told why there is none.
+  async ask(name, values) {
+    const answer = await this.server[name]({ language: this.settings.language, ...values }).catch(() => null);
+    if (answer && !answer.error) return answer;
+    this.say(answer?.error.text ?? this.texts.errors.server_gone);
+    return null;
   }
 
   // A model of the Hub comes to the server's disk when a person chooses it.
@@ -121,9 +122,8 @@ class Workbench {
     if (!select.value) return;
     this.say('');
     select.disabled = true;
-    const answer = await this.server.refresh({ language: this.settings.language, model: select.value }).catch(() => null);
+    await this.ask('refresh', { model: select.value });
     select.disabled = false;
-    if (!answer || answer.error) this.say(answer?.error.text ?? this.texts.errors.server_gone);
   }
 
   // Upload ZIPs to learn what they hold; every other file is uploaded with its chunk.
@@ -174,10 +174,14 @@ class Workbench {
     const chunks = [];
     for (let at = 0; at < total; at += CHUNK) chunks.push(sources.slice(at, at + CHUNK));
     for (const source of sources) if (source.file) this.sources.set(source.id, source.file);
+    // What every request of this batch says, whatever is chosen on the page meanwhile.
+    const common = { language: this.settings.language, batch: this.review.batch, model: this.at('#model').value, second: this.at('#second').value };
     const under = [];
     let finished = 0;
     for (const chunk of chunks) {
-      under.push(this.answer(run, chunk));
+      const answered = this.answer(run, chunk, common);
+      answered.catch(() => {}); // heard below, unless the batch has ended before
+      under.push(answered);
       if (under.length < AHEAD && chunk !== chunks.at(-1)) continue;
       while (under.length && (under.length >= AHEAD || chunk === chunks.at(-1))) {
         const answer = await under.shift();
@@ -191,20 +195,19 @@ class Workbench {
   }
 
   // One chunk's answer. It is asked again where the server or the network fails; the pictures are uploaded anew each time.
-  async answer(run, chunk) {
+  async answer(run, chunk, common) {
     for (let attempt = 0; ; attempt += 1) {
       try {
         const sources = [];
         for (const { file, ...source } of chunk) {
           sources.push(file ? { ...source, path: (await this.upload(file)).path } : source);
         }
-        const { language } = this.settings;
-        const answer = await this.server.classify({
-          language, batch: this.review.batch, model: this.at('#model').value, second: this.at('#second').value, sources,
-        });
+        const answer = await this.server.classify({ ...common, sources });
         if (!answer?.cells && !answer?.error) throw new Error('no answer');
         if (!AGAIN.includes(answer.error?.code) || attempt >= RETRY.length) return answer;
-        if (answer.error.code === 'hub_not_cached') await this.refresh();
+        if (answer.error.code === 'hub_not_cached') { // models of the Hub that left the server's disk since they were chosen
+          for (const model of [common.model, common.second].filter(Boolean)) await this.ask('refresh', { model });
+        }
         throw new Said(answer.error.text);
       } catch (error) {
         if (run !== this.run || attempt >= RETRY.length) throw error;
@@ -629,16 +632,15 @@ class Workbench {
     const label = cell && this.reading().guess(cell);
     if (!label) return this.say(this.texts.errors.no_picture_of_cell);
     const file = this.sources.get(cell.id);
-    const picture = file ? { path: (await this.upload(file)).path } : { picture: cell.picture };
-    const answer = await this.server.saliency({ language: this.settings.language, model: this.review.model, label, ...picture }).catch(() => null);
-    if (!answer || answer.error) return this.say(answer?.error.text ?? this.texts.errors.server_gone);
-    this.detail.showSaliency(cell.id, answer.picture, answer.note);
+    const uploaded = file && await this.upload(file).catch(() => null);
+    const picture = uploaded ? { path: uploaded.path } : { picture: cell.picture };
+    const answer = await this.ask('saliency', { model: this.review.model, label, ...picture });
+    if (answer) this.detail.showSaliency(cell.id, answer.picture, answer.note);
   }
 
   async export(kind) {
-    const { language } = this.settings;
-    const answer = await this.server.export({ language, kind, review: this.review, typical: this.ranges() }).catch(() => null);
-    if (!answer || answer.error) return this.say(answer?.error.text ?? this.texts.errors.server_gone);
+    const answer = await this.ask('export', { kind, review: this.review, typical: this.ranges() });
+    if (!answer) return;
     const bytes = Uint8Array.from(atob(answer.data), letter => letter.charCodeAt(0));
     download(answer.name, new Blob([bytes], { type: answer.type }));
   }
