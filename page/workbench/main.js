@@ -8,7 +8,7 @@ import { Detail, Gallery, chart, element } from './view.js';
 
 const CHUNK = 8; // pictures of one request: rows appear while the others are still classified
 const AHEAD = 2; // requests under way at once
-const AGAIN = ['busy', 'busy_fetching', 'gone', 'hub_not_cached']; // failures that pass: a full server, a lost upload
+const AGAIN = ['busy', 'busy_fetching', 'gone', 'not_uploaded', 'hub_not_cached']; // failures that pass: a full server, a lost upload
 const RETRY = [500, 1500, 4000, 8000]; // milliseconds before a failed request is sent again
 
 export async function start({ root, server, upload, settings }) {
