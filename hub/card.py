@@ -18,6 +18,7 @@ from cells.measures import MEASURES, command, interval, read_metrics
 from cells.model.folder import QUANTIZED_RECORD, may_quantize, read_classes
 from cells.model.folder import version as version_of
 
+RECOMPUTED = "\n  Batch-norm statistics were recomputed on clean pictures."
 TEMPLATE = Path(__file__).with_name("card.md")
 SHOWN_ERRORS = 8
 CLASSES = {8: "eight types", 13: "thirteen subtypes"}  # by how many; others are a number of classes
@@ -163,7 +164,7 @@ def fill(
         version=version,
         backend="int8" if quantized else "fp32",
         timm=TIMM if timm else "",
-        batch_norm="\n  Batch-norm statistics were recomputed on clean pictures." if timm else "",
+        batch_norm=RECOMPUTED if metrics.get("batch_norm_recomputed", timm) else "",
         classes=CLASSES.get(len(labels), f"{len(labels)} classes"),
         megabytes=f"{size / 1e6:.1f}",
         review_below=f"{trust['review_below']:.3f}",

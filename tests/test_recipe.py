@@ -15,6 +15,11 @@ def test_every_recipe_loads_under_its_own_name():
         assert recipe.load(name).name == name
 
 
+def test_domain_randomisation_needs_whole_blocks_of_jpeg():
+    with pytest.raises(RecipeError, match="multiple of 8"):
+        recipe.load("efficientnet_lite0").override(["image_size=100"])
+
+
 def test_overrides_are_typed():
     base = recipe.load("resnet18_scratch")
     changed = base.override(

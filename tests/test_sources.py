@@ -1,5 +1,6 @@
 """The laboratories: one reader each, and a run that learns from several of them."""
 
+import csv
 import io
 import json
 from pathlib import Path
@@ -12,12 +13,14 @@ from PIL import Image
 from test_checkpoint import skip_figures
 
 from cells.classes import LABELS
-from cells.pbc import DataError
+from cells.pbc import DataError, read_split
 from cells.synthetic import draw_cell
 from train import data, figures, recipe
 from train import run as runs
 from train.sources import chula, pbc
+from train.sources import jhu as jhu_source
 
+ROOT = Path(__file__).parent.parent
 FIVE = ("basophil", "eosinophil", "lymphocyte", "monocyte", "neutrophil")
 
 
@@ -86,6 +89,22 @@ def test_jhu_is_read_from_parquet_and_from_the_clone_alike(jhu, tmp_path):
     ]
     assert kinds[0] == kinds[1]
     assert data.decode(cloned, 16).float().mean() == pytest.approx(data.decode(first, 16).float().mean())
+
+
+def test_pictures_with_a_wrong_label_are_left_out(tmp_path):
+    with jhu_source.LEFT_OUT.open(newline="") as file:
+        left_out = next(csv.DictReader(file))["image_id"]
+    columns = {"image_id": [left_out, "BL_1"], "patient": ["Patient_01"] * 2, "image": [png(draw_cell("ig", 1))] * 2}
+    columns |= {"subtype": ["Monocyte"] * 2, "type": ["monocyte"] * 2}
+    rows = data.load([f"jhu={write(columns, tmp_path / 'jhu.parquet')}"])
+    assert rows["image_id"][:] == ["jhu:BL_1"]
+
+
+def test_the_split_of_the_laboratories_keeps_patients_and_pbc_s_parts():
+    split = read_split(ROOT / "results/split_laboratories.csv")
+    ours = {image_id: part for image_id, part in split.items() if ":" not in image_id}
+    assert ours == read_split(ROOT / "results/split.csv")
+    assert {part for image_id, part in split.items() if ":" in image_id} == {"train", "validation"}
 
 
 def test_a_cell_fills_its_crop_as_in_pbc_and_edges_are_reflected(fields):

@@ -12,7 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.transforms.v2 import MixUp
 
-from train.recipe import Recipe
+from train.domain_randomisation import randomise
+from train.recipe import DOMAIN_RANDOMISATION, Recipe
 from train.transforms import MEAN, STD, augment, draw, normalise, to_device
 
 RESIZE_BATCH = 256
@@ -48,6 +49,7 @@ class Batches:
     lengths: tuple[int, ...]  # how many are of each source
     counts: tuple[int, ...]  # pictures of each source in a batch
     recipe: Recipe
+    size: int  # the side in pixels of the pictures in a batch
     statistics: tuple[tuple[float, ...], tuple[float, ...]]  # see network.Adapter
     process: int
     processes: int
@@ -70,21 +72,18 @@ class Batches:
         lengths = tuple(len(part.labels) for part in parts)
         shares = dict(recipe.sources) if len(parts) > 1 else dict.fromkeys(sources, 1.0)
         counts = split_batch(recipe.batch_size, [shares[name] for name in sources])
-        return cls(pictures, lengths, counts, recipe, statistics, process, processes)
+        return cls(pictures, lengths, counts, recipe, pictures.images.shape[-1], statistics, process, processes)
 
     @property
     def steps(self) -> int:
         """Of an epoch. The remainder of the shuffled pictures waits for another epoch."""
         return self.lengths[0] // self.counts[0]
 
-    @property
-    def size(self) -> int:
-        """The side of the pictures in pixels."""
-        return self.pictures.images.shape[-1]
-
     def resized(self, size: int) -> "Batches":
-        """The same batches of pictures of another side."""
-        return replace(self, pictures=self.pictures.resized(size))
+        """The same batches of pictures of another side. Domain randomisation zooms into the pictures as they are."""
+        if self.recipe.augmentation == DOMAIN_RANDOMISATION:
+            return replace(self, size=size)
+        return replace(self, size=size, pictures=self.pictures.resized(size))
 
     def rows(self, step: int) -> Tensor:
         """(batch_size,) indices into `pictures`, for all processes, on the CPU."""
@@ -122,15 +121,20 @@ class Batches:
         """This process's part of a batch, augmented and normalised, and its targets: label indices, or shares after MixUp."""
         recipe = self.recipe
         seed = recipe.seed * SEEDS + step
-        draws = draw(recipe.batch_size, recipe.lighting, torch.Generator().manual_seed(seed))
         rows = to_device(self.rows(step)[self.process :: self.processes], self.pictures.labels.device)
-        ours = torch.arange(self.process, recipe.batch_size, self.processes)
-        images, targets = augment(self.pictures.images[rows], draws.of(ours)), self.pictures.labels[rows]
+        images, targets = self._augmented(self.pictures.images[rows], seed), self.pictures.labels[rows]
         torch.manual_seed(seed)  # one weight of MixUp for the whole batch
         if recipe.mixup:
             images, targets = MixUp(alpha=recipe.mixup, num_classes=len(recipe.labels))(images, targets)
         torch.manual_seed(seed + 500_009 * (1 + self.process))  # stochastic layers: each process its own
         return normalise(images, *self.statistics), targets
+
+    def _augmented(self, pixels: Tensor, seed: int) -> Tensor:
+        """This process's pixels as float in 0..1, at `size`."""
+        if self.recipe.augmentation == DOMAIN_RANDOMISATION:  # pictures of a batch meet each other: each process its own
+            return randomise(pixels, self.size, torch.Generator().manual_seed(seed + 500_009 * self.process))
+        draws = draw(self.recipe.batch_size, self.recipe.lighting, torch.Generator().manual_seed(seed))
+        return augment(pixels, draws.of(torch.arange(self.process, self.recipe.batch_size, self.processes)))
 
     def sample(self, most: int | None = None) -> Tensor:
         """Indices of (at most so many) training pictures, mixed as in the batches, on the CPU."""

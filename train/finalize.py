@@ -23,12 +23,14 @@ def write_model(
     """The run's kept weights -> RUN/model, calibrated; returns facts for metrics.json. Raises CheckpointError."""
     weights, facts = checkpoint.read_best(run / "checkpoints")
     network.load_state_dict(weights)
-    recompute_batch_norm(network, Batches.of(training, recipe, adapter(network).statistics))
+    if recipe.recomputes_batch_norm:
+        recompute_batch_norm(network, Batches.of(training, recipe, adapter(network).statistics))
     temperature = calibrate(network, validation)
     export(network, recipe, run / "model")
     return {
         "parameters": sum(parameter.numel() for parameter in network.parameters()),
         "best_epoch": facts["epoch"],
+        "batch_norm_recomputed": recipe.recomputes_batch_norm,
         "temperature": round(temperature, 4),
     }
 

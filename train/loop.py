@@ -63,7 +63,8 @@ def fit(
         if not _train_epoch(state, wrapped, asked, batches, run, accelerator, should_stop):
             return False
         with _validated(state) as judged:
-            recompute_batch_norm(judged, batches, CLEAN_SAMPLE)
+            if recipe.recomputes_batch_norm:
+                recompute_batch_norm(judged, batches, CLEAN_SAMPLE)
             scores = evaluate(judged, held_out, accelerator)
             _close_epoch(state, judged, scores, batches, run, accelerator)
     return True

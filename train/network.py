@@ -28,6 +28,7 @@ from transformers import (
 
 from cells.model.layers import layers_of
 from cells.model.torch_network import Answers
+from train.packages import PACKAGES, load_into
 from train.recipe import VITS, Recipe, RecipeError
 from train.transforms import MEAN, STD
 
@@ -165,7 +166,10 @@ def _parameters(parts) -> list[list[nn.Parameter]]:
 
 def build(recipe: Recipe) -> nn.Module:
     """The recipe's network with a head for its labels; `network(pixel_values=...).logits`. Raises RecipeError."""
-    network = _start(recipe) if recipe.pretrained is None else _pretrained(recipe)
+    if recipe.pretrained is None:
+        network = _start(recipe)
+    else:
+        network = _from_package(recipe) if recipe.pretrained in PACKAGES else _pretrained(recipe)
     if recipe.architecture in VITS:
         network.register_forward_pre_hook(_any_size, with_kwargs=True)
         if recipe.drop_path:
@@ -178,13 +182,13 @@ def _any_size(network: nn.Module, arguments: tuple, named: dict) -> tuple[tuple,
     return arguments, named | {"interpolate_pos_encoding": True}
 
 
-def _start(recipe: Recipe) -> nn.Module:
+def _start(recipe: Recipe, statistics: tuple[tuple[float, ...], tuple[float, ...]] = (MEAN, STD)) -> nn.Module:
     if recipe.architecture in VITS:
         size = {"image_size": recipe.image_size, "patch_size": recipe.patch_size}
         return ViTForImageClassification(ViTConfig(**VITS[recipe.architecture], **size, **_labels(recipe)))
     config = TimmWrapperConfig(
         architecture=recipe.architecture,
-        pretrained_cfg=_preprocessing(recipe.architecture, recipe.image_size, len(recipe.labels)),
+        pretrained_cfg=_preprocessing(recipe.architecture, recipe.image_size, len(recipe.labels), *statistics),
         model_args={},
         **_labels(recipe),
     )
@@ -284,6 +288,15 @@ def _pretrained(recipe: Recipe) -> nn.Module:
     _check_whole("pretrained", recipe.pretrained, lacking - heads)
     if recipe.architecture not in VITS:
         _resize(network, recipe)
+    return network
+
+
+def _from_package(recipe: Recipe) -> nn.Module:
+    package = PACKAGES[recipe.pretrained]
+    if recipe.architecture != package.architecture:
+        raise RecipeError(f"pretrained={recipe.pretrained} is a {package.architecture}, not a {recipe.architecture}.")
+    network = _start(recipe, package.statistics)
+    load_into(network.timm_model, recipe.pretrained)
     return network
 
 

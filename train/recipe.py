@@ -13,6 +13,7 @@ from cells.classes import LABELS, SUBTYPE_LABELS
 from train import recipes
 
 WORDS = ("name", "about", "expected")  # they decide nothing
+DOMAIN_RANDOMISATION = "domain_randomisation"
 OLD_KEYS = {"growth": "progressive_resizing"}  # how earlier versions spelled a key
 
 # The sizes of Dosovitskiy et al. 2021 (tiny and small: Touvron et al. 2021). Every other architecture is timm's.
@@ -61,7 +62,8 @@ class Recipe:
     mixup: float = 0.0  # alpha of the Beta distribution of MixUp's weights (Zhang et al. 2018); 0: none
     drop_path: float = 0.0  # stochastic depth of a ViT: the share of pictures for which the last block is left out
     teacher: str | None = None  # a model folder whose answers are learnt along with the labels (distillation)
-    lighting: float = 0.2  # see transforms.augment
+    augmentation: Literal["thesis", "domain_randomisation"] = "thesis"  # train/transforms.py; train/domain_randomisation.py
+    lighting: float = 0.2  # of the thesis's augmentation, see transforms.augment
     ema_decay: float = 0.0  # of the moving average of the weights that is validated and kept; 0: none
     seed: int = 42
 
@@ -77,6 +79,10 @@ class Recipe:
                 "gradient_accumulation_steps is to be from 1 to batch_size",
             ),
             (self.image_size >= 32, "image_size is to be 32 or more"),
+            (
+                self.augmentation == "thesis" or self.image_size % 8 == 0,
+                f"image_size is to be a multiple of 8 with {DOMAIN_RANDOMISATION}",  # JPEG's blocks
+            ),
             (self.patch_size >= 4, "patch_size is to be 4 or more"),
             (not vit or self.image_size % self.patch_size == 0, "image_size is to be a multiple of patch_size"),
             (vit or not self.drop_path, f"drop_path is for {', '.join(VITS)}"),
@@ -109,6 +115,14 @@ class Recipe:
     def labels(self) -> tuple[str, ...]:
         """The names of the classes, in the order of the network's outputs."""
         return self.classes or (LABELS if self.num_classes == len(LABELS) else SUBTYPE_LABELS)
+
+    @property
+    def recomputes_batch_norm(self) -> bool:
+        """Whether the statistics of kept weights are those of clean pictures (see finalize), not of augmented ones.
+
+        Clean pictures are not what a domain-randomised network is for: their statistics make it worse everywhere.
+        """
+        return self.augmentation == "thesis"
 
     @property
     def needs(self) -> str:

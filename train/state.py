@@ -35,7 +35,8 @@ class State:
         self.network = network.to(device, memory_format=torch.channels_last)
         # Of the weights; this is what is validated and kept. Without averaging there is no copy.
         average = get_ema_multi_avg_fn(recipe.ema_decay)
-        self.average = AveragedModel(network, multi_avg_fn=average) if recipe.ema_decay else None
+        buffers = not recipe.recomputes_batch_norm  # batch-norm's statistics; otherwise they are computed in the end
+        self.average = AveragedModel(network, multi_avg_fn=average, use_buffers=buffers) if recipe.ema_decay else None
         self.optimizer = accelerator.prepare_optimizer(build_optimizer(network, recipe))
         self.loss_sum = torch.zeros((), device=device, dtype=torch.float64)  # of the epoch, on the device: no step waits for it
         self.diverged = torch.full((), -1, device=device)  # the first step whose loss was not finite

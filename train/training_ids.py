@@ -13,6 +13,7 @@ from transformers.utils.hub import cached_file
 
 from cells.classes import LABELS, SUBTYPE_LABELS
 from train.checkpoint import write_text
+from train.packages import PACKAGES
 from train.recipe import Recipe, RecipeError
 
 FILE = "training_ids.txt"
@@ -58,7 +59,9 @@ def check(recipe: Recipe, held_out: Iterable[str], say=print) -> None:
 
 
 def _origins(recipe: Recipe) -> dict[str, str]:
-    return {key: place for key in ("pretrained", "teacher") if (place := getattr(recipe, key))}
+    """What the run starts from or learns from; a package of ImageNet weights has seen no cell."""
+    places = {key: getattr(recipe, key) for key in ("pretrained", "teacher")}
+    return {key: place for key, place in places.items() if place and place not in PACKAGES}
 
 
 def _cached(place: str) -> Path | None:

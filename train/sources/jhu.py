@@ -1,9 +1,13 @@
 """Johns Hopkins, Baltimore (Sidhom et al. 2021): single cells of patients with acute myeloid leukaemia, grouped by patient.
 
 Places: the clone of github.com/sidhomj/DeepAPL, or its folder Data/All, with .../Patient_NN/.../Signed slides/TYPE/*.jpg; or
-parquet with image_id, patient, image, subtype and type.
+parquet with image_id, patient, image, subtype and type. An image_id is the file's name without its suffix.
+
+Its labels are those of routine work. jhu_left_out.csv names the pictures that are left out with a reason each: another cell,
+dirt, an artefact. docs/training.md says how they were found.
 """
 
+import csv
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,6 +16,7 @@ import datasets
 from cells.pbc import DataError
 from train.sources import parquet_files, read_parquet
 
+LEFT_OUT = Path(__file__).with_name("jhu_left_out.csv")
 TYPES = {  # of a folder's name
     "Band neutrophils": "neutrophil",
     "Basophil": "basophil",
@@ -33,7 +38,14 @@ TYPES = {  # of a folder's name
 
 
 def read(places: Sequence[str]) -> datasets.Dataset:
-    """See train/sources. Raises DataError."""
+    """See train/sources; without the pictures of LEFT_OUT. Raises DataError."""
+    dataset = _read_all(places)
+    with LEFT_OUT.open(newline="") as file:
+        left_out = {row["image_id"] for row in csv.DictReader(file)}
+    return dataset.select([row for row, image_id in enumerate(dataset["image_id"][:]) if image_id not in left_out])
+
+
+def _read_all(places: Sequence[str]) -> datasets.Dataset:
     if parquet_files(places):
         dataset = read_parquet(places, ("image_id", "patient", "image", "subtype", "type"))
         names = {"patient": "group", "subtype": "cell_subtype", "type": "cell_type"}
@@ -42,9 +54,9 @@ def read(places: Sequence[str]) -> datasets.Dataset:
     files = [file for file in files if file.parent.name in TYPES]  # others, such as artefacts, are no cells
     if not files:
         raise DataError(f"{places[0]}: no .../Patient_NN/.../Signed slides/TYPE/*.jpg in it; give the clone of DeepAPL.")
-    patients = [next((part for part in file.parts if part.startswith("Patient_")), "") for file in files]
+    patients = [_patient(file) for file in files]
     columns = {
-        "image_id": [f"{patient}/{file.parent.name}/{file.stem}" for patient, file in zip(patients, files, strict=True)],
+        "image_id": [file.stem for file in files],
         "image": [str(file) for file in files],
         "cell_type": [TYPES[file.parent.name] for file in files],
         "cell_subtype": [file.parent.name for file in files],
@@ -52,3 +64,9 @@ def read(places: Sequence[str]) -> datasets.Dataset:
         "split": [""] * len(files),
     }
     return datasets.Dataset.from_dict(columns)
+
+
+def _patient(file: Path) -> str:
+    """Of .../Data/All/PATIENT/.../Signed slides/TYPE/NAME.jpg."""
+    folders = file.resolve().parts[:-3]
+    return folders[folders.index("All") + 1] if "All" in folders[:-1] else folders[-1]
