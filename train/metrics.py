@@ -61,12 +61,12 @@ def _measure(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, float]:
         "kappa": (accuracy - chance) / (1 - chance) if chance < 1 else np.nan,
         "error_rate": 1 - accuracy,
         "macro_f1": (2 * hits[seen] / (truths + calls)[seen]).mean(),
-        "ece": _calibration_error(probabilities.max(1), predicted == labels),
+        "ece": calibration_error(probabilities.max(1), predicted == labels),
         "nll": -np.log(np.clip(probabilities[np.arange(n), labels], 1e-12, 1)).mean(),
     }
 
 
-def _calibration_error(confidence: np.ndarray, correct: np.ndarray) -> float:
+def calibration_error(confidence: np.ndarray, correct: np.ndarray) -> float:
     """Expected calibration error over equal-width bins (Guo et al. 2017)."""
     bins = np.minimum((confidence * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
     gaps = np.bincount(bins, weights=confidence - correct, minlength=CALIBRATION_BINS)
