@@ -13,7 +13,8 @@ from PIL import Image
 from torch import Tensor
 
 from cells import pbc
-from cells.classes import SUBTYPE_LABELS
+from cells.classes import BLAST, LABELS, SMUDGE, SUBTYPE_LABELS
+from cells.measures import read_metrics
 from cells.pbc import DataError
 from cells.read.images import ImageError, read_image
 from train import duplicates
@@ -26,6 +27,7 @@ from train.split import split
 HUB_ID = "chehablab/PBC"
 HOME = "pbc"  # the source of places that name none
 READERS = {HOME: pbc_source.read, "chula": chula.read, "jhu": jhu.read, "seoul": seoul.read}
+KNOWN_TYPES = (*LABELS, BLAST.name, SMUDGE.name)  # of cells that are measured in any laboratory
 PLACES = (  # for --help
     f"where PBC is: a Hub id, parquet files, or the unpacked archive's folder (default {HUB_ID}); and SOURCE=PLACE for each "
     f"further laboratory of the recipe's sources, of {', '.join(name for name in READERS if name != HOME)}"
@@ -105,6 +107,30 @@ def part(dataset: datasets.Dataset, split_file: Path, name: str) -> datasets.Dat
     if not rows:
         raise DataError(f"--split {split_file}: none of its {name} pictures is among the data.")
     return dataset.select(rows)
+
+
+def sources_of(folder: Path) -> list[str]:
+    """The laboratories that a model has learnt from, by their names in train/sources."""
+    try:
+        found = read_metrics(folder / "metrics.json").get("sources")
+    except OSError:
+        found = None
+    return list(found or [HOME])  # older runs knew no other
+
+
+def of_laboratory(dataset: datasets.Dataset, split: dict[str, str], laboratory: str, part: str | None) -> datasets.Dataset:
+    """The pictures of a laboratory in one part (None: in all but test) that show one of the types, a blast or a smudge cell."""
+    columns = zip(*(dataset[key][:] for key in ("source", "cell_type", "image_id")), strict=True)
+    kept = [
+        row
+        for row, (source, cell_type, image_id) in enumerate(columns)
+        if source == laboratory and cell_type in KNOWN_TYPES and _in_part(split.get(image_id, ""), part)
+    ]
+    return dataset.select(kept)
+
+
+def _in_part(found: str, wanted: str | None) -> bool:
+    return found != "test" if wanted is None else found == wanted
 
 
 @dataclass(frozen=True)

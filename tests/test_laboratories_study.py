@@ -9,7 +9,7 @@ import pytest
 from cells.classes import LABELS
 from cells.model.prediction import Prediction
 from cells.model.uncertainty import OK, REVIEW
-from train.studies import laboratories
+from train import data, laboratories
 
 TEN = (*LABELS, "blast", "smudge")
 
@@ -60,13 +60,13 @@ def test_a_laboratory_is_measured_where_the_model_has_not_learnt():
         "cell_type": ["ig", "ig", "ig", "ig", "blast", "plasma cell"],
     }
     dataset, split = datasets.Dataset.from_dict(columns), {"a": "train", "b": "validation", "c": "test", "jhu:d": "train"}
-    ids = lambda *call: laboratories.select(dataset, split, *call)["image_id"][:]  # noqa: E731
+    ids = lambda *call: data.of_laboratory(dataset, split, *call)["image_id"][:]  # noqa: E731
     assert ids("pbc", "validation") == ["b"]
     assert ids("pbc", None) == ["a", "b"]
     assert ids("jhu", None) == ["jhu:d", "jhu:e"]  # plasma cells are of no class
 
 
 def test_sources_are_those_of_the_run(tmp_path):
-    assert laboratories.sources_of(tmp_path) == ["pbc"]
+    assert data.sources_of(tmp_path) == ["pbc"]
     (tmp_path / "metrics.json").write_text(json.dumps({"sources": {"pbc": 0.6, "chula": 0.4}}))
-    assert laboratories.sources_of(tmp_path) == ["pbc", "chula"]
+    assert data.sources_of(tmp_path) == ["pbc", "chula"]

@@ -1,0 +1,91 @@
+"""How right a model is in one laboratory: the figures of laboratories.csv and of a card's table.
+
+A laboratory that a model has learnt from is measured on the validation part of the split, any other on all of its pictures;
+the test part is never read.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import datasets
+import numpy as np
+from sklearn.metrics import roc_auc_score
+
+from cells import pbc
+from cells.classes import BLAST, SMUDGE
+from cells.model.classifier import Classifier
+from cells.model.prediction import Prediction
+from cells.model.uncertainty import OK, UNFAMILIAR
+from train import backend, data
+from train.metrics import calibration_error
+
+FIVE = ("basophil", "eosinophil", "lymphocyte", "monocyte", "neutrophil")  # the types that every laboratory tells apart
+ABNORMAL = (BLAST.name, SMUDGE.name)
+SPECIFICITY = 0.95  # at which a sensitivity is given
+
+
+def measure(classifier: Classifier, dataset: datasets.Dataset, split: dict[str, str]) -> Iterator[dict]:
+    """A row for each laboratory of the dataset: see figures(). Raises DataError."""
+    if not set(FIVE) <= set(classifier.labels):
+        raise pbc.DataError(f"{classifier.folder} does not name the cell types; laboratories are compared by them.")
+    trained = set(data.sources_of(classifier.folder))
+    for name in dict.fromkeys(dataset["source"][:]):
+        rows = data.of_laboratory(dataset, split, name, None if name not in trained else "validation")
+        if len(rows):
+            yield {"laboratory": name, "trained": name in trained} | figures(backend.predict(classifier, rows), rows)
+
+
+def figures(predictions: Sequence[Prediction], rows: datasets.Dataset) -> dict[str, float]:
+    """Of predictions of labelled rows.
+
+    `accuracy`, `balanced_accuracy`, `ece`, `ok_right` are of the pictures whose class the model knows; `five_...` are among the
+    five types alone, whatever else the model might have answered. `blasts_ok`: the share of the blasts that are called `ok`.
+    """
+    labels = list(predictions[0].labels)
+    truths = np.array(rows["cell_type"][:])
+    probabilities = np.stack([one.probabilities for one in predictions])
+    statuses = np.array([one.status for one in predictions])
+    known = np.isin(truths, labels)
+    indices = np.array([labels.index(truth) if truth in labels else -1 for truth in truths])
+    right = probabilities.argmax(1) == indices
+    ok = statuses == OK
+    found = {
+        "pictures": int(known.sum()),
+        "accuracy": right[known].mean(),
+        "balanced_accuracy": balanced(indices[known], probabilities[known].argmax(1)),
+        "ece": calibration_error(probabilities[known].max(1), right[known]),
+        "ok_share": ok[known].mean(),
+        "ok_right": right[known & ok].mean() if (known & ok).any() else np.nan,
+        "unfamiliar_share": (statuses[known] == UNFAMILIAR).mean(),
+    }
+    return found | _among(FIVE, truths, probabilities, labels) | _abnormal(truths, probabilities, labels, ok)
+
+
+def _among(types: Sequence[str], truths: np.ndarray, probabilities: np.ndarray, labels: list[str]) -> dict[str, float]:
+    """Where only these types may be answered."""
+    kept = np.isin(truths, types)
+    if not kept.any():
+        return {}
+    columns = [labels.index(name) for name in types]
+    answers, expected = probabilities[kept][:, columns].argmax(1), np.array([types.index(truth) for truth in truths[kept]])
+    right = (answers == expected).mean()
+    return {"five_pictures": int(kept.sum()), "five_accuracy": right, "five_balanced": balanced(expected, answers)}
+
+
+def _abnormal(truths: np.ndarray, probabilities: np.ndarray, labels: list[str], ok: np.ndarray) -> dict[str, float]:
+    """Of a laboratory with blasts: how many are called ok; of a model that knows them: how well it tells them from the rest."""
+    found = {}
+    blasts = truths == BLAST.name
+    if blasts.any():
+        found |= {"blasts": int(blasts.sum()), "blasts_ok": ok[blasts].mean()}
+    for name in ABNORMAL:
+        positive = truths == name
+        if name in labels and positive.any() and not positive.all():
+            scores = probabilities[:, labels.index(name)]
+            above = np.quantile(scores[~positive], SPECIFICITY)
+            found |= {f"{name}_auc": roc_auc_score(positive, scores), f"{name}_sensitivity": (scores[positive] > above).mean()}
+    return found
+
+
+def balanced(truths: np.ndarray, answers: np.ndarray) -> float:
+    """The mean over the classes that occur of the share that is answered rightly."""
+    return float(np.mean([(answers[truths == each] == each).mean() for each in np.unique(truths)]))

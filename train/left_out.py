@@ -1,0 +1,140 @@
+"""Thresholds that hold where a model has not learnt, from runs that left a laboratory out.
+
+To a run that left a laboratory out, that laboratory is a new one. So the temperature and the thresholds of a model that
+learnt from all of them are fitted on what such runs answer there, together with the model's own validation pictures.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import datasets
+import numpy as np
+from scipy.optimize import minimize_scalar
+
+from cells import pbc
+from cells.model.classifier import Classifier
+from cells.model.folder import ModelError
+from train import backend, data
+
+HOME_CORRECT, CORRECT = 0.995, 0.95  # of what is called ok: at home, in any other laboratory
+FAMILIAR_SHARE = 0.95  # of a new laboratory's cells
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """What a model says of the pictures of one laboratory whose classes it knows."""
+
+    laboratory: str
+    correct: float  # how much of what is called ok is to be right
+    probabilities: np.ndarray  # (n, classes)
+    labels: np.ndarray  # (n,)
+    distances: np.ndarray  # (n,), 1 where the same model's own validation pictures begin to be unfamiliar
+
+    def at(self, temperature: float) -> "Answers":
+        """The same with logits divided by a temperature."""
+        return replace(self, probabilities=tempered(self.probabilities, temperature))
+
+    @property
+    def right(self) -> np.ndarray:
+        """(n,) of bool."""
+        return self.probabilities.argmax(1) == self.labels
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What is fitted: the temperature of the logits, the probability from which a cell is ok, and a factor of the distance."""
+
+    temperature: float
+    review_below: float
+    farther: float
+
+    def ok(self, answers: Answers) -> np.ndarray:
+        """(n,) of bool: which answers, at the temperature already, are called ok."""
+        return (answers.probabilities.max(1) >= self.review_below) & (answers.distances <= self.farther)
+
+
+def answers_of(model: Classifier, rows: datasets.Dataset, laboratory: str, correct: float) -> Answers:
+    """The answers to those rows whose type is a class of the model. Raises DataError."""
+    index = {label: number for number, label in enumerate(model.labels)}
+    kept = [row for row, cell_type in enumerate(rows["cell_type"][:]) if cell_type in index]
+    rows = rows.select(kept)
+    predictions = backend.predict(model, rows)
+    return Answers(
+        laboratory,
+        correct,
+        np.stack([one.probabilities for one in predictions]),
+        np.array([index[cell_type] for cell_type in rows["cell_type"][:]]),
+        np.array([one.distance for one in predictions]),
+    )
+
+
+def answers_left_out(run: Path, dataset: datasets.Dataset, split: dict[str, str], known: Sequence[str]) -> list[Answers]:
+    """A run's answers in each laboratory of `known` that it did not learn from. Raises DataError, ModelError."""
+    model = Classifier.load(str(run / "model"))
+    new = [name for name in known if name not in data.sources_of(run / "model")]
+    if not new:
+        raise ModelError(f"{run} left no laboratory out: it learnt from {', '.join(known)}.")
+    found = []
+    for name in new:
+        rows = data.of_laboratory(dataset, split, name, None)
+        if not len(rows):
+            raise pbc.DataError(f"--data has no picture of {name}, which {run} left out.")
+        found.append(answers_of(model, rows, name, CORRECT))
+    return found
+
+
+def fit(own: Sequence[Answers], left_out: Sequence[Answers]) -> Limits:
+    """From the answers of a model to its validation pictures, and of other runs in laboratories that they left out.
+
+    The temperature is that of the mean over laboratories, home once. A laboratory's cells are familiar up to the distance that
+    FAMILIAR_SHARE of them reach. A cell is ok from the probability on that makes it right as often as promised everywhere.
+    """
+    home = [one for one in own if one.correct == HOME_CORRECT]
+    temperature = fit_temperature([*home, *left_out])
+    farther = max(1.0, *(float(np.quantile(one.distances, FAMILIAR_SHARE)) for one in left_out))
+    everywhere = [one.at(temperature) for one in (*own, *left_out)]
+    return Limits(temperature, max(lowest_probability(one, farther) for one in everywhere), farther)
+
+
+def fit_temperature(everywhere: Sequence[Answers]) -> float:
+    """That which makes the mean over laboratories of the negative log likelihood smallest (Guo et al. 2017)."""
+
+    def loss(temperature: float) -> float:
+        own = [_likelihood(one.at(temperature)) for one in everywhere]
+        return -float(np.mean(own))
+
+    return float(minimize_scalar(loss, bounds=(0.2, 5), method="bounded").x)
+
+
+def _likelihood(answers: Answers) -> float:
+    of_truth = answers.probabilities[np.arange(len(answers.labels)), answers.labels]
+    return float(np.log(np.clip(of_truth, 1e-12, 1)).mean())
+
+
+def tempered(probabilities: np.ndarray, temperature: float) -> np.ndarray:
+    """The probabilities (n, classes) of logits divided by a temperature."""
+    powers = np.clip(probabilities, 1e-12, 1) ** (1 / temperature)
+    return powers / powers.sum(1, keepdims=True)
+
+
+def lowest_probability(answers: Answers, farther: float) -> float:
+    """The lowest from which the familiar cells are right as often as promised; above 1 where none is."""
+    familiar = answers.distances <= farther
+    highest, right = answers.probabilities.max(1)[familiar], answers.right[familiar]
+    order = np.argsort(-highest, kind="stable")
+    share = right[order].cumsum() / np.arange(1, len(order) + 1)
+    last = np.flatnonzero(share >= answers.correct)
+    return float(highest[order[last[-1]]]) if len(last) else 1.1
+
+
+def figures_left_out(own: Sequence[Answers], left_out: Sequence[Answers]) -> dict[str, dict[str, float]]:
+    """The share of ok in each left-out laboratory and how much of it is right, by limits that were fitted without it."""
+    found = {}
+    for one in left_out:
+        limits = fit(own, [other for other in left_out if other is not one])
+        answers = one.at(limits.temperature)
+        ok = limits.ok(answers)
+        correct = float(answers.right[ok].mean()) if ok.any() else None
+        found[one.laboratory] = {"ok_share": float(ok.mean()), "ok_correct": correct}
+    return found
