@@ -20,7 +20,8 @@ from cells.model.uncertainty import Uncertainty
 from cells.review import Cell, Review
 from cells.synthetic import draw_cell
 from cells.write import excel, table
-from page import views
+from hub import catalog
+from page import handlers, views
 from page.texts import LANGUAGES, texts, translate
 from train.network import build, export
 
@@ -159,6 +160,16 @@ def test_a_broken_word_on_blasts_is_refused(review, value):
     kept["cells"][0]["blast"] = value
     with pytest.raises(ValueError, match="true or false"):
         Review.from_json(kept)
+
+
+def test_the_server_says_which_cells_may_be_blasts(suspicious, folder, monkeypatch):
+    known = {"ten": Classifier.load(suspicious(0.0)), "other": Classifier.load(folder)}
+    monkeypatch.setattr(catalog, "load", known.get)
+    (cell,) = handlers.classified("b", ["ten"], [{"id": "1", "drawn": "ig"}], "es")["cells"]
+    assert (cell["blast"], cell["status"], cell["second"]) == (True, "review", None)
+    assert cell["message"] == {"code": "blast", "values": {}, "text": "Puede ser un blasto: lo decide un patólogo."}
+    (cell,) = handlers.classified("b", ["other", "ten"], [{"id": "1", "drawn": "ig"}], "en")["cells"]
+    assert (cell["blast"], cell["status"], cell["message"], cell["second"]["blast"]) == (False, "ok", None, True)
 
 
 # --- what a person reads ---
