@@ -117,7 +117,7 @@ EARLIER = table.earlier_columns(LABELS)
 
 
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
-def test_a_file_that_an_earlier_version_began_is_carried_on_with_its_columns(out, kind):
+def test_a_file_that_an_earlier_version_started_is_carried_on_with_its_columns(out, kind):
     """It had no column of blasts and of smudge cells."""
     out = out.with_suffix(f".{kind}")
     part = out.with_name(f"{out.name}.part")

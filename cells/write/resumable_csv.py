@@ -39,7 +39,7 @@ class ResumableCsv:
     """The rows of `batches`, which are the names of the pictures, as a model says of them.
 
     `model` is its name with its version. Within `with`, the first `done` batches are written, `rows` rows, `unread` of them of
-    unreadable pictures and `blasts` of suspected blasts, as `rule` has it. A file that was begun by an earlier version keeps
+    unreadable pictures and `blasts` of suspected blasts, as `rule` has it. A file that an earlier version started keeps
     the columns that it has. Raises ResumableCsvError for rows of other pictures or of another model, for a file that is no such
     table, while another process writes it, and where it cannot be written.
 
