@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain, islice
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 from tqdm import tqdm
@@ -22,6 +23,22 @@ from cells.write import excel, table
 from cells.write.resumable_csv import ResumableCsv, ResumableCsvError
 
 BATCH_SIZE = 32  # pictures whose rows are made, and written, together
+
+
+class Found(NamedTuple):
+    """What the last lines of a call say: numbers of pictures."""
+
+    total: int
+    unread: int
+    blasts: int  # suspected ones
+
+    def lines(self) -> Iterator[str]:
+        """Sentences, as far as there is something to say."""
+        if self.blasts:
+            who = "1 cell may be a blast" if self.blasts == 1 else f"{self.blasts} cells may be blasts"
+            yield f"{who}: a pathologist decides."
+        if self.unread:
+            yield f"{self.unread} of {self.total} files could not be read; their rows say why."
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -47,17 +64,17 @@ def classify(paths: list[str], model: str, out: Path | None, batch_size: int, ad
     """
     _check_out(out, address)
     if address is not None:
-        unread, total = _on_ray(paths, model, out, batch_size, address)
+        found = _on_ray(paths, model, out, batch_size, address)
     else:
         pictures = _pictures(paths)
         if out is not None and out.suffix.lower() == ".xlsx" and not excel.fits(len(pictures)):
             most = excel.MAX_ROWS - 1
             raise CallError(f"--out {out}: a sheet has room for {most} pictures, not {len(pictures)}; write a .csv file.")
         into = _row_by_row if out is not None and out.suffix.lower() == ".csv" else _at_once
-        unread, total = into(pictures, Classifier.load(model), out, batch_size), len(pictures)
-    if unread:
-        print(f"{unread} of {total} files could not be read; their rows say why.", file=sys.stderr)
-    return 1 if unread else 0
+        found = into(pictures, Classifier.load(model), out, batch_size)
+    for line in found.lines():
+        print(line, file=sys.stderr)
+    return 1 if found.unread else 0
 
 
 def _pictures(paths: Sequence[str]) -> list[tuple[str, Source]]:
@@ -71,20 +88,19 @@ def _pictures(paths: Sequence[str]) -> list[tuple[str, Source]]:
     return found
 
 
-def _on_ray(paths: list[str], model: str, out: Path, batch_size: int, address: str) -> tuple[int, int]:
-    """A CSV or a parquet file, by the actors of a cluster; how many pictures could not be read, of how many."""
+def _on_ray(paths: list[str], model: str, out: Path, batch_size: int, address: str) -> Found:
+    """A CSV or a parquet file, by the actors of a cluster."""
     batches = cluster.batches(paths, batch_size)
     classifier = Classifier.load(model)
 
     def frames(done: int) -> Iterator[pd.DataFrame]:
         return cluster.frames(batches[done:], model, str(classifier), batch_size, address)
 
-    unread = _write([batch.files for batch in batches], classifier, out, frames)
-    return unread, sum(len(batch.files) for batch in batches)
+    return _write([batch.files for batch in batches], classifier, out, frames)
 
 
-def _row_by_row(pictures: list[tuple[str, Source]], classifier: Classifier, out: Path, batch_size: int) -> int:
-    """A CSV; how many files could not be read."""
+def _row_by_row(pictures: list[tuple[str, Source]], classifier: Classifier, out: Path, batch_size: int) -> Found:
+    """A CSV."""
     batches = [pictures[start : start + batch_size] for start in range(0, len(pictures), batch_size)]
     names = [[name for name, _ in batch] for batch in batches]
     return _write(names, classifier, out, lambda done: _frames(classifier, batches[done:], batch_size))
@@ -92,13 +108,14 @@ def _row_by_row(pictures: list[tuple[str, Source]], classifier: Classifier, out:
 
 def _write(
     batches: Sequence[Sequence[str]], classifier: Classifier, out: Path, frames: Callable[[int], Iterator[pd.DataFrame]]
-) -> int:
-    """Rows as they are computed, after those that an interrupted call left; how many are of unreadable pictures.
+) -> Found:
+    """Rows as they are computed, after those that an interrupted call left.
 
     `batches` are the names of the pictures, `frames(done)` the rows of each batch but the first `done`.
     """
     total = sum(map(len, batches))
-    with ResumableCsv(out, batches, str(classifier), classifier.labels) as part, _progress(total, part.rows) as progress:
+    resumed = ResumableCsv(out, batches, str(classifier), classifier.labels, classifier.uncertainty)
+    with resumed as part, _progress(total, part.rows) as progress:
         try:
             for frame in frames(part.done):
                 part.append(frame)
@@ -107,7 +124,7 @@ def _write(
             written = f"{part.rows} of {total} rows are in {part.path}"
             raise KeyboardInterrupt(f"{written}, and the same line carries on") from None
         part.finish()
-        return part.unread
+        return Found(total, part.unread, part.blasts)
 
 
 def _frames(classifier: Classifier, batches: Sequence[Sequence[tuple[str, Source]]], batch_size: int) -> Iterator[pd.DataFrame]:
@@ -123,8 +140,8 @@ def _predict(classifier: Classifier, pictures: list[tuple[str, Source]], batch_s
     return classifier.predict(sources, files=names, batch_size=batch_size)
 
 
-def _at_once(pictures: list[tuple[str, Source]], classifier: Classifier, out: Path | None, batch_size: int) -> int:
-    """A workbook, or a table on standard output; how many files could not be read."""
+def _at_once(pictures: list[tuple[str, Source]], classifier: Classifier, out: Path | None, batch_size: int) -> Found:
+    """A workbook, or a table on standard output."""
     with _progress(len(pictures)) as progress:
         cells = []
         for prediction in _predict(classifier, pictures, batch_size):
@@ -139,7 +156,7 @@ def _at_once(pictures: list[tuple[str, Source]], classifier: Classifier, out: Pa
             excel.write(review, out)
         except OSError as error:
             raise CallError(f"--out {out} cannot be written: {error.strerror or error}.") from None
-    return sum(cell.prediction.status == ERROR for cell in review.cells)
+    return Found(len(cells), sum(cell.prediction.status == ERROR for cell in cells), len(review.suspected_blasts))
 
 
 def _progress(total: int, done: int = 0) -> tqdm:

@@ -16,6 +16,7 @@ COLOURS = {
     "erythroblast": "#a89600",
     "platelet": "#888888",
     "blast": "#882255",  # the wine of Tol's palette
+    "smudge": "#9c755f",  # the brown of Tableau's
 }
 OTHER = "#6b6b6b"  # of what is no known class, or no cell
 

@@ -30,6 +30,7 @@ ENGLISH = {
     # the status of a cell
     "unfamiliar": "Does not look like the pictures that the model learned from: its answer may mean nothing.",
     "review": "Probability below {threshold}: look at this cell yourself.",
+    "blast": "May be a blast: a pathologist decides.",
     # typical ranges
     "range_not_numbers": "The typical range of {label} is to be two numbers.",
     "range_not_percent": "The typical range of {label} is to go from a lower to a higher percentage, between 0 and 100.",

@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from cells import classes, differential
-from cells.classes import LABELS, CellClass, describe
+from cells.classes import BLAST, LABELS, CellClass, describe
 from cells.messages import Message, message
 from cells.model.prediction import Prediction
 from cells.model.uncertainty import ERROR, OK, REVIEW, STATUSES, UNFAMILIAR
@@ -37,6 +37,11 @@ class Cell:
     thumbnail: bytes = b""
     second: Prediction | None = None  # of the model that it is compared with
     id: str = ""
+
+    @property
+    def suspected_blast(self) -> bool:
+        """Whether either model says that it may be a blast."""
+        return self.prediction.suspected_blast or (self.second is not None and self.second.suspected_blast)
 
 
 @dataclass(frozen=True)
@@ -111,11 +116,24 @@ class Review:
     def _held(self, cell: Cell) -> str | None:
         if cell.prediction.status != OK:
             return cell.prediction.status
+        if cell.suspected_blast:
+            return REVIEW
         other = cell.second and self._type(cell.second)
         return DISAGREE if other is not None and other != self._type(cell.prediction) else None
 
     def _type(self, prediction: Prediction) -> str | None:
         return prediction.label and self.described(prediction.label).cell_type
+
+    @cached_property
+    def suspected_blasts(self) -> tuple[int, ...]:
+        """The places of cells that may be blasts and of which no person decided."""
+        return tuple(index for index, cell in enumerate(self.cells) if cell.suspected_blast and index not in self.decisions)
+
+    @cached_property
+    def decided_blasts(self) -> tuple[int, ...]:
+        """The places of cells of which a person decided that they are blasts."""
+        found = self.decisions.items()
+        return tuple(index for index, choice in found if self.described(choice).cell_type == BLAST.name)
 
     def summary(self) -> dict[str, int]:
         """How many: pictures, changed, confirmed, unreviewed by a person, and not counted, by why."""
@@ -159,11 +177,16 @@ def cell_to_json(cell: Cell) -> dict:
         "name": one.file,
         "probabilities": _plain(one.probabilities),
         "status": one.status,
+        "blast": one.suspected_blast,
         "message": _message_to_json(one.message),
         "prediction_set": list(one.prediction_set),
-        "second": cell.second and {"probabilities": _plain(cell.second.probabilities), "status": cell.second.status},
+        "second": cell.second and _second_to_json(cell.second),
         "picture": base64.b64encode(cell.thumbnail).decode(),
     }
+
+
+def _second_to_json(one: Prediction) -> dict:
+    return {"probabilities": _plain(one.probabilities), "status": one.status, "blast": one.suspected_blast}
 
 
 def _plain(probabilities: np.ndarray | None) -> list[float] | None:
@@ -232,11 +255,21 @@ def _cell_from_json(value: Mapping, labels: tuple[str, ...], second_labels: tupl
     name = _text(value["name"])
     said = _message_from_json(value["message"])
     prediction_set = tuple(label for label in value["prediction_set"] if label in labels)
-    prediction = Prediction(name, _probabilities(value, labels), value["status"], said, labels, prediction_set)
+    told = {"prediction_set": prediction_set, "suspected_blast": _is_suspected(value)}
+    prediction = Prediction(name, _probabilities(value, labels), value["status"], said, labels, **told)
     second = value["second"]
     if second is not None:
-        second = Prediction(name, _probabilities(second, second_labels), second["status"], "", second_labels)
+        told = {"suspected_blast": _is_suspected(second)}
+        second = Prediction(name, _probabilities(second, second_labels), second["status"], "", second_labels, **told)
     return Cell(prediction, _picture(value["picture"]), second, _text(value["id"]))
+
+
+def _is_suspected(value: Mapping) -> bool:
+    """Whether a prediction was a suspected blast; an older review does not say so."""
+    found = value.get("blast", False)
+    if not isinstance(found, bool):
+        raise ValueError("a cell may be a blast or not: true or false")
+    return found
 
 
 def _picture(value: str) -> bytes:

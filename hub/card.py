@@ -6,6 +6,7 @@ the generated text; a person's words, outside the marks or between them, are kep
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,6 +18,8 @@ from cells.classes import NAMES
 from cells.measures import MEASURES, command, interval, read_metrics
 from cells.model.folder import QUANTIZED_RECORD, may_quantize, read_classes
 from cells.model.folder import version as version_of
+from hub import laboratories
+from hub.laboratories import HOME, HUB_ID, LABORATORIES
 
 RECOMPUTED = "\n  Batch-norm statistics were recomputed on clean pictures."
 TEMPLATE = Path(__file__).with_name("card.md")
@@ -31,8 +34,9 @@ model = timm.create_model("local-dir:FOLDER", pretrained=True)  # "hf-hub:USER/N
 ORIGINALS = "\nThe Hub's dataset holds the originals, in JPEG, so a run on it will not give exactly these figures.\n"
 UNFAMILIAR = """
 A picture whose features lie far from those of the training pictures gets the status `unfamiliar`, as $share of the test
-pictures do. This was not tried on another laboratory's pictures.
+pictures do.$untried
 """
+UNTRIED = " This was not tried on another laboratory's pictures."
 PREDICTION_SET = """
 The prediction set of a picture holds the types with a probability of at least $threshold. The threshold was set so that the
 true type is in the set for 99 % of the validation pictures; for the test pictures it is in $coverage, with $mean_size types
@@ -115,29 +119,37 @@ def _digest(text: str) -> str:
 def _metadata(name: str, config: dict, metrics: dict) -> ModelCardData:
     """The front matter, with the metrics as the Hub shows them (model-index)."""
     timm = "pretrained_cfg" in config
-    test = metrics["test"]
-    results = [
+    names = laboratories.trained_on(metrics)
+    tested = metrics.get("test_by_source") or {names[0]: metrics["test"]}
+    results = [result for source, test in tested.items() for result in _results(source, test)]
+    return ModelCardData(
+        license="cc-by-4.0",
+        library_name="timm" if timm else "transformers",
+        pipeline_tag="image-classification",
+        tags=["image-classification", *(["timm"] if timm else []), "transformers", "blood-cells", "hematology"],
+        datasets=[HUB_ID] if HOME in names else None,
+        metrics=["accuracy"],
+        model_name=name,
+        eval_results=results,
+    )
+
+
+def _results(source: str, test: Mapping) -> list[EvalResult]:
+    """The metrics of the test pictures of a laboratory, as far as its classes let them be computed."""
+    known = LABORATORIES.get(source)
+    return [
         EvalResult(
             task_type="image-classification",
-            dataset_type="chehablab/PBC",
-            dataset_name="PBC",
+            dataset_type=known.dataset if known else source,
+            dataset_name="PBC" if source == HOME else known.title if known else source,
             dataset_split="test",
             metric_type=key,
             metric_name=f"{text}, 95 % interval {test[f'{key}_low']:.4f} to {test[f'{key}_high']:.4f}",
             metric_value=round(test[key], 4),
         )
         for key, text in MEASURES.items()
+        if math.isfinite(test[key])
     ]
-    return ModelCardData(
-        license="cc-by-4.0",
-        library_name="timm" if timm else "transformers",
-        pipeline_tag="image-classification",
-        tags=["image-classification", *(["timm"] if timm else []), "transformers", "blood-cells", "hematology"],
-        datasets=["chehablab/PBC"],
-        metrics=["accuracy"],
-        model_name=name,
-        eval_results=results,
-    )
 
 
 def fill(
@@ -157,7 +169,9 @@ def fill(
     `figures` are those of SHOWN_FIGURES that the folder has; `quantized` is given where the quantised network serves.
     """
     timm = "pretrained_cfg" in config  # timm's layout; transformers' own has a preprocessor_config.json beside it
-    labels = list(metrics["test"]["confusion"])
+    labels, training = list(metrics["test"]["confusion"]), _training(metrics)
+    of_laboratories = laboratories.words(metrics, labels)
+    of_laboratories["data"] = Template(of_laboratories["data"]).substitute(training)
     body = Template(TEMPLATE.read_text()).substitute(
         _tables(metrics["test"], labels, names),
         name=name,
@@ -170,10 +184,12 @@ def fill(
         review_below=f"{trust['review_below']:.3f}",
         review_share=f"{metrics['review']['share']:.1%}",
         review_caught=f"{metrics['review']['caught']:.0%}",
-        unfamiliar=_unfamiliar(metrics.get("unfamiliar")),
+        unfamiliar=_unfamiliar(metrics.get("unfamiliar"), UNTRIED if laboratories.is_home_alone(metrics) else ""),
         prediction_set=_prediction_set(metrics.get("prediction_set")),
         quantized=_quantized(quantized, metrics.get("backend")),
-        **_training(metrics),
+        blast=laboratories.blast_text(metrics.get("blast")),
+        **of_laboratories,
+        **training,
         pictures="".join(f"![{SHOWN_FIGURES[figure]}](figures/{figure}.png)\n\n" for figure in figures),
     )
     return f"---\n{_metadata(name, config, metrics)}\n---\n\n{marked(body)}"
@@ -215,15 +231,15 @@ def _training(metrics: dict) -> dict[str, object]:
         "validation_pictures": f"{pictures['validation']:,}",
         "start": f"the weights `{metrics['pretrained']}`" if metrics["pretrained"] else "nothing (no pretrained weights)",
         "teacher": f", learning from `{metrics['teacher']}` beside the labels" if metrics.get("teacher") else "",
-        "originals": "" if metrics["picture_format"] == "JPEG" else ORIGINALS,
+        "originals": "" if metrics["picture_format"] == "JPEG" or laboratories.trained_on(metrics) != [HOME] else ORIGINALS,
         "command": command(metrics),
         "seconds": f"{metrics['time']['seconds']:,}",
         "commit": f"`{metrics['commit']}`" if metrics.get("commit") else "not recorded",
     }
 
 
-def _unfamiliar(measured: dict | None) -> str:
-    return Template(UNFAMILIAR).substitute(share=f"{measured['share']:.1%}") if measured else ""
+def _unfamiliar(measured: dict | None, untried: str) -> str:
+    return Template(UNFAMILIAR).substitute(share=f"{measured['share']:.1%}", untried=untried) if measured else ""
 
 
 def _prediction_set(measured: dict | None) -> str:

@@ -196,10 +196,18 @@ def report(review: Review, typical: Mapping[str, differential.Range], language: 
         chart=CHART,
         bars=[_bar(place, share) for place, share in enumerate(found.shares)],
         held=[f"{summary[key]} {why[key]}" for key in (*HELD, *REJECTED) if summary[key]],
+        blasts=blasts(review, language),
         strips=strips,
         side=round(min(STRIP_SIDE, STRIPS_HEIGHT / max(1, len(strips))), 1),
         date=(when or datetime.now(UTC)).strftime("%Y-%m-%d %H:%M UTC"),
     )
+
+
+def blasts(review: Review, language: str) -> list[str]:
+    """What stands at the top about blasts: how many cells may be one, and of how many a person decided that they are."""
+    t = texts(language)
+    found = ((t["blasts"], len(review.suspected_blasts)), (t["blasts_decided"], len(review.decided_blasts)))
+    return [words["one" if count == 1 else "many"].format(count=count) for words, count in found if count]
 
 
 CHART = {"left": 165, "width": 360, "row": 24, "right": 150}  # units of the chart's view box

@@ -14,9 +14,12 @@ import pandas as pd
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from serving import free_port, serve, start
+from test_review import SMALL, predict, review_of, to_json
 
 from cells.classes import LABELS, NAMES, SPANISH
+from cells.messages import message
 from cells.model.classifier import Classifier
+from cells.review import Cell
 from cells.synthetic import draw_cell
 from cells.write.table import columns
 from page.texts import texts
@@ -429,6 +432,88 @@ def test_a_file_that_is_no_review_is_said(page, tmp_path):
     page.locator("#said", has_text=EN["errors"]["no_review"]).wait_for()
 
 
+# --- blasts ---
+
+
+@pytest.fixture
+def suspicious(tmp_path) -> Path:
+    """A saved review of a model of ten classes: of eight cells three may be blasts, one of which is unfamiliar."""
+    labels = (*LABELS, "blast", "smudge")
+    may_be = {"suspected_blast": True, "message": message("blast"), "labels": labels}
+    cells = [
+        Cell(predict(label, labels=labels), SMALL) for label in ("neutrophil", "neutrophil", "lymphocyte", "monocyte", "smudge")
+    ]
+    cells += [
+        Cell(predict("lymphocyte", 0.6, "review", file="first.png", **may_be), SMALL),
+        Cell(predict("blast", 0.6, "review", file="second.png", **may_be), SMALL),
+        Cell(predict("ig", 0.6, "unfamiliar", file="third.png", **may_be | {"message": message("unfamiliar")}), SMALL),
+    ]
+    file = tmp_path / "review.json"
+    file.write_text(json.dumps(to_json(review_of(*cells, review_below=0.9))))
+    return file
+
+
+def opened_review(page, file: Path) -> None:
+    page.set_input_files("#files input[type=file]", file)
+    finished(page)
+
+
+def test_cells_that_may_be_blasts_stand_first_and_a_line_at_the_top_leads_to_them(page, suspicious, tmp_path):
+    opened_review(page, suspicious)
+    line = page.get_by_role("alert").filter(has_text="may be")
+    assert line.inner_text() == EN["blasts"]["many"].format(count=3)
+    assert line.bounding_box()["y"] < page.locator("#gallery").bounding_box()["y"]
+    groups = page.locator("#gallery .group")
+    assert groups.evaluate_all("all => all.map(one => one.dataset.group)") == [
+        *("blast", "neutrophil", "lymphocyte", "monocyte", "smudge", "unfamiliar/ig"),
+    ]
+    lymphocytes = page.locator('[data-group="lymphocyte"] [data-cell]')
+    assert lymphocytes.first.get_attribute("aria-label").startswith("first.png,")
+    assert EN["may_be_blast"] in lymphocytes.first.get_attribute("aria-label")
+    page.locator('[data-heading="blast"]').click()  # folded
+    page.select_option("#filter", "unfamiliar")
+    line.get_by_role("button").click()
+    assert cell(page, "second.png").get_attribute("aria-pressed") == "true"
+    assert cell(page, "second.png").is_visible()
+    assert EN["may_be_blast"] in page.locator("#detail").inner_text()
+    page.locator('[data-group="lymphocyte"] .confirm').click()
+    assert decisions(page) == {"lymphocyte.png": "lymphocyte"}  # first.png is decided by itself
+    screenshot(page, "blasts")
+
+
+def test_the_line_of_blasts_follows_the_decisions(page, suspicious, tmp_path):
+    opened_review(page, suspicious)
+    line = page.locator("#blasts")
+    give_label(page, "first.png", "lymphocyte")
+    assert line.inner_text() == EN["blasts"]["many"].format(count=2)
+    give_label(page, "second.png", "blast")
+    assert line.inner_text() == f"{EN['blasts']['one']}. {EN['blasts_decided']['one']}"
+    report = download(page, "#report", tmp_path / "report.html").read_text(encoding="utf-8")
+    assert f"{EN['blasts']['one']}. {EN['blasts_decided']['one']}." in report
+    page.locator("#chart .row", has_text=NAMES["blast"]).wait_for()
+    assert NAMES["smudge"] in page.locator("#others").inner_text()
+    page.reload()
+    finished(page)
+    assert line.inner_text() == f"{EN['blasts']['one']}. {EN['blasts_decided']['one']}"
+    give_label(page, "third.png", "not_a_cell")
+    assert line.inner_text() == EN["blasts_decided"]["one"]
+    press(page, "u")
+    assert line.inner_text().startswith(EN["blasts"]["one"])
+    page.on("dialog", lambda dialog: dialog.accept())
+    page.click("#new")
+    line.wait_for(state="hidden")
+    page.click("#examples")
+    finished(page)
+    assert line.is_hidden()
+
+
+def give_label(page, name: str, label: str) -> None:
+    """As give(), by the button of any model's class."""
+    cell(page, name).click()
+    page.locator(f'#give [data-choice="{label}"]').click()
+    page.locator(f'#gallery [data-cell][data-decision="{label}"][aria-label^="{name},"]').wait_for()
+
+
 # --- what is taken away ---
 
 
@@ -548,7 +633,7 @@ def test_a_spanish_browser_gets_spanish_and_can_change(page, page_url, uploads):
     indirect=True,
     ids=["light", "dark and Spanish", "phone"],
 )
-def test_axe_finds_nothing_serious(page, uploads):
+def test_axe_finds_nothing_serious(page, uploads, suspicious):
     def look():
         found = Axe().run(page).response["violations"]
         serious = [one for one in found if one["impact"] in ("serious", "critical")]
@@ -558,6 +643,11 @@ def test_axe_finds_nothing_serious(page, uploads):
     classify(page, uploads)
     look()
     page.click("#help")
+    look()
+    page.keyboard.press("Escape")
+    page.click("#new")
+    opened_review(page, suspicious)
+    page.locator("#blasts").wait_for()
     look()
 
 

@@ -157,7 +157,7 @@ def test_a_table_has_the_rows_and_columns_of_the_csv(classifier, cell_files):
     assert frame["file"].tolist() == list("abcd")
     assert frame["status"].tolist()[3] == "error"
     assert frame["model"].unique().tolist() == [str(classifier)]
-    assert [column for column in frame if column.startswith("p_")] == [f"p_{label}" for label in LABELS]
+    assert [column for column in frame if column.startswith("p_")] == [f"p_{label}" for label in (*LABELS, "blast", "smudge")]
     assert classifier.table(cell_files[0]).shape[0] == 1
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 from skimage import data
 from test_classifier import load_in_libraries
 
@@ -51,6 +51,39 @@ def test_pictures_of_other_things_are_unfamiliar(name):
         assert prediction.status == "unfamiliar", prediction.file
         assert prediction.distance > 1
         assert prediction.prediction_set[0] == prediction.label
+
+
+def no_cells(width: int, height: int) -> dict[str, Image.Image]:
+    """Drawn things that are no cells, by what they are: fields of one colour, gradients, patterns, pages of text, noise."""
+    colours = ("white", "black", "grey", "red", "#f5e6d7")  # the last is a slide without a cell
+    made = {colour: Image.new("RGB", (width, height), colour) for colour in colours}
+    y, x = np.mgrid[:height, :width]
+    rng = np.random.default_rng(0)
+    grey = {
+        "gradient": x * 255 // width,
+        "stripes": x // 20 % 2 * 255,
+        "squares": (x // 30 + y // 30) % 2 * 255,
+        "grey noise": rng.integers(0, 256, (height, width)),
+    }
+    made |= {what: Image.fromarray(values.astype(np.uint8)).convert("RGB") for what, values in grey.items()}
+    pink = np.stack([200 + x * 55 // width, 150 + y * 80 // height, 180 + x * 40 // width], -1)
+    coarse = rng.integers(0, 256, (12, 12, 3), dtype=np.uint8)
+    made["pink gradient"] = Image.fromarray(pink.astype(np.uint8))
+    made["noise"] = Image.fromarray(rng.integers(0, 256, (height, width, 3), dtype=np.uint8))
+    made["coarse noise"] = Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
+    for paper, ink in (("white", "black"), ("#f5e6d7", "#42247a")):
+        made[f"text on {paper}"] = page = Image.new("RGB", (width, height), paper)
+        for line in range(8, height, 14):
+            ImageDraw.Draw(page).text((10, line), f"Line {line}: the platelets were counted by hand twice.", fill=ink)
+    return made
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("size", [(360, 363), (64, 64), (800, 300)], ids=str)
+def test_what_is_no_cell_is_never_ok(name, size):
+    things = no_cells(*size)
+    said = Classifier.load(name).predict(things.values(), things)
+    assert [f"{one.file}: {one.label}" for one in said if one.status == "ok"] == []
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -82,6 +82,7 @@ def test_a_run_leaves_what_is_promised(runs, pbc_rows):
     predictions, split = pd.read_csv(run / "predictions.csv"), pd.read_csv(run / "split.csv")
     assert sorted(predictions["image_id"]) == sorted(split["image_id"][split["split"] == "test"])
     assert sum(summary["pictures"].values()) == len(pbc_rows["image_id"])
+    assert summary["sources"] == ["pbc"]
     assert summary["test"]["accuracy"] == pytest.approx((predictions["label"] == predictions["prediction"]).mean())
     assert summary["test"]["accuracy_low"] <= summary["test"]["accuracy"] <= summary["test"]["accuracy_high"]
 

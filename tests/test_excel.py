@@ -64,7 +64,7 @@ def test_the_cells_are_those_of_the_table_with_a_picture_before_them(review, tmp
     book = written(review, tmp_path)
     sheet, frame = book["cells"], table.to_frame(review)
     assert [cell.value for cell in sheet[1]] == ["picture", *frame.columns]
-    assert (sheet.freeze_panes, sheet.auto_filter.ref) == ("C2", "B1:S112")
+    assert (sheet.freeze_panes, sheet.auto_filter.ref) == ("C2", "B1:U112")
     for name in frame.columns:
         expected = [None if value == "" or pd.isna(value) else value for value in frame[name]]
         assert [cell.value for cell in column(book, name)] == pytest.approx(expected), name
@@ -90,7 +90,8 @@ def test_probabilities_are_numbers_shown_as_percentages(review, tmp_path):
     for name in table.numbers(table.to_frame(review)):
         cells = column(book, name)
         assert {cell.data_type for cell in cells} == {"n"}
-        assert {cell.number_format for cell in cells if cell.value is not None} == {"0.0%"}
+        formats = {cell.number_format for cell in cells if cell.value is not None}
+        assert formats == (set() if name in ("p_blast", "p_smudge") else {"0.0%"})  # of which this model says nothing
     assert column(book, "probability")[0].value == 0.875
 
 
@@ -117,7 +118,7 @@ def test_without_a_picture_there_is_no_column_for_them(tmp_path):
     review = Review((Cell(predict("ig")), Cell(unreadable())), "m@0")
     sheet = written(review, tmp_path)["cells"]
     assert [cell.value for cell in sheet[1]] == table.to_frame(review).columns.tolist()
-    assert (sheet.freeze_panes, sheet.auto_filter.ref, sheet._images) == ("B2", "A1:R3", [])
+    assert (sheet.freeze_panes, sheet.auto_filter.ref, sheet._images) == ("B2", "A1:T3", [])
 
 
 def test_a_second_model_has_its_columns_and_its_name(tmp_path):
@@ -225,9 +226,13 @@ def test_a_workbook_in_another_language_has_its_words_and_the_same_numbers(revie
     book = written(review, tmp_path, language=SPANISH)
     assert book.sheetnames == ["células", "differential", "about"]
     spanish = [[cell.value for cell in row] for row in book["células"]]
-    assert spanish[0] == ["picture", *map(str.upper, table.TEXTS), *(f"p {label.upper()}" for label in LABELS)]
+    assert spanish[0] == [
+        "picture",
+        *map(str.upper, table.TEXTS),
+        *(f"p {label.upper()}" for label in (*LABELS, "blast", "smudge")),
+    ]
     assert [spanish[1][place] for place in (2, 3, 4, 8)] == ["NEUTROPHIL", "EOSINOPHIL", 0.875, "<ok>"]
-    assert spanish[1][-8:] == list(english[1][-8:])
+    assert spanish[1][-10:] == [*english[1][-8:], None, None]
     assert rows(book, "differential")[1][0] == "NEUTROPHIL"
     assert rows(book, "differential")[7] == ("leucocitos", 100)
 

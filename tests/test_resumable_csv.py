@@ -11,6 +11,7 @@ import pytest
 
 from cells.classes import LABELS
 from cells.model.classifier import Prediction
+from cells.model.uncertainty import Uncertainty
 from cells.review import Cell, Review
 from cells.write import resumable_csv, table
 from cells.write.resumable_csv import ResumableCsv, ResumableCsvError
@@ -110,6 +111,51 @@ def test_rows_of_a_model_with_other_labels_are_refused(out):
         part.append(frame(BATCHES[0]))
     with pytest.raises(ResumableCsvError, match="another model"), ResumableCsv(out, BATCHES, MODEL, ("BA", "EO")):
         pass
+
+
+EARLIER = table.earlier_columns(LABELS)
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_a_file_that_an_earlier_version_started_is_carried_on_with_its_columns(out, kind):
+    """It had no column of blasts and of smudge cells."""
+    out = out.with_suffix(f".{kind}")
+    part = out.with_name(f"{out.name}.part")
+    assert "p_blast" not in EARLIER
+    rows = pd.concat([frame(batch) for batch in BATCHES[:2]])[EARLIER]
+    part.write_bytes(table.to_csv(rows, escape=kind == "csv").encode(table.ENCODING))
+    assert grow(out) == (4, 1)
+    if kind == "csv":
+        assert out.read_bytes() == table.to_csv(frame(NAMES)[EARLIER]).encode(table.ENCODING)
+    else:
+        assert pd.read_parquet(out).columns.tolist() == EARLIER
+
+
+def test_a_header_that_was_cut_off_is_written_anew_with_the_columns_of_today(out, unbroken):
+    earlier = table.to_csv(frame(NAMES)[EARLIER]).encode(table.ENCODING)
+    out.with_name("cells.csv.part").write_bytes(earlier.splitlines()[0])
+    assert grow(out) == (0, 1)
+    assert out.read_bytes() == unbroken
+
+
+def test_suspected_blasts_are_counted_in_rows_of_today_and_of_an_interrupted_call(out):
+    """At the threshold too, which a probability of 32 bits reaches only when it is rounded."""
+    rule, labels = Uncertainty(blast_from=0.7), ("ig", "blast")
+    probabilities = [*np.float32([0.7, 0.699998, 0.71]), None]
+    batches = [["a.png", "b.png"], ["c.png", "d.png"]]
+
+    def rows(names: list[str], some: list) -> pd.DataFrame:
+        answers = ((None, "error", "") if p is None else (np.array([1 - p, p], np.float32), "ok", "") for p in some)
+        cells = (Cell(Prediction(name, *answer, labels)) for name, answer in zip(names, answers, strict=True))
+        return table.to_frame(Review(tuple(cells), MODEL), labels)
+
+    for stopped_after in (0, 1):
+        with ResumableCsv(out, batches, MODEL, labels, rule) as part:
+            assert part.done == stopped_after
+            assert part.blasts == stopped_after
+            part.append(rows(batches[stopped_after], probabilities[2 * stopped_after :][:2]))
+            assert part.blasts == stopped_after + 1
+    assert rule.suspects_blast(np.float32([0.7, 0.699998, 0.71, np.nan])).tolist() == [True, False, True, False]
 
 
 def test_a_full_disk_is_one_sentence_and_what_is_there_is_carried_on(out, unbroken, monkeypatch):

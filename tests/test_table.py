@@ -46,8 +46,21 @@ def compared(review) -> pd.DataFrame:
 
 def test_columns_are_the_documented_ones(frame):
     assert ",".join(frame.columns) == (
-        f"{TEXTS},p_basophil,p_eosinophil,p_erythroblast,p_ig,p_lymphocyte,p_monocyte,p_neutrophil,p_platelet"
+        f"{TEXTS},p_basophil,p_eosinophil,p_erythroblast,p_ig,p_lymphocyte,p_monocyte,p_neutrophil,p_platelet,p_blast,p_smudge"
     )
+    assert frame[["p_blast", "p_smudge"]].isna().all(axis=None)
+    assert table.to_csv(frame).splitlines()[1].endswith(",0.050000,,")
+
+
+@pytest.mark.parametrize(
+    "labels", [(*LABELS, "blast", "smudge"), ("smudge", *LABELS, "blast"), (*LABELS[:3], "blast", *LABELS[3:])]
+)
+def test_a_model_that_knows_blasts_has_the_columns_of_every_other_model(frame, labels):
+    probabilities = np.linspace(0.01, 0.2, len(labels))
+    known = table.to_frame(Review((Cell(Prediction("a.png", probabilities, "ok", "", labels)),), "m@0"))
+    assert known.columns.tolist() == frame.columns.tolist()
+    assert {label: known[f"p_{label}"][0] for label in labels} == dict(zip(labels, probabilities, strict=True))
+    assert known["p_smudge"].isna().all() == ("smudge" not in labels)
 
 
 def test_columns_of_a_model_of_subtypes_are_its_own():
@@ -57,7 +70,7 @@ def test_columns_of_a_model_of_subtypes_are_its_own():
         Prediction("a.png", probabilities, "ok", "", SUBTYPE_LABELS),
     ]
     frame = table.to_frame(Review(tuple(map(Cell, rows)), "m@0"))
-    assert ",".join(frame.columns) == ",".join([TEXTS, *(f"p_{label}" for label in SUBTYPE_LABELS)])
+    assert ",".join(frame.columns) == ",".join([TEXTS, *(f"p_{label}" for label in (*SUBTYPE_LABELS, "blast", "smudge"))])
     assert frame["p_PLATELET"].tolist() == [pytest.approx(np.nan, nan_ok=True), pytest.approx(1 / 13)]
 
 

@@ -1,6 +1,7 @@
 """Training: networks from nothing and from pretrained folders, rates, steps, teachers, and the runs of ViTs and subtypes."""
 
 import contextlib
+import dataclasses
 import io
 import itertools
 import json
@@ -29,8 +30,9 @@ from transformers import (
 )
 
 from cells.__main__ import main as cells_main
-from cells.classes import LABELS, SUBTYPE_LABELS
+from cells.classes import LABELS, SUBTYPE_LABELS, describe
 from cells.model.classifier import Classifier
+from cells.model.folder import CLASSES_FILE, read_classes
 from cells.synthetic import draw_cell
 from train import backend, checkpoint, figures, finalize, metrics, recipe
 from train import run as runs
@@ -398,6 +400,16 @@ def test_batch_norm_takes_any_number_of_pictures(pixels, monkeypatch):
     monkeypatch.setattr(finalize, "EVALUATION_BATCH", 4)
     finalize.recompute_batch_norm(network, Batches.of({"pbc": some}, chosen))
     assert network.timm_model.bn1.running_var.isfinite().all()
+
+
+@pytest.mark.parametrize(("classes", "is_described"), [(("ig", "sezary"), True), (("ig", "blast"), False)])
+def test_a_model_folder_describes_its_classes_where_one_is_not_known(classes, is_described, pixels, tmp_path, monkeypatch):
+    chosen = dataclasses.replace(recipe.load("resnet18_scratch").override(TINY), classes=classes)
+    network, some = build(chosen), {"pbc": Pictures(pixels.resized(32).images, pixels.labels % 2)}
+    monkeypatch.setattr(checkpoint, "read_best", lambda folder: (network.state_dict(), {"epoch": 1}))
+    finalize.write_model(chosen, network, some, some, tmp_path)
+    assert (tmp_path / "model" / CLASSES_FILE).is_file() == is_described
+    assert read_classes(tmp_path / "model", classes) == describe(classes)
 
 
 def test_several_processes_need_two_pictures_each(tiny_recipe, tmp_path, monkeypatch):

@@ -234,3 +234,14 @@ def test_figures_derive_from_the_table_of_predictions():
     far = table.assign(distance=[0.1, 0.2, 1.2, 1.0])
     assert metrics.unfamiliar(far) == {"share": 0.25, "caught": 0.5}
     assert metrics.review(far, rule) == {"below": 0.6, "share": 0.5, "caught": 0.5}
+
+
+def test_suspected_blasts_are_among_the_cells_to_review():
+    probabilities = np.array([[0.9, 0.1], [0.7, 0.3], [0.8, 0.2]])
+    labels = ("ig", "blast")
+    table = metrics.table(list("abc"), ["ig", "blast", "blast"], list("abc"), probabilities, labels)
+    assert metrics.review(table, Uncertainty(review_below=0.5)) == {"below": 0.5, "share": 0.0, "caught": 0.0}
+    found = metrics.review(table, Uncertainty(review_below=0.5, blast_from=0.3))
+    assert found == {"below": 0.5, "share": pytest.approx(1 / 3), "caught": 0.5}
+    far = table.assign(distance=[0.1, 1.2, 0.1])
+    assert metrics.review(far, Uncertainty(review_below=0.5, blast_from=0.3))["share"] == 0

@@ -9,6 +9,8 @@ from scipy.optimize import minimize_scalar
 from torch import nn
 from torch.optim.swa_utils import update_bn
 
+from cells.classes import KNOWN, describe
+from cells.model.folder import write_classes
 from train import checkpoint
 from train.batches import Batches, Pictures
 from train.evaluation import EVALUATION_BATCH, compute_logits
@@ -27,6 +29,8 @@ def write_model(
         recompute_batch_norm(network, Batches.of(training, recipe, adapter(network).statistics))
     temperature = calibrate(network, validation)
     export(network, recipe, run / "model")
+    if not KNOWN.keys() >= set(recipe.labels):  # a person can then say in the folder what the other classes are
+        write_classes(run / "model", describe(recipe.labels))
     return {
         "parameters": sum(parameter.numel() for parameter in network.parameters()),
         "best_epoch": facts["epoch"],

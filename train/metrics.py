@@ -12,9 +12,11 @@ import evaluate
 import numpy as np
 import pandas as pd
 
+from cells.classes import BLAST
 from cells.model.uncertainty import Uncertainty
 
 RESAMPLES = 2000
+P_BLAST = f"p_{BLAST.name}"
 CALIBRATION_BINS = 15
 
 
@@ -125,7 +127,10 @@ def summarise(predictions: pd.DataFrame) -> dict:
 
 def review(predictions: pd.DataFrame, rule: Uncertainty) -> dict[str, float]:
     """The share of pictures that get the status `review`, and the share of the errors among them."""
-    sent = (probabilities_of(predictions).max(1) < rule.review_below) & ~_is_unfamiliar(predictions)
+    sent = probabilities_of(predictions).max(1) < rule.review_below
+    if P_BLAST in predictions:
+        sent |= rule.suspects_blast(predictions[P_BLAST])
+    sent &= ~_is_unfamiliar(predictions)
     return {"below": rule.review_below, **_share_and_caught(predictions, sent)}
 
 

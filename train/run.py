@@ -198,6 +198,7 @@ def _facts(chosen: Recipe, prepared: Prepared) -> dict:
         "command": " ".join(["python -m train", chosen.name, *values]),
         "pretrained": chosen.pretrained,
         "teacher": chosen.teacher,
+        "sources": [name for name, _ in chosen.sources],
         "seed": chosen.seed,
         "image_size": chosen.image_size,
         "pictures": {part: prepared.parts.count(part) for part in pbc.PARTS},

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from cells.classes import CellClass, describe, in_order
+from cells.classes import BLAST, CellClass, describe, in_order
 from cells.model import onnx_network, uncertainty
 from cells.model.device import has_gpu
 from cells.model.export import ExportError, export
@@ -74,6 +74,7 @@ class Classifier:
         self.labels = tuple(one.name for one in self.classes)
         # The network may have its outputs in another order.
         self._outputs = [backend.labels.index(label) for label in self.labels]
+        self._blast = self.labels.index(BLAST.name) if BLAST.name in self.labels else None
         self._lock = threading.Lock()
 
     def __str__(self) -> str:
@@ -187,10 +188,14 @@ class Classifier:
         return zip(probabilities, sets, self.uncertainty.distances(features), strict=True)
 
     def _prediction(self, file: str, row: np.ndarray, prediction_set: tuple[str, ...], distance: float | None) -> Prediction:
-        return Prediction(file, row, *self.uncertainty.status(row, distance), self.labels, prediction_set, distance)
+        is_suspected = self._blast is not None and bool(self.uncertainty.suspects_blast(row[self._blast]))
+        status = self.uncertainty.status(row, distance, is_suspected)
+        return Prediction(file, row, *status, self.labels, prediction_set, distance, is_suspected)
 
     def _check_uncertainty(self, source: str | os.PathLike) -> None:
-        """That the measure of familiarity is one of this network's features. Raises ModelError."""
+        """That it is one of this network's classes and features. Raises ModelError."""
+        if self.uncertainty.blast_from is not None and self._blast is None:
+            raise unusable(source, ModelError("model_arrays_foreign", file=UNCERTAINTY_FILE))
         if self.uncertainty.familiar is None:
             return
         _, features = self.measure([Image.new("RGB", (8, 8))])

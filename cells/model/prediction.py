@@ -15,6 +15,7 @@ class Prediction:
 
     `prediction_set` are the labels that it leaves open, the most probable first; none for an error. `distance` is that from the
     training pictures, above 1 for an unfamiliar one; None for an error, and where the model's folder has no measure of it.
+    `suspected_blast`: it may be a blast, so its status is never `ok`.
     """
 
     file: str
@@ -24,6 +25,7 @@ class Prediction:
     labels: tuple[str, ...] = LABELS
     prediction_set: tuple[str, ...] = ()
     distance: float | None = None
+    suspected_blast: bool = False
 
     @cached_property
     def ranking(self) -> tuple[tuple[str, float], ...]:
@@ -63,4 +65,4 @@ class Prediction:
         return np.array([*probabilities, np.nan if self.distance is None else self.distance])
 
     def _texts(self) -> tuple:
-        return self.file, self.status, str(self.message), self.labels, self.prediction_set
+        return self.file, self.status, str(self.message), self.labels, self.prediction_set, self.suspected_blast

@@ -1,11 +1,12 @@
 """How uncertain a prediction is: the status that stands before the answer, and the prediction set, the classes left open.
 
-Three thresholds, all chosen on validation pictures (train/uncertainty.py), lie in the model folder as trust.json:
+Thresholds, all chosen on validation pictures (train/uncertainty.py), lie in the model folder as trust.json:
 
 - a picture is `unfamiliar` (out of distribution) whose features lie far from those of every class's training pictures: the
   Mahalanobis distance to the nearest class mean under one shared covariance (Lee et al. 2018), of features at unit length
   (Müller & Hein 2025);
 - a cell is to `review` whose highest probability is low;
+- a cell is a suspected blast, and to `review`, whose probability of a blast is not low, whatever else is more probable;
 - the prediction set are the classes above a probability that the true one reaches in 99 % of the cases (Sadinle et al. 2019).
 
 What the distance needs beside its threshold lies in trust.safetensors.
@@ -24,6 +25,7 @@ from cells.messages import Message, message
 OK, REVIEW, UNFAMILIAR, ERROR = STATUSES = "ok", "review", "unfamiliar", "error"
 
 FILE, ARRAYS = "trust.json", "trust.safetensors"
+CSV_DECIMALS = 6  # of a probability in a CSV
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,6 +55,7 @@ class Uncertainty:
     review_below: float = 0.9  # probability
     candidate_from: float | None = None  # probability; without it the most probable class is alone in the prediction set
     unfamiliar_above: float | None = None  # distance; without it no picture is unfamiliar
+    blast_from: float | None = None  # probability of the class `blast`; without it no cell is a suspected blast
     familiar: Familiar | None = None
 
     @classmethod
@@ -70,7 +73,8 @@ class Uncertainty:
 
     def save(self, file: Path) -> None:
         """Write a trust.json and, where there is a distance, the trust.safetensors beside it."""
-        thresholds = {name: getattr(self, name) for name in ("review_below", "candidate_from", "unfamiliar_above")}
+        names = ("review_below", "candidate_from", "unfamiliar_above", "blast_from")
+        thresholds = {name: getattr(self, name) for name in names}
         known = {name: value for name, value in thresholds.items() if value is not None}
         if self.familiar is not None:
             save_file(vars(self.familiar), file.with_name(ARRAYS))
@@ -82,10 +86,23 @@ class Uncertainty:
             return [None] * len(features)
         return (self.familiar.distance(features) / self.unfamiliar_above).tolist()
 
-    def status(self, probabilities: np.ndarray, distance: float | None = None) -> tuple[str, Message | str]:
+    def suspects_blast(self, probability: float | np.ndarray) -> np.ndarray:
+        """Whether a cell with this probability of a blast is a suspected blast; of an array, of each.
+
+        Probabilities are compared with the six decimals of a CSV, so that who reads one counts the same cells.
+        """
+        if self.blast_from is None:
+            return np.zeros(np.shape(probability), bool)
+        return np.round(np.asarray(probability, float), CSV_DECIMALS) >= np.round(self.blast_from, CSV_DECIMALS)
+
+    def status(
+        self, probabilities: np.ndarray, distance: float | None = None, is_suspected_blast: bool = False
+    ) -> tuple[str, Message | str]:
         """(status, message) of one probability vector and its relative distance."""
         if distance is not None and not distance <= 1:  # nor where it is no number
             return UNFAMILIAR, message("unfamiliar")
+        if is_suspected_blast:
+            return REVIEW, message("blast")
         if not probabilities.max() >= self.review_below:  # nor where it is no number
             return REVIEW, message("review", threshold=f"{self.review_below:.3f}")
         return OK, ""

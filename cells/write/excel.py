@@ -62,6 +62,8 @@ ENGLISH = {
     "held_error": "not counted: could not be read",
     "not_a_cell": "not a cell, says a person",
     "two_cells": "two cells, says a person",
+    "suspected_blasts": "may be blasts: a pathologist decides",
+    "decided_blasts": "blasts, says a person",
     "review_below": "review below a probability of",
     "comment": "comment",
     "note": "note",
@@ -151,10 +153,15 @@ def about(review: Review, words: Mapping[str, str] = ENGLISH, when: datetime | N
         *((words[key], summary[key]) for key in ("pictures", "changed", "confirmed", "unreviewed")),
         *((words[f"held_{why}"], summary[why]) for why in ("review", "unfamiliar", "disagree", "error")),
         *((words[choice], summary[choice]) for choice in REJECTED),
+        *((words[key], len(found)) for key, found in _blasts(review).items() if found),
         (words["review_below"], round(review.review_below, 4)),
         (words["comment"], review.comment),
         (words["note"], words["not_for_diagnosis"]),
     ]
+
+
+def _blasts(review: Review) -> dict[str, Sequence[int]]:
+    return {"suspected_blasts": review.suspected_blasts, "decided_blasts": review.decided_blasts}
 
 
 def _frame(review: Review, language: Language, words: Mapping[str, str]) -> pd.DataFrame:

@@ -16,7 +16,8 @@ from typing import IO
 
 import pandas as pd
 
-from cells.model.uncertainty import ERROR
+from cells.classes import BLAST
+from cells.model.uncertainty import ERROR, Uncertainty
 from cells.write import table
 
 try:
@@ -27,6 +28,7 @@ except ImportError:  # Windows, which does not replace a file that is open
 AS_IS = {"keep_default_na": False, "lineterminator": "\n"}  # a picture may be called NA, or have a carriage return in its name
 BOM = b"\xef\xbb\xbf"  # what table.ENCODING begins a file with
 ROW_GROUP = 10_000  # rows of a parquet file that are in memory together
+P_BLAST = f"p_{BLAST.name}"
 
 
 class ResumableCsvError(Exception):
@@ -37,21 +39,30 @@ class ResumableCsv:
     """The rows of `batches`, which are the names of the pictures, as a model says of them.
 
     `model` is its name with its version. Within `with`, the first `done` batches are written, `rows` rows, `unread` of them of
-    unreadable pictures. Raises ResumableCsvError for rows of other pictures or of another model, for a file that is no such
+    unreadable pictures and `blasts` of suspected blasts, as `rule` has it. A file that an earlier version started keeps
+    the columns that it has. Raises ResumableCsvError for rows of other pictures or of another model, for a file that is no such
     table, while another process writes it, and where it cannot be written.
 
     In a CSV what a spreadsheet would take for a formula has an apostrophe before it; in parquet every text is as it is.
     """
 
-    def __init__(self, whole: Path, batches: Sequence[Sequence[str]], model: str, labels: Sequence[str]) -> None:
+    def __init__(
+        self,
+        whole: Path,
+        batches: Sequence[Sequence[str]],
+        model: str,
+        labels: Sequence[str],
+        rule: Uncertainty | None = None,
+    ) -> None:
         self.whole = whole
         self.path = whole.with_name(f"{whole.name}.part")
         self.batches = batches
         self.model = model
-        self.done = self.rows = self.unread = 0
+        self.done = self.rows = self.unread = self.blasts = 0
+        self._rule = rule or Uncertainty()
         self._is_parquet = whole.suffix.lower() == ".parquet"
         self._empty = pd.DataFrame(columns=table.columns(labels))
-        self._header = self._csv(self._empty, header=True).encode(table.ENCODING)
+        self._earlier = pd.DataFrame(columns=table.earlier_columns(labels))
 
     def __enter__(self) -> "ResumableCsv":
         with self._writing():
@@ -61,7 +72,7 @@ class ResumableCsv:
                 self._file.truncate(end)
                 self._file.seek(end)
                 if not end:
-                    self._write(self._header)
+                    self._write(self._header(self._empty))
             except BaseException:
                 self._file.close()
                 raise
@@ -73,8 +84,8 @@ class ResumableCsv:
     def append(self, frame: pd.DataFrame) -> None:
         """The rows of the next batch."""
         with self._writing():
-            self._write(self._csv(frame, header=False).encode())
-        self._count(frame["status"])
+            self._write(self._csv(frame[self._empty.columns], header=False).encode())
+        self._count(frame)
 
     def finish(self) -> None:
         """Give the file its name: every row is written. A file that had this name before is replaced."""
@@ -112,6 +123,9 @@ class ResumableCsv:
                 break
         return file
 
+    def _header(self, empty: pd.DataFrame) -> bytes:
+        return self._csv(empty, header=True).encode(table.ENCODING)
+
     def _csv(self, frame: pd.DataFrame, header: bool) -> str:
         return table.to_csv(frame, header, escape=not self._is_parquet)
 
@@ -148,10 +162,12 @@ class ResumableCsv:
         except OSError as error:
             raise ResumableCsvError(f"{self.path} cannot be written: {error.strerror or error}.") from None
 
-    def _count(self, statuses: pd.Series) -> None:
+    def _count(self, frame: pd.DataFrame) -> None:
         self.done += 1
-        self.rows += len(statuses)
-        self.unread += int((statuses == ERROR).sum())
+        self.rows += len(frame)
+        self.unread += int((frame["status"] == ERROR).sum())
+        if P_BLAST in frame:
+            self.blasts += int(self._rule.suspects_blast(pd.to_numeric(frame[P_BLAST])).sum())
 
     def _carry_on(self) -> int:
         """Count the batches that are written whole; the byte at which the next one begins, 0 where no header is.
@@ -171,14 +187,21 @@ class ResumableCsv:
         for batch in self.batches:
             if self.rows + len(batch) > len(written):
                 break
-            self._count(written["status"].iloc[self.rows : self.rows + len(batch)])
+            self._count(written.iloc[self.rows : self.rows + len(batch)])
         return ends[self.rows]
 
     def _check_header(self) -> None:
-        """Whether the file begins with the header, or is a beginning of it. Raises ResumableCsvError."""
+        """Whether the file begins with the header, today's or an earlier version's, or is a beginning of it.
+
+        Raises ResumableCsvError.
+        """
+        today, earlier = map(self._header, (self._empty, self._earlier))
         with open(self.path, "rb") as file:
-            found = file.read(len(self._header))
-        if found == self._header[: len(found)]:
+            found = file.read(len(today))
+        if found == today[: len(found)]:
+            return
+        if found.startswith(earlier):
+            self._empty = self._earlier
             return
         if found.removeprefix(BOM).startswith(b"file,prediction,"):
             raise self._foreign("another model or version")
@@ -196,8 +219,9 @@ class ResumableCsv:
         return ends
 
     def _read(self, rows: int) -> pd.DataFrame:
-        """Those columns of the first rows that say what they are."""
-        return pd.read_csv(self.path, nrows=rows, usecols=["file", "model", "status"], dtype=str, **AS_IS)
+        """Those columns of the first rows that say what they are, as far as the file has them."""
+        wanted = ("file", "model", "status", P_BLAST)
+        return pd.read_csv(self.path, nrows=rows, usecols=lambda name: name in wanted, dtype=str, **AS_IS)
 
     def _foreign(self, what: str) -> ResumableCsvError:
         return ResumableCsvError(

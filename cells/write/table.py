@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from cells.classes import LABELS
+from cells.classes import BLAST, LABELS, SMUDGE
 from cells.messages import Message
-from cells.model.uncertainty import ERROR
+from cells.model.uncertainty import CSV_DECIMALS, ERROR
 from cells.review import Review
 
 TEXTS = (
@@ -17,11 +17,17 @@ TEXTS = (
     *("prediction_set", "status", "message", "model"),
 )
 COMPARED = ("compared_model", "compared_prediction", "compared_probability")  # present when two models were asked
+ALWAYS = (BLAST.name, SMUDGE.name)  # their columns are present for every model, empty where it does not know them
 ENCODING = "utf-8-sig"  # Excel takes a CSV for UTF-8 only where it begins with a byte order mark
 
 
 def columns(labels: Sequence[str] = LABELS) -> list[str]:
-    """The columns of a table for a model of these labels."""
+    """The columns of a table for a model of these labels: its own in its order, then those of ALWAYS."""
+    return [*TEXTS, *(f"p_{label}" for label in (*(label for label in labels if label not in ALWAYS), *ALWAYS))]
+
+
+def earlier_columns(labels: Sequence[str]) -> list[str]:
+    """The same as versions wrote them that had columns of the model's labels only."""
     return [*TEXTS, *(f"p_{label}" for label in labels)]
 
 
@@ -44,16 +50,17 @@ def to_frame(
     `labels` are needed only where the review may have no cell to tell them. `translate` gives the words of `message`.
     """
     labels, decisions = labels or review.labels, review.decisions
-    rows = []
+    names, rows = columns(labels), []
     for index, cell in enumerate(review.cells):
         answer = cell.prediction
         (first, second) = answer.ranking[:2] if answer.ranking else ((None, None), (None, None))
-        probabilities = [None] * len(labels) if answer.probabilities is None else answer.probabilities.tolist()
+        answered = {} if answer.probabilities is None else dict(zip(labels, answer.probabilities.tolist(), strict=True))
         words = (" or ".join(answer.prediction_set) or None, answer.status, translate(answer.message), review.model)
+        probabilities = (answered.get(name.removeprefix("p_")) for name in names[len(TEXTS) :])
         row = (printable(answer.file), first[0], decisions.get(index), first[1], *second, *words, *probabilities)
         other = cell.second and (review.second_model, cell.second.label, cell.second.probability)
         rows.append((*row, *(other or (None, None, None))))
-    frame = pd.DataFrame(rows, columns=[*columns(labels), *COMPARED])
+    frame = pd.DataFrame(rows, columns=[*names, *COMPARED])
     if not review.second_model:
         frame = frame.drop(columns=list(COMPARED))
     return frame.astype(dict.fromkeys(numbers(frame), "float64"))
@@ -74,7 +81,7 @@ def to_csv(frame: pd.DataFrame, header: bool = True, escape: bool = True) -> str
     if escape:
         texts = frame.columns.difference(numbers(frame))
         frame = frame.assign(**{column: frame[column].map(not_a_formula) for column in texts})
-    return frame.to_csv(index=False, header=header, float_format="%.6f", lineterminator="\n")
+    return frame.to_csv(index=False, header=header, float_format=f"%.{CSV_DECIMALS}f", lineterminator="\n")
 
 
 def not_a_formula(value: object) -> object:

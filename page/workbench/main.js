@@ -72,6 +72,7 @@ class Workbench {
     on('#theme', 'click', () => this.theme(this.root.dataset.theme === 'dark' ? 'light' : 'dark'));
     for (const kind of ['csv', 'excel', 'report']) on(`#${kind}`, 'click', () => this.export(kind));
     on('#gallery', 'click', event => this.click(event));
+    on('#to_blast', 'click', () => this.toBlast());
     document.addEventListener('keydown', event => this.key(event));
     this.dragging();
   }
@@ -288,6 +289,27 @@ class Workbench {
     this.at('#reviewed').textContent = this.texts.reviewed.replace('{decided}', found.decided).replace('{total}', found.pictures);
     this.at('#batch').textContent = `${found.pictures} ${this.texts.pictures} · ${this.review.model}${this.review.second_model ? ` · ${this.review.second_model}` : ''}`;
     this.warn(reading, found);
+    this.warnOfBlasts(reading);
+  }
+
+  // The line at the top. It is written only where it changes, since a screen reader says it each time.
+  warnOfBlasts(reading) {
+    const { suspected, decided } = reading.blasts();
+    const words = [[this.texts.blasts, suspected], [this.texts.blasts_decided, decided]].filter(([, count]) => count)
+      .map(([each, count]) => (count === 1 ? each.one : each.many).replace('{count}', count)).join('. ');
+    if (this.at('#to_blast').textContent !== words) this.at('#to_blast').textContent = words;
+    this.at('#blasts').hidden = !words;
+  }
+
+  // To the first cell that may be a blast, or where all are decided to the first blast, whatever hides it.
+  toBlast() {
+    const reading = this.reading(), cells = reading.groups(this.gallery.order).flatMap(group => group.cells);
+    const cell = cells.find(each => reading.isSuspected(each)) ?? cells.find(each => reading.isBlast(each));
+    if (!cell) return;
+    this.at('#filter').value = 'all';
+    this.setFilter('all');
+    this.gallery.unfold(reading.group(cell));
+    this.choose(cell.id);
   }
 
   // One banner for a batch of which more than a quarter is unlike the training pictures, with one of them beside a drawn cell.
@@ -456,7 +478,7 @@ class Workbench {
   confirmGroup(name) {
     const reading = this.reading();
     const group = reading.groups(this.gallery.order).find(each => each.name === name);
-    const open = group?.cells.filter(cell => !reading.decision(cell)).map(cell => cell.id) ?? [];
+    const open = group?.cells.filter(cell => reading.isConfirmable(cell)).map(cell => cell.id) ?? [];
     this.stepEach(open, cell => reading.guess(cell));
     const headings = this.gallery.headings(), at = headings.findIndex(each => each.dataset.heading === name);
     const order = [...headings.slice(at + 1), ...headings.slice(0, at + 1)];

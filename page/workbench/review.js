@@ -3,6 +3,7 @@
 
 export const FORMAT = 1;
 export const REJECTED = ['not_a_cell', 'two_cells'];
+export const BLAST = 'blast';
 
 export function create(batch, created) {
   return {
@@ -74,8 +75,28 @@ export class Reading {
     return guess(cell.probabilities, this.review.labels);
   }
 
-  // The model's status, or `disagree` where a second model names another type.
+  // Whether a model says that the cell may be a blast, and no person has decided.
+  isSuspected(cell) {
+    return Boolean(cell.blast || cell.second?.blast) && !this.decision(cell);
+  }
+
+  // {suspected: how many cells may be blasts, decided: of how many a person decided that they are}.
+  blasts() {
+    const { cells } = this.review;
+    return {
+      suspected: cells.filter(cell => this.isSuspected(cell)).length,
+      decided: cells.filter(cell => this.isBlast(cell)).length,
+    };
+  }
+
+  // Whether a person decided that it is a blast.
+  isBlast(cell) {
+    return this.typeOf(this.decision(cell)) === BLAST;
+  }
+
+  // The model's status, or `disagree` where a second model names another type. What either takes for a blast is never ok.
   status(cell) {
+    if (cell.status === 'ok' && (cell.blast || cell.second?.blast)) return 'review';
     if (cell.status !== 'ok' || !cell.second?.probabilities) return cell.status;
     const other = guess(cell.second.probabilities, this.review.second_labels);
     return this.typeOf(other) === this.typeOf(this.guess(cell)) ? 'ok' : 'disagree';
@@ -90,6 +111,11 @@ export class Reading {
     return !this.decision(cell) && this.status(cell) !== 'ok';
   }
 
+  // Whether "confirm all" takes the cell. One that may be a blast is decided by itself where the model names another class.
+  isConfirmable(cell) {
+    return !this.decision(cell) && (!this.isSuspected(cell) || this.guess(cell) === BLAST);
+  }
+
   isChanged(cell) {
     return Boolean(this.decision(cell)) && this.decision(cell) !== this.guess(cell);
   }
@@ -101,12 +127,12 @@ export class Reading {
     return status === 'error' ? 'error' : `${status}/${this.guess(cell)}`;
   }
 
-  // Smaller for a more doubtful cell.
+  // Smaller for a more doubtful cell; smallest where it may be a blast.
   doubt(cell) {
-    return (this.isHeld(cell) ? 0 : 2) + (cell.probabilities ? Math.max(...cell.probabilities) : 0);
+    return (this.isSuspected(cell) ? -2 : this.isHeld(cell) ? 0 : 2) + (cell.probabilities ? Math.max(...cell.probabilities) : 0);
   }
 
-  // [{name, cells}] in the order of `order` (labels); disagreements first, unfamiliar cells after the types.
+  // [{name, cells}] in the order of `order` (labels); blasts first, then disagreements, unfamiliar cells after the types.
   groups(order) {
     const found = new Map();
     for (const cell of this.review.cells) {
@@ -145,6 +171,7 @@ export class Reading {
 export function groupPlace(name, order) {
   const [status, label] = name.includes('/') ? name.split('/') : ['', name];
   const base = { disagree: -1000, '': 0, unfamiliar: 1000 }[status] ?? 0;
+  if (label === BLAST) return { '': -3000, disagree: -2999, unfamiliar: -2998 }[status];
   const at = [...order, ...REJECTED].indexOf(label);
   return name === 'error' ? 3000 : base + (at < 0 ? 500 : at);
 }

@@ -59,6 +59,48 @@ test('groups: disagreements, types in order, unfamiliar cells by guess, unreadab
   ]);
 });
 
+const ten = ['neutrophil', 'lymphocyte', 'blast'];
+const suspected = (id, probabilities, status = 'review', second = null) => ({ ...cell(id, probabilities, status, second), blast: true });
+const blasts = (...cells) => ({ ...review(...cells), labels: ten, second_labels: ten });
+
+test('cells that may be blasts are counted until a person decides, and blasts from then on', () => {
+  const open = blasts(suspected('1', [0.7, 0.1, 0.2]), suspected('2', [0, 0.4, 0.6]), cell('3', [1, 0, 0]), suspected('4', [0.2, 0.6, 0.2], 'unfamiliar'));
+  assert.deepEqual(new Reading(open).blasts(), { suspected: 3, decided: 0 });
+  assert.deepEqual(new Reading(decide(open, ['1'], 'neutrophil')).blasts(), { suspected: 2, decided: 0 });
+  const both = decide(decide(open, ['2'], 'blast'), ['3'], 'blast');
+  assert.deepEqual(new Reading(both).blasts(), { suspected: 2, decided: 2 });
+  assert.deepEqual(new Reading(undone(both)[0]).blasts(), { suspected: 2, decided: 1 });
+  assert.deepEqual(new Reading(decide(open, ['3'], 'monoblast'), label => (label === 'monoblast' ? 'blast' : label)).blasts().decided, 1);
+});
+
+test('what either model takes for a blast is held, whatever the status says', () => {
+  const open = blasts(suspected('1', [1, 0, 0], 'ok'), cell('2', [1, 0, 0], 'ok', { probabilities: [0.9, 0, 0.1], status: 'review', blast: true }));
+  const reading = new Reading(open);
+  assert.deepEqual(open.cells.map(each => [reading.status(each), reading.isSuspected(each)]), [['review', true], ['review', true]]);
+  assert.deepEqual(reading.counts(), {});
+});
+
+test('blasts stand first, and in every other group the cells that may be blasts', () => {
+  const all = blasts(
+    cell('1', [0.5, 0.4, 0.1], 'review'), suspected('2', [0.8, 0, 0.2]), cell('3', [0, 0, 1], 'ok', { probabilities: [1, 0, 0], status: 'ok' }),
+    suspected('4', [0, 0.1, 0.9]), suspected('5', [0, 0.3, 0.7], 'unfamiliar'), cell('6', [1, 0, 0], 'ok', { probabilities: [0, 1, 0], status: 'ok' }),
+  );
+  assert.deepEqual(new Reading(all).groups(ten).map(group => [group.name, group.cells.map(each => each.id)]), [
+    ['blast', ['4']], ['disagree/blast', ['3']], ['unfamiliar/blast', ['5']], ['disagree/neutrophil', ['6']], ['neutrophil', ['2', '1']],
+  ]);
+});
+
+test('a cell that may be a blast is confirmed with a group only as a blast', () => {
+  const open = blasts(suspected('1', [0.8, 0, 0.2]), suspected('2', [0, 0.1, 0.9]), cell('3', [1, 0, 0]));
+  const confirmable = each => each.cells.filter(one => new Reading(each).isConfirmable(one)).map(one => one.id);
+  assert.deepEqual(confirmable(open), ['2', '3']);
+  assert.deepEqual(confirmable(decide(open, ['3'], 'neutrophil')), ['2']);
+});
+
+test('a review without a word on blasts suspects none', () => {
+  assert.deepEqual(new Reading(review(cell('1', [1, 0, 0]))).blasts(), { suspected: 0, decided: 0 });
+});
+
 test('what a file holds is a review, or an error', () => {
   const whole = decide(review(cell('1', [1, 0, 0])), ['1'], 'monocyte');
   assert.deepEqual(parse(JSON.parse(JSON.stringify(whole))), whole);

@@ -101,7 +101,7 @@ export class Gallery {
       title.textContent = this.groupName(name);
       count.textContent = `${buttons.length} · ${Math.round(100 * buttons.length / total)} %`;
       root.hidden = buttons.every(button => button.hidden);
-      confirm.hidden = name === 'error' || REJECTED.includes(name) || buttons.every(button => button.dataset.decision);
+      confirm.hidden = name === 'error' || REJECTED.includes(name) || !buttons.some(button => button.isConfirmable);
     }
   }
 
@@ -137,6 +137,8 @@ export class Gallery {
   describe(button, cell, reading) {
     const decision = reading.decision(cell), status = reading.status(cell), label = reading.label(cell) ?? 'error';
     button.doubt = reading.doubt(cell);
+    button.isConfirmable = reading.isConfirmable(cell);
+    button.toggleAttribute('data-blast', reading.isSuspected(cell));
     button.dataset.label = label;
     button.dataset.decision = decision;
     button.dataset.status = decision ? 'decided' : status;
@@ -145,9 +147,14 @@ export class Gallery {
     if (decision) words.push(`${this.texts.by_person}: ${this.name(decision)}`);
     if (cell.probabilities) words.push(`${this.name(reading.guess(cell))} ${percent(Math.max(...cell.probabilities))}`);
     words.push(status === 'disagree' ? this.texts.disagree : this.texts.status[status]);
+    if (reading.isSuspected(cell)) words.push(this.texts.may_be_blast);
     button.title = words.join('\n');
     button.setAttribute('aria-label', words.join(', '));
     button.hidden = !this.filter(cell, reading);
+  }
+
+  unfold(name) {
+    if (this.folded.has(name)) this.fold(name);
   }
 
   fold(name) {
@@ -218,16 +225,19 @@ export class Detail {
     this.root.replaceChildren(
       picture,
       element('p', { class: 'file' }, count > 1 ? this.texts.many_selected.replace('{count}', count) : cell.name),
-      this.status(cell, status, decision),
+      this.status(cell, status, decision, reading.isSuspected(cell)),
       this.bars(cell, reading),
       this.choices(choices, decision),
     );
   }
 
-  status(cell, status, decision) {
-    const words = decision ? `${this.texts.by_person}: ${this.gallery.name(decision)}` : status === 'disagree' ? this.texts.disagree : this.texts.status_long[status];
+  status(cell, status, decision, isSuspected) {
+    const words = decision ? `${this.texts.by_person}: ${this.gallery.name(decision)}`
+      : isSuspected ? this.texts.may_be_blast
+        : status === 'disagree' ? this.texts.disagree : this.texts.status_long[status];
+    const said = !decision && cell.message && cell.message.code !== 'blast';
     return element('p', { class: 'status', 'data-status': decision ? 'decided' : status, role: 'status', 'aria-live': 'polite' },
-      words, cell.message && !decision ? element('small', {}, ` ${cell.message.text}`) : null);
+      words, said ? element('small', {}, ` ${cell.message.text}`) : null);
   }
 
   bars(cell, reading) {
