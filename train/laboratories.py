@@ -57,10 +57,10 @@ def figures(predictions: Sequence[Prediction], rows: datasets.Dataset) -> dict[s
         "ok_right": right[known & ok].mean() if (known & ok).any() else np.nan,
         "unfamiliar_share": (statuses[known] == UNFAMILIAR).mean(),
     }
-    return found | _among(FIVE, truths, probabilities, labels) | _abnormal(truths, probabilities, labels, ok)
+    return found | among(FIVE, truths, probabilities, labels) | _abnormal(truths, probabilities, labels, ok)
 
 
-def _among(types: Sequence[str], truths: np.ndarray, probabilities: np.ndarray, labels: list[str]) -> dict[str, float]:
+def among(types: Sequence[str], truths: np.ndarray, probabilities: np.ndarray, labels: list[str]) -> dict[str, float]:
     """Where only these types may be answered."""
     kept = np.isin(truths, types)
     if not kept.any():
@@ -89,3 +89,14 @@ def _abnormal(truths: np.ndarray, probabilities: np.ndarray, labels: list[str], 
 def balanced(truths: np.ndarray, answers: np.ndarray) -> float:
     """The mean over the classes that occur of the share that is answered rightly."""
     return float(np.mean([(answers[truths == each] == each).mean() for each in np.unique(truths)]))
+
+
+def card_row(measured: dict) -> dict:
+    """A row of measure() as the card's table has it (docs/training.md)."""
+    names = {"five_types": "five_accuracy", "ok_correct": "ok_right"}
+    keys = ("accuracy", "balanced_accuracy", "five_types", "ok_share", "ok_correct")
+    figures = {key: measured.get(names.get(key, key)) for key in keys}
+    role, split = ("trained", "validation") if measured["trained"] else ("measured", "all")
+    return {"name": measured["laboratory"], "role": role, "split": split, "pictures": measured["pictures"]} | {
+        key: None if value is None or np.isnan(value) else float(value) for key, value in figures.items()
+    }

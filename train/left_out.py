@@ -10,12 +10,14 @@ from pathlib import Path
 
 import datasets
 import numpy as np
+import pandas as pd
 from scipy.optimize import minimize_scalar
 
 from cells import pbc
 from cells.model.classifier import Classifier
 from cells.model.folder import ModelError
-from train import backend, data
+from train import backend, data, metrics
+from train.laboratories import FIVE, among, balanced
 
 HOME_CORRECT, CORRECT = 0.995, 0.95  # of what is called ok: at home, in any other laboratory
 FAMILIAR_SHARE = 0.95  # of a new laboratory's cells
@@ -26,6 +28,7 @@ class Answers:
     """What a model says of the pictures of one laboratory whose classes it knows."""
 
     laboratory: str
+    classes: tuple[str, ...]
     correct: float  # how much of what is called ok is to be right
     probabilities: np.ndarray  # (n, classes)
     labels: np.ndarray  # (n,)
@@ -62,11 +65,24 @@ def answers_of(model: Classifier, rows: datasets.Dataset, laboratory: str, corre
     predictions = backend.predict(model, rows)
     return Answers(
         laboratory,
+        model.labels,
         correct,
         np.stack([one.probabilities for one in predictions]),
         np.array([index[cell_type] for cell_type in rows["cell_type"][:]]),
         np.array([one.distance for one in predictions]),
     )
+
+
+def answers_at_home(validation: pd.DataFrame, dataset: datasets.Dataset) -> dict[str, Answers]:
+    """A finished run's answers to its validation pictures (validation.csv), by laboratory; the first is home."""
+    sources = dict(zip(dataset["image_id"][:], dataset["source"][:], strict=True))
+    labels = metrics.labels_of(validation)
+    found = {}
+    for name, rows in validation.groupby(validation["image_id"].map(sources), sort=False):
+        truths = np.array([labels.index(label) for label in rows["label"]])
+        correct = HOME_CORRECT if name == data.HOME else CORRECT
+        found[name] = Answers(name, tuple(labels), correct, metrics.probabilities_of(rows), truths, rows["distance"].to_numpy())
+    return found
 
 
 def answers_left_out(run: Path, dataset: datasets.Dataset, split: dict[str, str], known: Sequence[str]) -> list[Answers]:
@@ -92,7 +108,7 @@ def fit(own: Sequence[Answers], left_out: Sequence[Answers]) -> Limits:
     """
     home = [one for one in own if one.correct == HOME_CORRECT]
     temperature = fit_temperature([*home, *left_out])
-    farther = max(1.0, *(float(np.quantile(one.distances, FAMILIAR_SHARE)) for one in left_out))
+    farther = max([1.0, *(float(np.quantile(one.distances, FAMILIAR_SHARE)) for one in left_out)])
     everywhere = [one.at(temperature) for one in (*own, *left_out)]
     return Limits(temperature, max(lowest_probability(one, farther) for one in everywhere), farther)
 
@@ -128,13 +144,24 @@ def lowest_probability(answers: Answers, farther: float) -> float:
     return float(highest[order[last[-1]]]) if len(last) else 1.1
 
 
-def figures_left_out(own: Sequence[Answers], left_out: Sequence[Answers]) -> dict[str, dict[str, float]]:
-    """The share of ok in each left-out laboratory and how much of it is right, by limits that were fitted without it."""
-    found = {}
+def figures(own: Sequence[Answers], left_out: Sequence[Answers]) -> list[dict]:
+    """A row of the card for each left-out laboratory; what is ok there is decided by limits that were fitted without it."""
+    rows = []
     for one in left_out:
         limits = fit(own, [other for other in left_out if other is not one])
         answers = one.at(limits.temperature)
         ok = limits.ok(answers)
-        correct = float(answers.right[ok].mean()) if ok.any() else None
-        found[one.laboratory] = {"ok_share": float(ok.mean()), "ok_correct": correct}
-    return found
+        five = among(FIVE, np.array(answers.classes)[answers.labels], answers.probabilities, list(answers.classes))
+        row = {
+            "name": one.laboratory,
+            "role": "left out",
+            "split": "all",
+            "pictures": len(one.labels),
+            "accuracy": float(answers.right.mean()),
+            "balanced_accuracy": balanced(answers.labels, answers.probabilities.argmax(1)),
+            "five_types": five.get("five_accuracy"),
+            "ok_share": float(ok.mean()),
+            "ok_correct": float(answers.right[ok].mean()) if ok.any() else None,
+        }
+        rows.append(row)
+    return rows

@@ -11,6 +11,7 @@ import datasets
 import evaluate
 import numpy as np
 import pandas as pd
+from sklearn.metrics import roc_auc_score
 
 from cells.classes import BLAST
 from cells.model.uncertainty import Uncertainty
@@ -132,6 +133,32 @@ def review(predictions: pd.DataFrame, rule: Uncertainty) -> dict[str, float]:
         sent |= rule.suspects_blast(predictions[P_BLAST])
     sent &= ~_is_unfamiliar(predictions)
     return {"below": rule.review_below, **_share_and_caught(predictions, sent)}
+
+
+def blasts(predictions: pd.DataFrame, rule: Uncertainty, pictures: pd.DataFrame) -> dict | None:
+    """How well suspected blasts are blasts, in the laboratories that have some: per cell, and per patient with one at least.
+
+    `pictures` says source and group of each image_id. None where no blast is suspected, or no picture shows one.
+    """
+    if rule.blast_from is None or BLAST.name not in set(predictions["label"]):
+        return None
+    rows = predictions.merge(pictures, on="image_id", how="left").assign(
+        truth=lambda rows: rows["label"] == BLAST.name, suspected=lambda rows: rule.suspects_blast(rows[P_BLAST])
+    )
+    rows = rows[rows["source"].isin(rows.loc[rows["truth"], "source"])]
+    patients = rows.groupby("group")[["truth", "suspected"]].any()
+    auc = roc_auc_score(rows["truth"], rows[P_BLAST]) if not rows["truth"].all() else None
+    return {"threshold": rule.blast_from, "cells": _detected(rows), "patients": _detected(patients), "auc": auc}
+
+
+def _detected(rows: pd.DataFrame) -> dict[str, float | None]:
+    truth, suspected = rows["truth"], rows["suspected"]
+    return {
+        "sensitivity": float(suspected[truth].mean()),
+        "specificity": None if truth.all() else float((~suspected[~truth]).mean()),
+        "n_blast": int(truth.sum()),
+        "n_other": int((~truth).sum()),
+    }
 
 
 def unfamiliar(predictions: pd.DataFrame) -> dict[str, float] | None:

@@ -7,12 +7,14 @@ any network of timm. Both kinds are transformers modules: `network(pixel_values=
 
 import copy
 import json
+import os
 from abc import ABC, abstractmethod
 from pathlib import Path
 
 import timm
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
 from timm.models import group_parameters
 from timm.models.resnet import ResNet
 from torch import Tensor, nn
@@ -328,6 +330,24 @@ def _add_stochastic_depth(network: nn.Module, most: float) -> None:
             return inputs[0] + stochastic_depth(output - inputs[0], p, "row") if module.training else output
 
         block.register_forward_hook(drop)
+
+
+def set_temperature(folder: Path, temperature: float) -> None:
+    """Divide the logits of a model folder, as training left them, by a temperature: in the weights of its head.
+
+    The file of the weights says by how much they are divided, so that a second call does not divide twice. Raises RecipeError.
+    """
+    network, _ = _load("model", str(folder))
+    head = set(adapter(network).head.parameters())
+    names = {name.removeprefix("timm_model.") for name, parameter in network.named_parameters() if parameter in head}
+    file, partial = folder / "model.safetensors", folder / "model.partial"
+    with safe_open(file, "pt") as opened:
+        before = float((opened.metadata() or {}).get("temperature", 1))
+    tensors = load_file(file)
+    for name in names:
+        tensors[name] = (tensors[name].float() * before / temperature).to(tensors[name].dtype)
+    save_file(tensors, partial, {"format": "pt", "temperature": repr(temperature)})
+    os.replace(partial, file)
 
 
 def export(network: nn.Module, recipe: Recipe, folder: Path) -> None:

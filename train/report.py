@@ -21,7 +21,7 @@ from train import checkpoint, data, figures, metrics, options
 
 CARD_FIGURES = ("confusion", "training")  # these go with the model
 # The other keys of metrics.json are facts that only the run knows.
-DERIVED = ("test", "validation", "review", "unfamiliar", "prediction_set", "time")
+DERIVED = ("test", "validation", "review", "unfamiliar", "prediction_set", "blast", "time")
 
 
 class RunError(Exception):
@@ -61,7 +61,8 @@ def write(run: Path, facts: dict, dataset: datasets.Dataset) -> None:
     rule = Uncertainty.load(run / "model" / UNCERTAINTY_FILE)
     measured = (metrics.summarise(test), metrics.summarise(validation))
     statuses = (metrics.review(test, rule), metrics.unfamiliar(test), metrics.prediction_set(test, rule))
-    derived = (*measured, *statuses, timing(history))
+    blasts = metrics.blasts(validation, rule, dataset.select_columns(["image_id", "source", "group"]).to_pandas())
+    derived = (*measured, *statuses, blasts, timing(history))
     figures.draw_all(test, history, *_pictures(dataset, run), run / "figures")
     (run / "model" / "figures").mkdir(exist_ok=True)
     for name in CARD_FIGURES:

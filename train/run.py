@@ -194,7 +194,6 @@ def _facts(chosen: Recipe, prepared: Prepared) -> dict:
     return {
         "recipe": chosen.name,
         "architecture": chosen.architecture,
-        "sources": dict(chosen.sources),
         "command": " ".join(["python -m train", chosen.name, *values]),
         "pretrained": chosen.pretrained,
         "teacher": chosen.teacher,

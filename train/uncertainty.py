@@ -1,9 +1,12 @@
 """The rule of uncertainty of a finished network, fitted on the pictures of its run: python -m train uncertainty RUN.
 
 Training pictures say what is familiar; every threshold comes from validation pictures, as the backend that serves the model
-answers them. That backend then answers the test pictures, once.
+answers them. That backend then answers the test pictures, once. With --left-out, temperature and thresholds also hold in
+laboratories that other runs left out (see left_out.py).
 """
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import datasets
@@ -12,15 +15,20 @@ import pandas as pd
 from sklearn.covariance import ledoit_wolf
 
 from cells import pbc
+from cells.classes import BLAST
+from cells.measures import read_metrics
 from cells.model.classifier import Classifier
 from cells.model.folder import UNCERTAINTY_FILE
 from cells.model.uncertainty import Familiar, Uncertainty
-from train import backend, data, metrics, options, report
+from train import backend, data, laboratories, left_out, metrics, options, report
+from train.left_out import Limits
+from train.network import set_temperature
 
 # Of validation cells:
 UNFAMILIAR_SHARE = 0.01  # called unfamiliar though they are not
 REVIEW_SHARE = 0.04  # sent to a person; more would tire the person who looks
 COVERAGE = 0.99  # whose type is in the prediction set
+BLAST_SENSITIVITY = 0.9  # of the blasts of validation patients, that are suspected
 
 
 def main(arguments: list[str]) -> int:
@@ -31,19 +39,25 @@ def main(arguments: list[str]) -> int:
         "derive metrics.json and figures.",
     )
     parser.add_argument("run", type=Path, metavar="RUN")
+    parser.add_argument(
+        "--left-out", nargs="+", type=Path, default=[], metavar="RUN", help="finished runs without a laboratory"
+    )
     options.add_data(parser)
     chosen = parser.parse_args(arguments)
     report.check_finished([chosen.run])
+    report.check_finished(chosen.left_out)
     dataset = data.load(chosen.data)
-    report.rewrite(chosen.run, dataset, backend=refit(chosen.run, dataset))
+    facts = refit(chosen.run, dataset, chosen.left_out)
+    report.rewrite(chosen.run, dataset, **facts)
     report.show(chosen.run)
     return 0
 
 
-def fit(run: Path, dataset: datasets.Dataset, parts: list[str]) -> str:
+def fit(run: Path, dataset: datasets.Dataset, parts: list[str], limits: Limits | None = None) -> str:
     """Write the rule into RUN/model, then validation.csv and predictions.csv; return the backend that serves, and answered.
 
-    `dataset` is labelled, `parts` has the part of each row. Raises DataError.
+    `dataset` is labelled, `parts` has the part of each row. `limits` replace what validation pictures alone would say; their
+    temperature is that of the weights already. Raises DataError.
     """
     folder = run / "model"
     rows = {part: dataset.select(np.flatnonzero(np.array(parts) == part)) for part in pbc.PARTS}
@@ -53,6 +67,12 @@ def fit(run: Path, dataset: datasets.Dataset, parts: list[str]) -> str:
     probabilities, features = backend.measure(backend.load(folder, chosen), rows["validation"])
     labels = np.array(rows["validation"]["label"][:])
     rule = fit_thresholds(probabilities, labels, familiar, familiar.distance(features))
+    if limits is not None:
+        farther = rule.unfamiliar_above * limits.farther
+        rule = replace(rule, review_below=limits.review_below, unfamiliar_above=farther)
+    names = backend.load(folder, chosen).labels
+    if BLAST.name in names:
+        rule = replace(rule, blast_from=fit_blast_from(probabilities, labels, names.index(BLAST.name)))
     rule.save(folder / UNCERTAINTY_FILE)
     model = backend.load(folder, chosen, Uncertainty.load(folder / UNCERTAINTY_FILE))
     for part, name in (("validation", "validation.csv"), ("test", "predictions.csv")):
@@ -60,16 +80,41 @@ def fit(run: Path, dataset: datasets.Dataset, parts: list[str]) -> str:
     return chosen
 
 
-def refit(run: Path, dataset: datasets.Dataset) -> str:
-    """fit() of a finished run, on the pictures of its split. Raises DataError."""
-    given = pbc.read_split(run / "split.csv")
+def refit(run: Path, dataset: datasets.Dataset, left_out_runs: Sequence[Path] = ()) -> dict:
+    """fit() of a finished run, on the pictures of its split; returns facts for its metrics.json.
+
+    Raises DataError, ModelError.
+    """
+    given, summary = pbc.read_split(run / "split.csv"), read_metrics(run / "metrics.json")
+    labelled, parts = _rows_of(run, dataset, given)
+    before = summary.get("left_out", {}).get("temperature", 1.0)
+    if before != 1 or left_out_runs:  # the weights as they were after training
+        set_temperature(run / "model", 1.0)
+    chosen = fit(run, labelled, parts)
+    facts, rows = {"temperature": round(summary["temperature"] / before, 4), "left_out": {}}, []
+    if left_out_runs:
+        own = left_out.answers_at_home(pd.read_csv(run / "validation.csv"), labelled)
+        answers = [one for each in left_out_runs for one in left_out.answers_left_out(each, dataset, given, list(own))]
+        limits = left_out.fit(list(own.values()), answers)
+        set_temperature(run / "model", limits.temperature)
+        chosen = fit(run, labelled, parts, limits)
+        facts = {"temperature": round(facts["temperature"] * limits.temperature, 4), "left_out": vars(limits)}
+        rows = left_out.figures(list(own.values()), answers)
+    elif before == 1 and len(data.sources_of(run / "model")) == 1:
+        return {"backend": chosen}
+    measured = laboratories.measure(Classifier.load(str(run / "model")), dataset, given)
+    return facts | {"backend": chosen, "laboratories": [*map(laboratories.card_row, measured), *rows]}
+
+
+def _rows_of(run: Path, dataset: datasets.Dataset, given: dict[str, str]) -> tuple[datasets.Dataset, list[str]]:
+    """(the labelled pictures of a run's split, the part of each)."""
     dataset = data.label(dataset, backend.load(run / "model", backend.TORCH).labels)
     ids = dataset["image_id"][:]
     missing = len(given.keys() - set(ids))
     if missing:
         raise pbc.DataError(f"{missing} pictures of {run} are not among the data; give --data what the run was made with.")
     rows = [row for row, image_id in enumerate(ids) if image_id in given]
-    return fit(run, dataset.select(rows), [given[ids[row]] for row in rows])
+    return dataset.select(rows), [given[ids[row]] for row in rows]
 
 
 def fit_familiar(features: np.ndarray, labels: np.ndarray) -> Familiar:
@@ -97,6 +142,12 @@ def fit_thresholds(probabilities: np.ndarray, labels: np.ndarray, familiar: Fami
         unfamiliar_above=float(np.quantile(distances, 1 - UNFAMILIAR_SHARE)),
         familiar=familiar,
     )
+
+
+def fit_blast_from(probabilities: np.ndarray, labels: np.ndarray, blast: int) -> float | None:
+    """The probability that BLAST_SENSITIVITY of the blasts reach; None where there is none. `blast` is the label of blasts."""
+    found = probabilities[labels == blast, blast]
+    return float(np.quantile(found, 1 - BLAST_SENSITIVITY, method="lower")) if len(found) else None
 
 
 def _table(model: Classifier, rows: datasets.Dataset) -> pd.DataFrame:

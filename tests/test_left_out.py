@@ -1,0 +1,127 @@
+"""Limits that hold in laboratories that a model never saw."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from safetensors import safe_open
+from test_checkpoint import skip_figures
+from test_sources import fields, jhu, of_three  # noqa: F401 (fixtures)
+
+from cells.classes import LABELS
+from cells.model.classifier import Classifier
+from train import figures, left_out
+from train import run as runs
+from train.__main__ import main
+from train.left_out import CORRECT, HOME_CORRECT, Answers
+from train.network import set_temperature
+
+
+def answers(laboratory: str, correct: float, certainty: float, farther: float = 1.0, n: int = 4000) -> Answers:
+    """Of a model whose logits are calibrated where `certainty` is 1, and too sure where it is above."""
+    rng = np.random.default_rng(len(laboratory))
+    logits = 8 * rng.normal(size=(n, 8))
+    probabilities = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    labels = (probabilities.cumsum(1) > rng.random((n, 1))).argmax(1)
+    sure = np.exp(certainty * logits)
+    return Answers(laboratory, LABELS, correct, sure / sure.sum(1, keepdims=True), labels, farther * rng.random(n))
+
+
+@pytest.fixture(scope="module")
+def everywhere() -> tuple[list[Answers], list[Answers]]:
+    return [answers("pbc", HOME_CORRECT, 1.0)], [answers("jhu", CORRECT, 2.0, 3.0), answers("chula", CORRECT, 2.0, 2.0)]
+
+
+def test_what_is_ok_is_right_as_often_as_promised_in_each_laboratory(everywhere):
+    own, elsewhere = everywhere
+    limits = left_out.fit(own, elsewhere)
+    for one in (*own, *elsewhere):
+        at = one.at(limits.temperature)
+        ok = limits.ok(at)
+        assert ok.mean() > 0.1
+        assert at.right[ok].mean() >= one.correct
+
+
+def test_the_temperature_calms_a_model_that_is_too_sure(everywhere):
+    own, elsewhere = everywhere
+    assert left_out.fit_temperature(own) == pytest.approx(1, abs=0.1)
+    assert left_out.fit_temperature(elsewhere) == pytest.approx(2, abs=0.2)
+    assert 1 < left_out.fit([*own], elsewhere).temperature < 2
+    sure = elsewhere[0]
+    assert (sure.at(2.0).probabilities.argmax(1) == sure.probabilities.argmax(1)).all()  # no answer changes
+    np.testing.assert_allclose(sure.at(2.0).probabilities.sum(1), 1)
+
+
+def test_cells_of_a_new_laboratory_are_familiar(everywhere):
+    own, elsewhere = everywhere
+    limits = left_out.fit(own, elsewhere)
+    assert limits.farther == pytest.approx(0.95 * 3, rel=0.05)
+    assert left_out.fit(own, [dataclasses.replace(elsewhere[0], distances=np.zeros(4000))]).farther == 1
+
+
+def test_where_nothing_is_right_nothing_is_ok():
+    wrong = answers("pbc", HOME_CORRECT, 1.0)
+    wrong = dataclasses.replace(wrong, labels=(wrong.probabilities.argmax(1) + 1) % 8)
+    assert left_out.lowest_probability(wrong, 1.0) > 1
+
+
+@pytest.fixture(scope="module")
+def finished(parquet, jhu, fields, tmp_path_factory) -> tuple[Path, Path, list[str]]:  # noqa: F811
+    """(a run of three laboratories, one without jhu, their places)."""
+    folder, places = tmp_path_factory.mktemp("finished"), [parquet, f"jhu={jhu}", f"chula={fields}"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(figures, "draw_all", skip_figures)
+        assert runs.train(of_three("epochs=1"), places, None, folder / "all") == 0
+        without = of_three("epochs=1", "sources=(('pbc', 0.7), ('chula', 0.3))", "classes=()")
+        assert runs.train(without, [parquet, f"chula={fields}"], folder / "all" / "split.csv", folder / "without_jhu") == 0
+    return folder / "all", folder / "without_jhu", places
+
+
+def test_a_run_of_several_laboratories_is_measured_in_each(finished):
+    summary = json.loads((finished[0] / "metrics.json").read_text())
+    assert summary["sources"] == ["pbc", "jhu", "chula"]
+    assert set(summary["test_by_source"]) == {"pbc", "jhu", "chula"}
+    predictions = pd.read_csv(finished[0] / "predictions.csv")
+    assert sum(one["pictures"] for one in summary["test_by_source"].values()) == len(predictions)
+    assert {*LABELS, "blast"} == set(summary["test"]["confusion"])
+    blast = summary["blast"]
+    assert blast["cells"]["sensitivity"] >= 0.9
+    assert blast["cells"]["n_blast"] + blast["cells"]["n_other"] < len(pd.read_csv(finished[0] / "validation.csv"))
+    assert Classifier.load(finished[0] / "model").uncertainty.blast_from == pytest.approx(blast["threshold"])
+
+
+def test_limits_come_from_the_run_that_left_a_laboratory_out(finished, monkeypatch):
+    run, without, places = finished
+    monkeypatch.setattr(figures, "draw_all", skip_figures)
+    line = ["uncertainty", str(run), "--left-out", str(without), "--data", *places]
+    before = json.loads((run / "metrics.json").read_text())["temperature"]
+    found = []
+    for _ in range(2):  # a second time changes nothing: the weights are divided once
+        assert main(line) == 0
+        summary = json.loads((run / "metrics.json").read_text())
+        found.append(summary["left_out"]["temperature"])
+        assert summary["temperature"] == pytest.approx(before * found[-1], rel=1e-3)
+    assert found[0] == pytest.approx(found[1], rel=0.02)
+    roles = [(row["name"], row["role"]) for row in summary["laboratories"]]
+    assert roles == [("pbc", "trained"), ("jhu", "trained"), ("chula", "trained"), ("jhu", "left out")]
+    assert summary["laboratories"][-1]["pictures"] == 80  # all of its neutrophils and immature granulocytes
+    assert Classifier.load(run / "model").uncertainty.review_below == pytest.approx(summary["left_out"]["review_below"])
+
+
+def test_a_run_that_left_nothing_out_is_refused(finished, capsys):
+    run, _, places = finished
+    assert main(["uncertainty", str(run), "--left-out", str(run / "." / "..") + "/all", "--data", *places]) == 2
+    assert "left no laboratory out" in capsys.readouterr().err
+
+
+def test_the_weights_say_by_what_they_are_divided(finished):
+    folder = finished[1] / "model"
+    set_temperature(folder, 2.0)
+    set_temperature(folder, 4.0)
+    with safe_open(folder / "model.safetensors", "pt") as file:
+        assert float(file.metadata()["temperature"]) == 4
+        assert file.metadata()["format"] == "pt"
+    set_temperature(folder, 1.0)
