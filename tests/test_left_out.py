@@ -98,16 +98,12 @@ def test_limits_come_from_the_run_that_left_a_laboratory_out(finished, monkeypat
     monkeypatch.setattr(figures, "draw_all", skip_figures)
     line = ["uncertainty", str(run), "--left-out", str(without), "--data", *places]
     before = json.loads((run / "metrics.json").read_text())["temperature"]
-    found = []
-    for _ in range(2):  # a second time changes nothing: the weights are divided once
-        assert main(line) == 0
-        summary = json.loads((run / "metrics.json").read_text())
-        found.append(summary["left_out"]["temperature"])
-        assert summary["temperature"] == pytest.approx(before * found[-1], rel=1e-3)
-    assert found[0] == pytest.approx(found[1], rel=0.02)
+    assert main(line) == 0
+    summary = json.loads((run / "metrics.json").read_text())
+    assert summary["temperature"] == pytest.approx(before * summary["left_out"]["temperature"], rel=1e-3)
     roles = [(row["name"], row["role"]) for row in summary["laboratories"]]
     assert roles == [("pbc", "trained"), ("jhu", "trained"), ("chula", "trained"), ("jhu", "left out")]
-    assert summary["laboratories"][-1]["pictures"] == 80  # all of its neutrophils and immature granulocytes
+    assert summary["laboratories"][-1]["pictures"] == 64  # its neutrophils and immature granulocytes, but those of test
     assert Classifier.load(run / "model").uncertainty.review_below == pytest.approx(summary["left_out"]["review_below"])
 
 
