@@ -221,7 +221,7 @@ def _review_from_json(value: Mapping) -> Review:
     ids = {cell.id for cell in cells}
     if len(ids) != len(cells) or (cells and not labels):
         raise ValueError("the cells of a review have ids of their own, and its model has labels")
-    choices = {*labels, *REJECTED}
+    choices = {*labels, *({BLAST.name} & {*second_labels}), *REJECTED}
     steps = tuple(_step_from_json(one) for one in value["steps"])
     if not all(step.cell in ids and step.decision in choices for step in steps):
         raise ValueError("a step is about a cell of another batch, or decides what cannot be decided")

@@ -137,6 +137,11 @@ def test_what_the_second_model_takes_for_a_blast_is_held_too():
     cell = Cell(predict("lymphocyte"), b"", suspected("lymphocyte"))
     review = review_of(cell, second_model="ten@0")
     assert (review.suspected_blasts, review.held) == ((0,), ("review",))
+    back = Review.from_json(to_json(decide(review, c0="blast")))  # which the first model does not know
+    assert (back.decided_blasts, back.counted()) == ((0,), ["blast"])
+    assert [(one.label, one.count) for one in back.differential().shares][-1] == ("blast", 1)
+    with pytest.raises(ValueError, match="decides what cannot be decided"):
+        Review.from_json(to_json(decide(review_of(predict("lymphocyte")), c0="blast")))
 
 
 def test_a_browser_keeps_which_cells_are_suspected_and_an_older_review_suspects_none(review):

@@ -2,7 +2,7 @@
 // answers questions about it and keeps nothing.
 
 import { action } from './keys.js';
-import { REJECTED, Reading, create, nextSteps, parse, undone, withAnswer, withSteps } from './review.js';
+import { Reading, choices, create, nextSteps, parse, undone, withAnswer, withSteps } from './review.js';
 import { Journal, open } from './store.js';
 import { Detail, Gallery, chart, element } from './view.js';
 
@@ -253,7 +253,7 @@ class Workbench {
   }
 
   choices() {
-    return [...new Set([...this.review.labels, ...REJECTED])];
+    return choices(this.review);
   }
 
   draw() {

@@ -53,6 +53,11 @@ function highest(steps) {
   return steps.reduce((most, step) => Math.max(most, step.number), 0);
 }
 
+// What a person may say of a cell: a class of the model, a blast where one of the two models knows them, or that it is no cell.
+export function choices({ labels, second_labels }) {
+  return [...new Set([...labels, ...second_labels.filter(label => label === BLAST), ...REJECTED])];
+}
+
 // What the model says of a cell: the label with the largest probability; null for a picture that could not be read.
 export function guess(probabilities, labels) {
   if (!probabilities) return null;

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
-import { Reading, create, decisions, nextSteps, parse, undone, withAnswer, withSteps } from './review.js';
+import { Reading, choices, create, decisions, nextSteps, parse, undone, withAnswer, withSteps } from './review.js';
 
 const labels = ['neutrophil', 'lymphocyte', 'monocyte'];
 const cell = (id, probabilities, status = 'ok', second = null) => ({ id, name: `${id}.png`, probabilities, status, second, message: null, prediction_set: [], picture: '' });
@@ -95,6 +95,13 @@ test('a cell that may be a blast is confirmed with a group only as a blast', () 
   const confirmable = each => each.cells.filter(one => new Reading(each).isConfirmable(one)).map(one => one.id);
   assert.deepEqual(confirmable(open), ['2', '3']);
   assert.deepEqual(confirmable(decide(open, ['3'], 'neutrophil')), ['2']);
+});
+
+test('a person may say blast where either model knows them', () => {
+  const rejected = ['not_a_cell', 'two_cells'];
+  assert.deepEqual(choices({ labels, second_labels: [] }), [...labels, ...rejected]);
+  assert.deepEqual(choices({ labels, second_labels: ten }), [...labels, 'blast', ...rejected]);
+  assert.deepEqual(choices({ labels: ten, second_labels: ten }), [...ten, ...rejected]);
 });
 
 test('a review without a word on blasts suspects none', () => {
