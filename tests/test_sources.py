@@ -121,6 +121,23 @@ def test_a_cell_fills_its_crop_as_in_pbc_and_edges_are_reflected(fields):
     assert (edge[28, 30:] == image[1, :70]).all()  # above the edge, mirrored
 
 
+def test_chula_is_read_from_the_clone_as_from_parquet(tmp_path):
+    folder = tmp_path / "WBC_Dataset" / "WBC_Samples" / "train"
+    for name in ("images", "labels"):
+        (folder / name).mkdir(parents=True)
+    Image.effect_noise((1440, 900), 40).convert("RGB").save(folder / "images" / "B-30_0047.jpg")
+    (folder / "labels" / "B-30_0047.txt").write_text("2 0.148611 0.292222 0.116667 0.195556\n0 0.5 0.5 0.1 0.1\n")
+    (folder / "labels" / "B-30_0048.txt").write_text("2 0.1 0.2 0.1 0.1\n")  # without its picture
+    rows = data.load([f"chula={tmp_path / 'WBC_Dataset'}"])
+    assert rows["image_id"][:] == ["chula:B-30_0047/0", "chula:B-30_0047/1"]
+    assert rows["cell_type"][:] == ["basophil", "neutrophil"]
+    assert rows["group"][:] == ["B-30", "B-30"]
+    assert Image.open(io.BytesIO(rows[0]["image"]["bytes"])).size == (419, 419)  # a box of 168 x 176 pixels, by 0.42
+    (folder / "labels" / "B-30_0047.txt").write_text("7 0.1 0.2 0.1 0.1\n")
+    with pytest.raises(DataError, match="NUMBER up to 4"):
+        data.load([f"chula={tmp_path / 'WBC_Dataset'}"])
+
+
 def test_seoul_is_read_as_single_cells(tmp_path):
     columns = {"image_id": ["0-1", "0-2"], "image": [png(draw_cell("ig", 1)), png(draw_cell("ig", 2))]}
     columns |= {"cell_type": ["ig", "ig"], "cell_subtype": ["myelocyte", "promyelocyte"]}
@@ -134,7 +151,7 @@ def test_seoul_is_read_as_single_cells(tmp_path):
     [
         ("jhu=/nowhere", "give the clone of DeepAPL"),
         ("jhu=/nowhere.parquet", "there is no parquet file"),
-        ("chula=/nowhere", "there is no parquet file"),
+        ("chula=/nowhere", "give the clone of WBC_Dataset"),
         ("chula={parquet}", "no column slide, boxes, cell_types"),
     ],
 )
