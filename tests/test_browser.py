@@ -3,8 +3,10 @@
 With SCREENSHOTS=FOLDER in the environment, the README's pictures are taken there.
 """
 
+import base64
 import json
 import os
+import re
 import shutil
 import zipfile
 from pathlib import Path
@@ -22,7 +24,7 @@ from cells.write.table import columns
 from page.texts import texts
 
 ROOT = Path(__file__).resolve().parent.parent
-WAIT = 120_000  # milliseconds, for a machine that is busy
+WAIT = 30_000
 EN, ES = texts("en"), texts("es")
 PHONE = {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True}
 CHOICES = [*LABELS, "not_a_cell", "two_cells"]
@@ -238,6 +240,116 @@ def test_a_users_own_typical_ranges_are_marked_and_kept(page):
     page.locator("#chart .row.high", has_text=NAMES["neutrophil"]).wait_for()
     page.reload()
     page.locator("#chart .row.high", has_text=NAMES["neutrophil"]).wait_for()
+
+
+# --- more pictures ---
+
+# A drop of files onto an element, as a browser makes it.
+DROP = """(root, files) => {
+  const carried = new DataTransfer();
+  for (const [name, content] of files) {
+    carried.items.add(new File([Uint8Array.from(atob(content), letter => letter.charCodeAt(0))], name));
+  }
+  for (const type of ['dragover', 'drop']) {
+    root.dispatchEvent(new DragEvent(type, {bubbles: true, cancelable: true, dataTransfer: carried}));
+  }
+}"""
+
+
+def drop(page, selector: str, *files: str) -> None:
+    contents = [(Path(file).name, base64.b64encode(Path(file).read_bytes()).decode()) for file in files]
+    page.locator(selector).evaluate(DROP, contents)
+
+
+def count_is(page, count: int) -> None:
+    page.wait_for_function(f"document.querySelectorAll('#gallery [data-cell]').length === {count}", timeout=20_000)
+    finished(page)
+
+
+def test_pictures_are_added_to_a_batch_and_no_decision_changes(page, uploads, tmp_path):
+    asked = []
+    page.on("request", lambda one: asked.append(one.post_data or "") if "component_server" in one.url else None)
+    page.select_option("#second", "vit_tiny")
+    classify(page, uploads[:2])
+    give(page, "basophil.png", "monocyte")
+    page.fill("#comment", "Slide 7")
+    model = page.locator("#batch").inner_text().partition(" · ")[2]
+    page.select_option("#model", "vit_tiny")  # of the next batch
+    page.select_option("#second", "")
+    page.click("#add")
+    page.set_input_files("#adding input >> nth=0", uploads[3:5])
+    count_is(page, 4)
+    assert not page.locator("#adding").is_visible()
+    with zipfile.ZipFile(tmp_path / "cells.zip", "w") as archive:
+        archive.write(uploads[0], "slide/basophil.png")
+    drop(page, "#gallery", str(tmp_path / "cells.zip"), uploads[5])
+    count_is(page, 6)
+    page.click("#add")
+    (tmp_path / "more").mkdir()
+    shutil.copy(uploads[6], tmp_path / "more" / "monocyte.png")
+    page.set_input_files("#adding input >> nth=1", tmp_path / "more")
+    count_is(page, 7)
+    ids = page.locator("#gallery [data-cell]").evaluate_all("all => all.map(one => one.dataset.cell)")
+    assert len(set(ids)) == 7
+    sent = [json.loads(body)["data"] for body in asked if json.loads(body).get("fn_name") == "classify"]
+    assert len({one["batch"] for one in sent}) == 1
+    assert {(one["model"], one["second"]) for one in sent} == {("resnet18", "vit_tiny")}
+    assert page.locator("#batch").inner_text() == f"7 {EN['pictures']} · {model}"
+    give(page, "more/monocyte.png", "two_cells")
+    page.reload()
+    finished(page)
+    assert decisions(page) == {"basophil.png": "monocyte", "more/monocyte.png": "two_cells"}
+    assert page.locator("#gallery [data-cell]").count() == 7
+    assert page.input_value("#comment") == "Slide 7"
+    assert len(pd.read_csv(download(page, "#csv", tmp_path / "cells.csv"), encoding="utf-8-sig")) == 7
+
+
+def test_pictures_that_are_dropped_while_others_are_classified_have_their_turn(page, hundred, uploads):
+    page.set_input_files("#files input[type=file]", hundred[:40])
+    page.click("#classify")
+    page.locator("#bench[data-phase=classifying] [data-cell]").first.wait_for()
+    drop(page, "#bench", uploads[0])
+    count_is(page, 41)
+
+
+def test_cells_of_another_version_of_the_model_join_no_batch(page, uploads):
+    classify(page, uploads[:1])
+
+    def other(route) -> None:
+        route.fulfill(content_type="application/json", body=route.fetch().text().replace("resnet18@", "resnet18@0"))
+
+    page.route(re.compile("component_server"), other)
+    drop(page, "#bench", uploads[1])
+    page.locator("#said", has_text="start a new batch for these pictures").wait_for()
+    finished(page)
+    assert page.locator("#gallery [data-cell]").count() == 1
+
+
+def test_a_saved_review_that_is_dropped_on_an_open_batch_takes_its_place_after_a_question(page, uploads, tmp_path):
+    classify(page, uploads[:2])
+    give(page, "basophil.png", "monocyte")
+    saved = download(page, "#save", tmp_path / "review.json")
+    give(page, "basophil.png", "ig")
+    questions, accepts = [], [False, True]
+
+    def answer(dialog) -> None:
+        questions.append(dialog.message)
+        dialog.accept() if accepts.pop(0) else dialog.dismiss()
+
+    page.on("dialog", answer)
+    drop(page, "#gallery", saved)
+    page.wait_for_function("true")
+    assert decisions(page) == {"basophil.png": "ig"}  # it was refused
+    drop(page, "#gallery", saved)
+    page.locator('#gallery [data-decision="monocyte"]').wait_for()
+    assert questions == [EN["open_review"]] * 2
+    drop(page, "#gallery", saved)  # nothing would be lost: no question
+    page.reload()
+    finished(page)
+    assert decisions(page) == {"basophil.png": "monocyte"}
+    page.click("#gallery [data-cell] >> nth=0")
+    press(page, "u")
+    assert decisions(page) == {}
 
 
 # --- decisions ---
