@@ -414,25 +414,63 @@ def test_dragging_decides(page, uploads):
     assert list(decisions(page).values()) == [names[1]]
 
 
-@pytest.mark.parametrize("latency", [0, 80, 150, 400])
-def test_no_decision_is_lost_or_misplaced_at_any_latency(page, uploads, latency):
+@pytest.mark.parametrize("page", [PHONE], indirect=True)
+def test_dragging_by_touch_decides(page, uploads):
     classify(page, uploads)
     session = page.context.new_cdp_session(page)
-    network = {"offline": False, "latency": latency, "downloadThroughput": -1, "uploadThroughput": -1}
-    session.send("Network.emulateNetworkConditions", network)
-    order = page.locator("#gallery [data-cell]").evaluate_all(
-        "all => all.map(one => one.getAttribute('aria-label').split(',')[0])"
-    )
-    page.locator("#gallery [data-cell]").first.click()
+
+    def touch(kind: str, x: float = 0, y: float = 0) -> None:
+        points = [] if kind == "touchEnd" else [{"x": x, "y": y}]
+        session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
+    def middle(selector: str) -> tuple[float, float]:
+        box = page.locator(selector).first.bounding_box()
+        return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+
+    first, second = page.locator("#gallery .group").evaluate_all("all => all.slice(0, 2).map(one => one.dataset.group)")
     wanted = {}
-    for number, name in enumerate(order):
-        choice = CHOICES[8 + number % 2]  # no class: the cell leaves for the end, and the next one in the order follows
-        wanted[name] = choice
-        press(page, key_of(choice))
-    assert decisions(page) == wanted
-    page.reload()
-    finished(page)
-    assert decisions(page) == wanted
+    for goal, decision in (
+        (f'[data-group="{second}"] header', second.split("/")[-1]),
+        ('[data-choice="basophil"]', "basophil"),
+    ):
+        dragged = f'[data-group="{first}"] [data-decision=""]'
+        wanted[page.locator(dragged).first.get_attribute("aria-label").split(",")[0]] = decision
+        touch("touchStart", *middle(dragged))
+        page.locator(".workbench.dragging").wait_for()  # after a long touch
+        touch("touchMove", *middle(goal))
+        page.locator(".over").wait_for()
+        touch("touchEnd")
+        page.locator(".workbench:not(.dragging)").wait_for()
+        assert decisions(page) == wanted
+        if not page.locator(dragged).count():
+            first = page.locator("#gallery .group:has([data-decision=''])").first.get_attribute("data-group")
+
+
+# A person who decides one cell after another, faster than any network answers.
+DECIDE = """choices => {
+  for (const [name, key] of choices) {
+    document.querySelector(`#gallery [data-cell][aria-label^="${name},"]`).click();
+    document.activeElement.dispatchEvent(new KeyboardEvent('keydown', {key, bubbles: true}));
+  }
+}"""
+
+
+def test_no_decision_is_lost_or_misplaced_at_any_latency_or_without_a_server(page, uploads):
+    classify(page, uploads)
+    session = page.context.new_cdp_session(page)
+    for shift, latency in enumerate((0, 80, 150, 400, None)):
+        if latency is None:
+            page.route(re.compile("component_server|upload"), lambda route: route.abort())
+        else:
+            network = {"offline": False, "latency": latency, "downloadThroughput": -1, "uploadThroughput": -1}
+            session.send("Network.emulateNetworkConditions", network)
+        wanted = {Path(file).name: CHOICES[(shift + number) % 10] for number, file in enumerate(uploads)}
+        page.evaluate(DECIDE, [(name, key_of(choice)) for name, choice in wanted.items()])
+        assert decisions(page) == wanted
+        if latency in (400, None):
+            page.reload()
+            finished(page)
+            assert decisions(page) == wanted
 
 
 def test_a_page_that_is_loaded_again_right_after_a_key_keeps_the_decision(page, uploads):
@@ -479,11 +517,86 @@ def test_two_tabs_show_the_same_decisions_and_another_batch_gets_none_of_them(pa
     second.on("dialog", lambda dialog: dialog.accept())
     second.click("#new")
     classify(second, uploads[:2])
-    give(page, "monocyte.png", "two_cells")  # of the first batch
+    give(page, "monocyte.png", "two_cells")  # of the first batch, which the other tab has removed
     assert decisions(second) == {}
-    second.reload()
+    for tab, wanted in (
+        (second, {}),
+        (page, {"ig.png": "monocyte", "lymphocyte.png": "platelet", "monocyte.png": "two_cells"}),
+        (second, {}),
+    ):  # each tab shows its own batch again
+        tab.reload()
+        finished(tab)
+        assert decisions(tab) == wanted
+
+
+def test_two_tabs_may_add_to_one_batch(page, page_url, uploads):
+    classify(page, uploads[:1])
+    second = opened(page.context.new_page(), page_url)
     finished(second)
-    assert decisions(second) == {}
+    drop(page, "#gallery", uploads[1])
+    drop(second, "#gallery", uploads[3])
+    for tab in (page, second):
+        count_is(tab, 3)
+    give(page, "erythroblast.png", "ig")  # which the other tab added
+    second.locator('#gallery [data-decision="ig"]').wait_for()
+    second.fill("#comment", "Slide 7")
+    page.wait_for_function("document.querySelector('#comment').value === 'Slide 7'")
+    page.reload()
+    finished(page)
+    assert decisions(page) == {"erythroblast.png": "ig"}
+    assert page.locator("#gallery [data-cell]").count() == 3
+
+
+def test_a_new_batch_right_after_a_key_gets_none_of_it(page, uploads):
+    classify(page, uploads)
+    page.on("dialog", lambda dialog: dialog.accept())
+    page.evaluate(
+        """() => {
+            document.querySelector('[data-cell]').focus();
+            for (const key of ['1', '2', '3']) {
+                document.activeElement.dispatchEvent(new KeyboardEvent('keydown', {key, bubbles: true}));
+            }
+            document.querySelector('#new').click();
+        }"""
+    )
+    classify(page, uploads[:3])
+    assert decisions(page) == {}
+    give(page, "basophil.png", "ig")
+    page.reload()
+    finished(page)
+    assert decisions(page) == {"basophil.png": "ig"}
+    assert page.locator("#gallery [data-cell]").count() == 3
+
+
+def test_a_full_storage_is_said_and_a_reload_keeps_what_was_decided(page, page_url, uploads, tmp_path):
+    classify(page, uploads)
+    give(page, "ig.png", "monocyte")
+    page.add_init_script("""
+        const put = IDBObjectStore.prototype.put;
+        if (sessionStorage.full) IDBObjectStore.prototype.put = function (...values) {
+            const request = put.apply(this, values);
+            this.transaction.abort();  // as where the disk's quota is used up
+            return request;
+        };
+    """)
+    page.evaluate("sessionStorage.full = '1'")
+    page.reload()
+    finished(page)
+    give(page, "lymphocyte.png", "platelet")
+    page.fill("#comment", "Slide 7")
+    page.locator("#unkept").wait_for()
+    page.reload()
+    finished(page)
+    wanted = {"ig.png": "monocyte", "lymphocyte.png": "platelet"}
+    assert decisions(page) == wanted
+    assert page.input_value("#comment") == "Slide 7"
+    assert json.loads(download(page, "#save", tmp_path / "review.json").read_text())["comment"] == "Slide 7"
+    page.evaluate("sessionStorage.removeItem('full')")
+    for _ in range(2):  # there is place again
+        page.reload()
+        finished(page)
+        assert decisions(page) == wanted
+    assert not page.evaluate("Object.keys(localStorage).filter(key => key.includes('journal'))")
 
 
 def test_a_server_that_dies_in_the_middle_costs_nothing(browser, tmp_path, hundred):
@@ -514,7 +627,12 @@ def test_a_server_that_dies_in_the_middle_costs_nothing(browser, tmp_path, hundr
 def test_where_the_browser_keeps_nothing_the_page_says_so_and_the_file_holds_everything(browser, page_url, uploads, tmp_path):
     context = browser.new_context()
     page = context.new_page()
-    page.add_init_script("Object.defineProperty(window, 'indexedDB', {value: {open() { throw new Error('refused'); }}})")
+    page.add_init_script("""
+        Object.defineProperty(window, 'indexedDB', {value: {open() { throw new Error('refused'); }}});
+        for (const name of ['localStorage', 'sessionStorage']) {
+            Object.defineProperty(window, name, {get() { throw new Error('refused'); }});
+        }
+    """)
     opened(page, page_url)
     page.get_by_text(EN["unkept"]).wait_for()
     classify(page, uploads)

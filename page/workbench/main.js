@@ -551,8 +551,20 @@ class Workbench {
       this.root.classList.add('dragging');
       event.target.setPointerCapture?.(event.pointerId);
     };
-    const target = event => document.elementFromPoint(event.clientX, event.clientY)?.closest('[data-group]');
-    const end = () => { clearTimeout(timer); from = null; this.root.classList.remove('dragging'); setTimeout(() => { this.dragged = false; }); };
+    const target = event => document.elementFromPoint(event.clientX, event.clientY)?.closest('[data-group], [data-choice]');
+    const scroll = event => { // near an edge the groups beyond it come
+      const scroller = [gallery, this.at('.review')].find(each => each.scrollHeight > each.clientHeight);
+      if (!scroller) return;
+      const { top, bottom } = scroller.getBoundingClientRect();
+      scroller.scrollTop += event.clientY < top + 40 ? -12 : event.clientY > bottom - 40 ? 12 : 0;
+    };
+    const end = () => {
+      clearTimeout(timer);
+      from = null;
+      this.root.classList.remove('dragging');
+      for (const each of this.root.querySelectorAll('.over')) each.classList.remove('over');
+      setTimeout(() => { this.dragged = false; });
+    };
     const gallery = this.at('#gallery');
     gallery.addEventListener('pointerdown', event => {
       const id = event.target.closest('[data-cell]')?.dataset.cell;
@@ -564,11 +576,13 @@ class Workbench {
       if (!from) return;
       const far = Math.hypot(event.clientX - from.x, event.clientY - from.y) > 8;
       if (far && !this.dragged) { if (event.pointerType === 'touch') end(); else start(from.id, event); }
-      for (const section of gallery.querySelectorAll('.group')) section.classList.toggle('over', this.dragged && section === target(event));
+      if (this.dragged) scroll(event);
+      const over = this.dragged ? target(event) : null;
+      for (const each of this.root.querySelectorAll('[data-group], [data-choice]')) each.classList.toggle('over', each === over);
     });
     gallery.addEventListener('touchmove', event => { if (this.dragged) event.preventDefault(); }, { passive: false });
     gallery.addEventListener('pointerup', event => {
-      const label = this.dragged ? target(event)?.dataset.group.split('/').at(-1) : null;
+      const over = this.dragged ? target(event) : null, label = over?.dataset.choice ?? over?.dataset.group.split('/').at(-1);
       if (label && this.choices().includes(label)) this.decide(label);
       end();
     });

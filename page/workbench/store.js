@@ -64,7 +64,7 @@ export class Store {
 
   // Steps that were taken, steps that were taken back, and a comment, together or not at all.
   async change({ batch, added, removed, comment }) {
-    const transaction = this.database.transaction(['reviews', 'steps'], 'readwrite'), ended = done(transaction);
+    const transaction = this.database.transaction(['reviews', 'steps'], 'readwrite');
     const reviews = transaction.objectStore('reviews'), steps = transaction.objectStore('steps');
     for (const step of added) steps.put({ ...step, batch });
     for (const step of removed) steps.delete([batch, step.number, step.cell]);
@@ -72,7 +72,7 @@ export class Store {
       const request = reviews.get(batch);
       request.onsuccess = () => { if (request.result) reviews.put({ ...request.result, comment }); };
     }
-    await ended;
+    await done(transaction);
   }
 
   async steps(batch) {
