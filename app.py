@@ -12,14 +12,14 @@ from pathlib import Path
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # nothing is sent anywhere, not even that the app runs
 
 import gradio as gr
-from fastapi import Request
-from fastapi.responses import PlainTextResponse
+from fastapi import HTTPException, Request
+from fastapi.responses import JSONResponse, PlainTextResponse
 
 from cells.read import limits
 from hub.publish import HubError
-from page import gradio_internals, layout, retention, static, uploads, views
+from page import gradio_internals, handlers, layout, retention, static, uploads, views
 from page.headers import Headers
-from page.texts import LANGUAGES, texts
+from page.texts import LANGUAGES, RefusedError, texts
 
 KEPT_SECONDS = 3000  # an upload that was not deleted, and an answer of the API; a check runs every CHECK_SECONDS
 CHECK_SECONDS = 300
@@ -30,6 +30,13 @@ def refuse_upload(request: Request, error: OSError) -> PlainTextResponse:
     """In place of "Internal Server Error", which the page would show."""
     uploads.log(request.url.path.rpartition("/")[2], error)
     return PlainTextResponse(texts(LANGUAGES[0])["errors"][uploads.unkept(error)], 507)
+
+
+def refuse_call(request: Request, error: HTTPException) -> JSONResponse:
+    """A full queue of programs, in our words in place of Gradio's."""
+    full = str(error.detail).startswith("Queue is full")
+    sentence = RefusedError("busy", most=limits.WAITING).sentence(LANGUAGES[0]) if full else error.detail
+    return JSONResponse({"detail": sentence}, error.status_code)
 
 
 class Wordless(logging.Filter):
@@ -65,6 +72,7 @@ def memory_clearing(demo: gr.Blocks) -> Callable[[gr.routes.App], None]:
     answers = gradio_internals.Answers(KEPT_SECONDS)
 
     def clear(app: gr.routes.App) -> None:
+        handlers.read_archive.cache_clear()
         gradio_internals.forget_uploads(demo)
         answers.forget(app, time.monotonic())
 
@@ -81,7 +89,7 @@ def launch(demo: gr.Blocks, folder: Path) -> None:
         ssr_mode=False,  # in front of it, Node would send headers of its own
         app_kwargs={
             "routes": [static.route()],
-            "exception_handlers": {OSError: refuse_upload},
+            "exception_handlers": {OSError: refuse_upload, 503: refuse_call},
             "middleware": [(Headers, (), {})],
             "lifespan": retention.cleaning(folder, KEPT_SECONDS, CHECK_SECONDS, memory_clearing(demo)),
         },

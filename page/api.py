@@ -28,25 +28,37 @@ def add(demo: gr.Blocks) -> None:
     def classify(files, model, request: gr.Request) -> list[dict]:
         """Classify pictures of single blood cells, or ZIPs of them; a row for each, with the columns of the CSV."""
         session = request.session_hash if request else None
-        return rows([file["path"] for file in files or []], model, lambda: has_left(demo, session))
+        return rows(files or [], model, lambda: has_left(demo, session))
 
     # Gradio's own preprocessing makes an empty file for each one that was uploaded, which nobody deletes.
     called.click(classify, [files, model], answer, api_name="classify", preprocess=False, concurrency_limit=limits.CLASSIFYING)
 
 
-def rows(paths: list[str], model: str, is_over: Callable[[], bool] = lambda: False) -> list[dict]:
-    """A row for each picture of the uploads at `paths`; once `is_over` says so, the rest is not begun. Raises gr.Error."""
+def rows(files: list[dict], model: str, is_over: Callable[[], bool] = lambda: False) -> list[dict]:
+    """A row for each picture of these uploads, which are deleted; once `is_over` says so, the rest is not begun.
+
+    A file is as Gradio has it: `path`, and `orig_name`, which is the name that its owner gave it. Raises gr.Error.
+    """
+    paths: list[Path] = []
     try:
-        sources = unpacked([str(uploads.find(path)) for path in paths])
-        if not 1 <= len(sources) <= limits.MAX_FILES:
-            raise refused(f"{len(sources)} pictures were given; give 1 to {limits.MAX_FILES}.")
-        classifier = present(model)
-        names, pictures = zip(*sources, strict=True)
-        cells = tuple(map(Cell, in_time(classifier.predict(pictures, names), is_over)))
+        paths = [uploads.find(file["path"]) for file in files]
+        called = [(file.get("orig_name") or Path(file["path"]).name)[: limits.NAME] for file in files]
+        return classified(unpacked(list(map(str, paths)), called), model, is_over)
     except RefusedError as error:
         raise refused(error.sentence(LANGUAGES[0])) from None
     except Error as error:
         raise refused(str(error)) from None
+    finally:
+        uploads.delete(paths)
+
+
+def classified(sources: list[tuple[str, Source]], model: str, is_over: Callable[[], bool]) -> list[dict]:
+    """A row for each (name, picture). Raises gr.Error, RefusedError, and the errors of models and archives."""
+    if not 1 <= len(sources) <= limits.MAX_FILES:
+        raise refused(f"{len(sources)} pictures were given; give 1 to {limits.MAX_FILES}.")
+    classifier = present(model)
+    names, pictures = zip(*sources, strict=True)
+    cells = tuple(map(Cell, in_time(classifier.predict(pictures, names), is_over)))
     frame = table.to_frame(Review(cells, str(classifier), classes=classifier.classes)).astype(object)
     return frame.where(frame.notna(), None).to_dict("records")
 
@@ -66,10 +78,11 @@ def present(model: str) -> Classifier:
     return catalog.load(model)
 
 
-def unpacked(files: list[str]) -> list[tuple[str, Source]]:
-    """(name, source) of every picture, without the folder of an uploaded file. Raises ArchiveError."""
+def unpacked(files: list[str], called: list[str]) -> list[tuple[str, Source]]:
+    """(name, source) of every picture of files with these names; a picture in a ZIP has its name there. Raises ArchiveError."""
+    names = dict(zip(files, called, strict=True))
     found = archive.expand_archives(files, limits.MAX_FILES)
-    return [(Path(file).name if source is file else file, source) for file, source in found]
+    return [(names[file] if source is file else file, source) for file, source in found]
 
 
 def in_time(found: Iterable, is_over: Callable[[], bool]) -> Iterator:

@@ -141,9 +141,20 @@ def text_of(asked: Mapping, key: str, default: str | None = None) -> str:
 @answered
 def open_archive(asked: dict, language: str) -> dict:
     """The pictures in an uploaded ZIP: {entries: [{entry, name}]}."""
-    path = uploads.find(text_of(asked, "path"))
-    found = archive.pictures(str(path), limits.MAX_FILES)
+    found = pictures_of(uploads.find(text_of(asked, "path")))
     return {"entries": [{"entry": index, "name": table.printable(entry.name)} for index, entry in enumerate(found)]}
+
+
+def pictures_of(path: Path) -> list[Entry]:
+    """The pictures in an uploaded ZIP, whose chunks share one reading of its table of contents. Raises ArchiveError."""
+    status = path.stat()
+    return read_archive(str(path), status.st_mtime_ns, status.st_size)
+
+
+@functools.lru_cache(maxsize=8)
+def read_archive(path: str, changed: int, size: int) -> list[Entry]:
+    """The same; `changed` and `size` tell two files of one path apart. What is not remembered any more is read again."""
+    return archive.pictures(path, limits.MAX_FILES)
 
 
 @answered
@@ -192,11 +203,10 @@ class Asked:
 
 def sources_of(asked: list, language: str) -> list[Asked]:
     """Of {id, name} with one of: path; path and entry; drawn; example. Raises RefusedError, ArchiveError, HubError."""
-    opened = functools.cache(lambda path: archive.pictures(path, limits.MAX_FILES))
-    return [source_of(checked(one), opened, language) for one in asked]
+    return [source_of(checked(one), language) for one in asked]
 
 
-def source_of(one: dict, opened: Callable[[str], list[Entry]], language: str) -> Asked:
+def source_of(one: dict, language: str) -> Asked:
     id_, called = text_of(one, "id"), text_of(one, "name", "")
     if "drawn" in one:
         if (label := text_of(one, "drawn")) not in LABELS:
@@ -207,7 +217,7 @@ def source_of(one: dict, opened: Callable[[str], list[Entry]], language: str) ->
         return Asked(id_, called or Path(path).name, path)
     path = uploads.find(text_of(one, "path"))
     if "entry" in one:
-        entry = element_of(opened(str(path)), one["entry"])
+        entry = element_of(pictures_of(path), one["entry"])
         return Asked(id_, called or entry.name, entry)
     return Asked(id_, called or path.name, path, path)
 
@@ -234,6 +244,7 @@ def discard(asked: dict, language: str) -> dict:
     for path in paths:
         with contextlib.suppress(RefusedError):
             uploads.delete([uploads.find(text_of({"path": path}, "path"))])
+    read_archive.cache_clear()  # no name of a deleted file stays in memory
     return {}
 
 
@@ -338,7 +349,7 @@ def picture_of(asked: dict) -> tuple[Source, Path | None]:
             raise RefusedError("bad_request") from None
     path = uploads.find(text_of(asked, "path"))
     if "entry" in asked:
-        return element_of(archive.pictures(str(path), limits.MAX_FILES), asked["entry"]), None
+        return element_of(pictures_of(path), asked["entry"]), None
     return path, path
 
 

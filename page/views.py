@@ -81,6 +81,7 @@ def settings(language: str, models: list[str], real_examples: bool, classes: Ite
         "typical": {label: list(pair) for label, pair in differential.TYPICAL.items()},
         "limits": {
             "files": limits.MAX_FILES,
+            "cells": limits.BATCH_CELLS,
             "file_bytes": limits.FILE_BYTES,
             "chunk": limits.CHUNK,
             "comment": limits.COMMENT,

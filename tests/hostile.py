@@ -606,7 +606,7 @@ def classified(path: str) -> list[str] | str:
             return np.zeros((len(submitted), len(LABELS)), np.float32), np.stack(submitted)
 
     try:
-        sources = api.unpacked([path])
+        sources = api.unpacked([path], [Path(path).name])
     except ArchiveError as error:
         return str(error)
     names, pictures = zip(*sources, strict=True)

@@ -223,6 +223,24 @@ def test_the_server_fetches_nothing_from_its_own_network_for_a_visitor(url, insi
     assert inside.asked == []
 
 
+def test_an_address_beside_an_upload_is_not_fetched(url, inside):
+    (path,) = json.loads(upload(url, NAME, picture()).body)
+    address = f"http://127.0.0.1:{inside.server_port}/secret.png"
+    assert classify(url, path, url=address).startswith("event: complete")
+    assert inside.asked == []
+
+
+def test_a_program_gets_its_own_names_back_and_its_uploads_are_deleted(url):
+    (path,) = json.loads(upload(url, "=a(1) ñ.png", picture()).body)
+    answer = classify(url, path, orig_name="slide 7/=a(1) ñ.png")
+    assert json.loads(answer.partition("data: ")[2])[0][0]["file"] == "slide 7/=a(1) ñ.png"
+    assert not Path(path).parent.exists()
+    assert "not on the server any more" in classify(url, path)
+    (path,) = json.loads(upload(url, "broken.zip", b"no archive").body)
+    assert classify(url, path).startswith("event: error")
+    assert not Path(path).exists()
+
+
 def test_an_agent_cannot_hand_in_a_file_of_the_server(url, mine):
     pytest.importorskip("mcp")
 
@@ -245,9 +263,10 @@ def test_what_fails_is_logged_without_words(url, mine, log):
     assert "not on the server any more" in classify(url, str(Path(mine).with_name("gone-" + NAME)))
     (broken,) = json.loads(upload(url, "broken-" + NAME, b"no picture").body)
     assert "error" in classify(url, broken)
+    (broken,) = json.loads(upload(url, "broken-" + NAME, b"no picture").body)
     assert classified(url, broken)["cells"][0]["status"] == "error"
     (broken,) = json.loads(upload(url, "broken-Lopez.zip", b"no archive").body)
-    assert classify(url, broken).startswith("event: error")
     assert answer(url, "open_archive", path=broken)["error"]["code"] == "zip_broken"
+    assert classify(url, broken).startswith("event: error")
     call(url, "classify", {"language": NAME, "batch": NAME})
     assert "api: InvalidPathError at" in (log / "app.log").read_text()  # so that there is something to look at

@@ -163,6 +163,21 @@ def test_a_zip_is_listed_and_its_entries_classified_by_their_place(ask, classify
     assert Path("/etc/passwd").exists()
 
 
+def test_the_chunks_of_a_zip_share_one_reading_of_its_contents(ask, classify, upload, monkeypatch):
+    read, pictures = [], handlers.archive.pictures
+    monkeypatch.setattr(handlers.archive, "pictures", lambda *arguments: read.append(1) or pictures(*arguments))
+    path = upload("a.zip", zipped(a=png("ig"), b=png("platelet")))
+    ask(handlers.open_archive, path=path)
+    for entry in range(2):
+        (cell,) = classify({"path": path, "entry": entry, "name": ""})["cells"]
+        assert cell["name"] == f"{'ab'[entry]}.png"
+    assert len(read) == 1
+    Path(path).write_bytes(zipped(c=png("ig"), d=png("platelet"), e=b"no picture"))  # another file of that path
+    assert classify({"path": path, "entry": 2, "name": ""})["cells"][0]["name"] == "e.png"
+    ask(handlers.discard, paths=[path])
+    assert handlers.read_archive.cache_info().currsize == 0  # no name of a deleted file stays
+
+
 def test_a_zip_that_cannot_be_used_is_a_sentence(ask, upload):
     assert ask(handlers.open_archive, path=upload("a.zip", b"x"), language="es")["error"]["text"].startswith(
         "El ZIP está dañado"

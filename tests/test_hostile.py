@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -79,14 +80,15 @@ def test_names_alone_are_no_formulas_on_the_command_line(model_folder, tmp_path,
         assert [row["file"] for row in csv.DictReader(file)] == [f"'{name}" for name in names]
 
 
-def test_a_request_that_takes_too_long_says_how_long_it_may(cell_files, model_folder, monkeypatch):
+def test_a_request_that_takes_too_long_says_how_long_it_may(cell_files, model_folder, tmp_path, monkeypatch):
     monkeypatch.setattr(limits, "SECONDS", -1)
     with pytest.raises(RefusedError):
         list(api.in_time([None], lambda: False))
     monkeypatch.setattr(api.catalog, "load", api.Classifier.load)
-    monkeypatch.setattr(api.uploads, "find", lambda path: path)
+    monkeypatch.setattr(api.uploads, "find", Path)
+    files = [{"path": shutil.copy(file, tmp_path)} for file in cell_files]
     with pytest.raises(gr.Error, match="longer than -1 s"):
-        api.rows(cell_files, str(model_folder))
+        api.rows(files, str(model_folder))
 
 
 def test_whoever_hung_up_frees_what_is_not_begun(cell_files):
@@ -100,7 +102,7 @@ def test_more_archives_than_pictures_are_allowed_are_not_opened(tmp_path, monkey
     files = [str(tmp_path / f"{number}.zip") for number in range(5)]
     for file in files[:3]:
         Path(file).write_bytes(hostile.one())
-    assert len(api.unpacked(files)) == 5  # the last two are not there
+    assert len(api.unpacked(files, files)) == 5  # the last two are not there
 
 
 @pytest.mark.parametrize("language", ["en", "es"])

@@ -35,11 +35,11 @@ def upload(url: str, name: str, content: bytes) -> Answer:
     return ask(f"{url}/gradio_api/upload", form(name, content), Content_Type="multipart/form-data; boundary=x")
 
 
-def classify(url: str, path: str, event_id: bool = False) -> str:
-    """The README's lines for plain HTTP: start the work, then read its events."""
-    data = [[{"path": path, "meta": {"_type": "gradio.FileData"}}], "resnet18"]
-    event = json.loads(ask(f"{url}/gradio_api/call/classify", {"data": data}).body)["event_id"]
-    return event if event_id else ask(f"{url}/gradio_api/call/classify/{event}").body.decode()
+def classify(server: str, path: str, event_id: bool = False, **more: str) -> str:
+    """The README's lines for plain HTTP: start the work, then read its events. `more` is said of the file."""
+    data = [[{"path": path, "meta": {"_type": "gradio.FileData"}} | more], "resnet18"]
+    event = json.loads(ask(f"{server}/gradio_api/call/classify", {"data": data}).body)["event_id"]
+    return event if event_id else ask(f"{server}/gradio_api/call/classify/{event}").body.decode()
 
 
 def component(url: str) -> int:

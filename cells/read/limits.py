@@ -19,6 +19,7 @@ WAITING = 60  # requests in the queue; a further one is refused at once
 CHUNK = 16  # pictures of one call of the page, which shows the rows of each as they come
 SENT_BYTES = 64_000_000  # of what a browser sends in one call: a whole review with its small pictures
 REVIEW_CELLS, REVIEW_STEPS, LABELS = 5_000, 100_000, 100  # of a review that is exported
+BATCH_CELLS = 3_000  # of a batch on the page, whose export stays below SENT_BYTES with small pictures of up to 20 kB
 COMMENT = 10_000  # letters
 FETCHING = 4  # models that are fetched from the Hub at once; classifying goes on meanwhile
 FETCH_SECONDS = 600  # of the clock, that a person waits for a model of the Hub

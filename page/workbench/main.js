@@ -2,21 +2,24 @@
 // answers questions about it and keeps nothing.
 
 import { action } from './keys.js';
-import { Reading, choices, create, nextSteps, parse, undone, withAnswer, withSteps } from './review.js';
-import { Journal, open } from './store.js';
+import { Reading, choices, create, modelName, nextSteps, parse, undone, withAnswer, withCells, withSteps, wouldLose } from './review.js';
+import { Journal, open, webStorage } from './store.js';
 import { Detail, Gallery, chart, element } from './view.js';
 
 const CHUNK = 8; // pictures of one request: rows appear while the others are still classified
 const AHEAD = 2; // requests under way at once
 const AGAIN = ['busy', 'busy_fetching', 'gone', 'not_uploaded', 'hub_not_cached']; // failures that pass: a full server, a lost upload
 const RETRY = [500, 1500, 4000, 8000]; // milliseconds before a failed request is sent again
+const SHOWN = 'blood-cells-batch'; // which review a tab shows, so that a reload shows it again; empty for none
+
+const local = webStorage('localStorage'), session = webStorage('sessionStorage');
 
 export async function start({ root, server, upload, settings }) {
   followLanguage(settings);
   const workbench = new Workbench(root, server, upload, settings);
   await workbench.restore();
-  for (const input of root.querySelectorAll('input[type=file]')) { // what was chosen before this module was loaded
-    if (input.files.length) input.dispatchEvent(new Event('change'));
+  for (const input of root.querySelectorAll('#upload input')) { // what was chosen before this module was loaded
+    if (input.files.length && root.dataset.phase === 'empty') input.dispatchEvent(new Event('change'));
   }
   root.dataset.ready = '';
   return workbench;
@@ -29,15 +32,16 @@ class Workbench {
     this.redoable = [];
     this.sources = new Map();
     this.run = 0;
+    this.waiting = []; // what was added while others are classified
     this.saving = Promise.resolve();
     this.journal = new Journal();
     this.channel = new BroadcastChannel('blood-cells');
-    this.channel.onmessage = event => this.refreshSteps(event.data);
-    this.typical = JSON.parse(localStorage.getItem('blood-cells-typical') ?? 'null') ?? settings.typical;
+    this.channel.onmessage = event => this.refresh(event.data);
+    this.typical = JSON.parse(local.getItem('blood-cells-typical') ?? 'null') ?? settings.typical;
     this.find();
     this.at('#real').hidden = !settings.real_examples;
     this.listen();
-    this.theme(localStorage.getItem('blood-cells-theme') ?? (matchMedia('(prefers-color-scheme: dark)').matches ? 'dark' : 'light'));
+    this.theme(local.getItem('blood-cells-theme') ?? (matchMedia('(prefers-color-scheme: dark)').matches ? 'dark' : 'light'));
   }
 
   at(selector) { return this.root.querySelector(selector); }
@@ -50,10 +54,11 @@ class Workbench {
 
   listen() {
     const on = (selector, event, handler) => this.at(selector).addEventListener(event, handler);
-    on('#files input', 'change', event => this.take([...event.target.files].map(file => ({ file, name: file.name }))));
-    on('#folder input', 'change', event => this.take([...event.target.files].map(file => ({ file, name: file.webkitRelativePath || file.name }))));
-    this.root.addEventListener('dragover', event => { if (event.dataTransfer?.types.includes('Files')) event.preventDefault(); });
+    for (const input of this.root.querySelectorAll('input[type=file]')) input.addEventListener('change', () => this.pick(input));
+    this.root.addEventListener('dragover', event => { if (event.dataTransfer?.types.includes('Files')) { event.preventDefault(); this.root.classList.add('dropping'); } });
+    this.root.addEventListener('dragleave', event => { if (!event.relatedTarget) this.root.classList.remove('dropping'); });
     this.root.addEventListener('drop', event => this.drop(event));
+    on('#add', 'click', () => this.at('#adding').showModal());
     on('#classify', 'click', () => this.classify());
     on('#examples', 'click', () => this.classify(this.settings.drawn.map(label => ({ name: `${this.texts.drawn} ${this.gallery.name(label)}`, drawn: label }))));
     on('#real', 'click', () => this.real());
@@ -79,16 +84,26 @@ class Workbench {
 
   // --- pictures ---
 
+  async pick(input) {
+    const chosen = [...input.files].map(file => ({ file, name: file.webkitRelativePath || file.name }));
+    input.value = ''; // so that the same files can be chosen again
+    this.at('#adding').close();
+    await this.take(chosen);
+  }
+
   async drop(event) {
-    const entries = [...event.dataTransfer?.items ?? []].map(item => item.webkitGetAsEntry?.()).filter(Boolean);
-    if (!entries.length) return;
+    this.root.classList.remove('dropping');
+    const { items = [], files = [] } = event.dataTransfer ?? {};
+    if (!files.length) return;
     event.preventDefault();
+    const entries = [...items].map(item => item.webkitGetAsEntry?.()).filter(Boolean);
+    if (!entries.length) return this.take([...files].map(file => ({ file, name: file.name })));
     const found = [];
     for (const entry of entries) await walk(entry, found, this.settings.limits.files + 1, this.settings.limits.suffixes);
     await this.take(found);
   }
 
-  // Files that a person chose: pictures, ZIPs, or a saved review.
+  // Files that a person chose: pictures, ZIPs, or a saved review. Pictures join the batch that is open.
   async take(chosen) {
     const reviews = chosen.filter(each => each.name.toLowerCase().endsWith('.json'));
     if (reviews.length) return this.openFile(reviews[0].file);
@@ -98,6 +113,8 @@ class Workbench {
     if (known.length > files) return this.say(this.texts.errors.too_many.replace('{count}', known.length).replace('{most}', files));
     const large = known.find(each => each.file.size > file_bytes);
     if (large) return this.say(`${large.name}: ${this.texts.errors.file_too_large}`);
+    if (this.root.dataset.phase === 'classifying') return this.waiting.push(...known);
+    if (this.root.dataset.phase === 'review') return this.classify(known, true);
     this.chosen = known;
     this.at('#chosen').textContent = this.texts.chosen.replace('{count}', known.length);
     this.at('#classify').disabled = false;
@@ -128,35 +145,50 @@ class Workbench {
   }
 
   // Upload ZIPs to learn what they hold; every other file is uploaded with its chunk.
-  async listed(chosen, language) {
-    const found = [];
+  async listed(chosen, archives) {
+    const found = [], { language, limits } = this.settings;
     for (const each of chosen) {
       if (!each.file || !each.name.toLowerCase().endsWith('.zip')) { found.push(each); continue; }
       const { path } = await this.upload(each.file);
+      archives.push(path);
       const answer = await this.server.open_archive({ language, path });
       if (answer.error) throw new Said(answer.error.text);
       found.push(...answer.entries.map(({ entry, name }) => ({ name, path, entry })));
-      this.archives.push(path);
     }
+    if (found.length > limits.files) throw new Said(this.texts.errors.too_many.replace('{count}', found.length).replace('{most}', limits.files));
     return found;
   }
 
-  async classify(chosen = this.chosen) {
+  // Classify what was chosen: as a new batch, or as further cells of the open one, by the models that it was started with.
+  async classify(chosen = this.chosen, isMore = false) {
     if (!chosen?.length) return this.say(this.texts.errors.no_pictures);
-    const run = ++this.run, { language, limits } = this.settings;
-    this.archives = [];
+    const run = ++this.run, archives = [];
     this.say('');
+    this.at('#progress').value = 0;
+    this.at('#progress_words').textContent = '';
+    if (isMore) this.phase('classifying');
     try {
-      const sources = await this.listed(chosen, language);
-      if (sources.length > limits.files) throw new Said(this.texts.errors.too_many.replace('{count}', sources.length).replace('{most}', limits.files));
-      await this.begin();
-      await this.classifyAll(run, sources.map((source, index) => ({ ...source, id: String(index + 1) })));
+      const sources = await this.listed(chosen, archives);
+      if (run !== this.run) return;
+      if (!isMore) await this.begin();
+      const { model, second_model, cells } = this.review, { language, limits } = this.settings;
+      if (cells.length + sources.length > limits.cells) throw new Said(this.texts.errors.batch_full.replace('{most}', limits.cells));
+      const models = isMore ? { model: modelName(model), second: modelName(second_model) } : { model: this.at('#model').value, second: this.at('#second').value };
+      const tag = isMore ? `${Math.random().toString(36).slice(2, 10)}-` : ''; // two tabs may add to one batch
+      await this.classifyAll(run, sources.map((source, index) => ({ ...source, id: `${tag}${index + 1}` })), { language, batch: this.review.batch, ...models });
     } catch (error) {
       if (run === this.run) this.say(error instanceof Said ? error.message : this.texts.errors.server_gone);
     } finally {
-      if (this.archives.length) this.server.discard({ paths: this.archives }).catch(() => {});
-      if (run === this.run) this.phase(this.review?.cells.length ? 'review' : 'empty');
+      if (archives.length) this.server.discard({ paths: archives }).catch(() => {});
+      if (run === this.run) this.ended();
     }
+  }
+
+  // Nothing is classified any more; what was added meanwhile has its turn.
+  ended() {
+    const more = this.waiting.splice(0);
+    this.phase(this.review?.cells.length ? 'review' : 'empty');
+    if (more.length && this.review?.cells.length) this.classify(more, true);
   }
 
   async begin() {
@@ -167,16 +199,16 @@ class Workbench {
     this.at('#comment').value = '';
     this.phase('classifying');
     const head = this.review;
+    session.setItem(SHOWN, head.batch);
     await this.keep(store => store.saveHead(head));
   }
 
-  async classifyAll(run, sources) {
+  // `common` is what every request of this batch says, whatever is chosen on the page meanwhile.
+  async classifyAll(run, sources, common) {
     const total = sources.length, began = performance.now();
     const chunks = [];
     for (let at = 0; at < total; at += CHUNK) chunks.push(sources.slice(at, at + CHUNK));
     for (const source of sources) if (source.file) this.sources.set(source.id, source.file);
-    // What every request of this batch says, whatever is chosen on the page meanwhile.
-    const common = { language: this.settings.language, batch: this.review.batch, model: this.at('#model').value, second: this.at('#second').value };
     const under = [];
     let finished = 0;
     for (const chunk of chunks) {
@@ -220,11 +252,14 @@ class Workbench {
   }
 
   async add(answer) {
-    const before = this.review.cells.length;
+    const before = this.review.cells.length, { model, second_model } = this.review;
+    if (before && (answer.model !== model || answer.second_model !== second_model)) { // the server has another version by now
+      throw new Said(this.texts.errors.other_model.replace('{model}', model).replace('{found}', answer.model));
+    }
     this.review = withAnswer(this.review, answer);
     const added = this.review.cells.slice(before);
     const head = this.review;
-    await this.keep(async store => { await store.saveHead(head); await store.addCells(head.batch, added, before); });
+    await this.keepIn(head.batch, async store => { await store.saveHead(head); await store.addCells(head.batch, added, before); });
     this.draw();
     if (!this.gallery.current) this.choose(this.gallery.visible()[0], false);
   }
@@ -237,7 +272,8 @@ class Workbench {
 
   cancel() {
     this.run += 1;
-    this.phase(this.review?.cells.length ? 'review' : 'empty');
+    this.waiting = [];
+    this.ended();
   }
 
   // --- what is shown ---
@@ -342,7 +378,7 @@ class Workbench {
 
   theme(name) {
     this.root.dataset.theme = name;
-    localStorage.setItem('blood-cells-theme', name);
+    local.setItem('blood-cells-theme', name);
   }
 
   // The typical ranges, a row a class. An empty field marks nothing.
@@ -361,7 +397,7 @@ class Workbench {
     const pair = [...this.typical[label] ?? ['', '']];
     pair[end] = input.value === '' ? '' : Number(input.value);
     this.typical = { ...this.typical, [label]: pair };
-    localStorage.setItem('blood-cells-typical', JSON.stringify(this.typical));
+    local.setItem('blood-cells-typical', JSON.stringify(this.typical));
     this.count(this.reading());
   }
 
@@ -524,8 +560,8 @@ class Workbench {
   }
 
   note(comment) {
-    const head = this.review = { ...this.review, comment };
-    this.keep(store => store.saveHead(head));
+    this.review = { ...this.review, comment };
+    this.keepEntry({ batch: this.review.batch, added: [], removed: [], comment });
   }
 
   // Dragging the selected cells to another group, by mouse or after a long touch.
@@ -537,8 +573,20 @@ class Workbench {
       this.root.classList.add('dragging');
       event.target.setPointerCapture?.(event.pointerId);
     };
-    const target = event => document.elementFromPoint(event.clientX, event.clientY)?.closest('[data-group]');
-    const end = () => { clearTimeout(timer); from = null; this.root.classList.remove('dragging'); setTimeout(() => { this.dragged = false; }); };
+    const target = event => document.elementFromPoint(event.clientX, event.clientY)?.closest('[data-group], [data-choice]');
+    const scroll = event => { // near an edge the groups beyond it come
+      const scroller = [gallery, this.at('.review')].find(each => each.scrollHeight > each.clientHeight);
+      if (!scroller) return;
+      const { top, bottom } = scroller.getBoundingClientRect();
+      scroller.scrollTop += event.clientY < top + 40 ? -12 : event.clientY > bottom - 40 ? 12 : 0;
+    };
+    const end = () => {
+      clearTimeout(timer);
+      from = null;
+      this.root.classList.remove('dragging');
+      for (const each of this.root.querySelectorAll('.over')) each.classList.remove('over');
+      setTimeout(() => { this.dragged = false; });
+    };
     const gallery = this.at('#gallery');
     gallery.addEventListener('pointerdown', event => {
       const id = event.target.closest('[data-cell]')?.dataset.cell;
@@ -550,11 +598,13 @@ class Workbench {
       if (!from) return;
       const far = Math.hypot(event.clientX - from.x, event.clientY - from.y) > 8;
       if (far && !this.dragged) { if (event.pointerType === 'touch') end(); else start(from.id, event); }
-      for (const section of gallery.querySelectorAll('.group')) section.classList.toggle('over', this.dragged && section === target(event));
+      if (this.dragged) scroll(event);
+      const over = this.dragged ? target(event) : null;
+      for (const each of this.root.querySelectorAll('[data-group], [data-choice]')) each.classList.toggle('over', each === over);
     });
     gallery.addEventListener('touchmove', event => { if (this.dragged) event.preventDefault(); }, { passive: false });
     gallery.addEventListener('pointerup', event => {
-      const label = this.dragged ? target(event)?.dataset.group.split('/').at(-1) : null;
+      const over = this.dragged ? target(event) : null, label = over?.dataset.choice ?? over?.dataset.group.split('/').at(-1);
       if (label && this.choices().includes(label)) this.decide(label);
       end();
     });
@@ -563,12 +613,15 @@ class Workbench {
 
   // --- keeping ---
 
-  // Steps go into a journal at once, which needs no waiting, and from there into the store: a page that is closed in the same
-  // instant loses none.
   keepSteps(added, removed) {
-    const entry = { batch: this.review.batch, added, removed };
+    this.keepEntry({ batch: this.review.batch, added, removed });
+  }
+
+  // Steps and the comment go into a journal at once, which needs no waiting, and from there into the store: a page that is closed
+  // in the same instant loses nothing.
+  keepEntry(entry) {
     this.journal.add(entry);
-    this.keep(store => store.change(entry)).then(stored => stored && this.journal.remove(entry));
+    this.keepIn(entry.batch, store => store.change(entry)).then(stored => stored && this.journal.remove(entry));
   }
 
   // Changes are stored one after another; where the browser refuses, one line offers the file.
@@ -586,41 +639,62 @@ class Workbench {
     return this.saving;
   }
 
+  // A change of a review that the store has. One that another tab removed is stored again, whole.
+  keepIn(batch, change) {
+    return this.keep(async store => {
+      if (await store.has(batch)) await change(store);
+      else if (this.review?.batch === batch) await store.put(this.review);
+    });
+  }
+
   unkept() {
     this.at('#unkept').hidden = false;
   }
 
   async restore() {
     const store = await (this.store ??= open());
-    for (const entry of Journal.left()) await store?.change(entry).catch(() => {});
-    const kept = await store?.latest().catch(() => null);
     if (!store) this.unkept();
-    if (kept?.cells.length) this.show(kept);
+    for (const entry of Journal.left()) {
+      try {
+        if (await store.has(entry.batch)) await store.change(entry);
+      } catch { // refused: the journal goes on holding it
+        this.journal.add(entry);
+        this.unkept();
+      }
+    }
+    const shown = session.getItem(SHOWN);
+    const kept = shown === '' ? null : await store?.find(shown).catch(() => null);
+    if (kept?.cells.length) this.show(this.journal.applied(kept));
     else this.phase('empty');
   }
 
   show(review) {
     this.review = review;
     this.redoable = [];
+    session.setItem(SHOWN, review.batch);
     this.gallery.clear();
     this.at('#comment').value = review.comment;
     this.phase('review');
     this.choose(this.gallery.visible()[0], false);
   }
 
-  // Another tab changed the steps of this batch.
-  async refreshSteps(batch) {
+  // Another tab changed this batch: its comment, steps and cells are read again. What is here alone stays.
+  async refresh(batch) {
     if (batch !== this.review?.batch) return;
-    let saving, steps;
-    do { // a step that is taken meanwhile must not be overwritten by what was read before it
+    let saving, head, cells;
+    do { // what is done meanwhile must not be overwritten by what was read before it
       saving = this.saving;
       await saving;
-      steps = await (await this.store)?.steps(batch);
+      const store = await this.store;
+      head = await store?.head(batch);
+      cells = head && await store.cellCount(batch) > this.review?.cells.length ? await store.cells(batch) : [];
     } while (saving !== this.saving);
-    if (steps && batch === this.review?.batch && JSON.stringify(steps) !== JSON.stringify(this.review.steps)) {
-      this.review = { ...this.review, steps };
-      this.draw();
-    }
+    if (!head || batch !== this.review?.batch) return;
+    const { steps, comment } = this.journal.applied(head);
+    const isSame = !cells.length && JSON.stringify(steps) === JSON.stringify(this.review.steps);
+    this.review = withCells({ ...this.review, steps, comment }, cells);
+    if (this.at('#comment').value !== comment) this.at('#comment').value = comment;
+    if (!isSame) this.draw();
   }
 
   async newBatch() {
@@ -628,6 +702,8 @@ class Workbench {
     this.run += 1;
     const batch = this.review?.batch;
     this.review = null;
+    this.waiting = [];
+    session.setItem(SHOWN, '');
     this.gallery.clear();
     this.phase('empty');
     if (batch) await this.keep(store => store.remove(batch));
@@ -637,14 +713,20 @@ class Workbench {
     download(`review-${this.review.created.slice(0, 10)}.json`, new Blob([JSON.stringify(this.review)], { type: 'application/json' }));
   }
 
+  // A saved review takes the place of what is open, which goes as with "New"; nothing goes without a question.
   async openFile(file) {
-    try {
-      const review = parse(JSON.parse(await file.text()));
-      this.show(review);
-      await this.keep(store => store.put(review));
-    } catch {
-      this.say(this.texts.errors.no_review);
-    }
+    const review = await file.text().then(text => parse(JSON.parse(text))).catch(() => null);
+    if (!review) return this.say(this.texts.errors.no_review);
+    const before = this.review;
+    if (before && wouldLose(before, review) && !confirm(this.texts.open_review)) return;
+    this.run += 1; // what is still being classified belongs to the batch before
+    this.waiting = [];
+    this.say('');
+    this.show(review);
+    await this.keep(async store => {
+      await store.put(review);
+      if (before && before.batch !== review.batch) await store.remove(before.batch);
+    });
   }
 
   // --- questions to the server ---
@@ -657,7 +739,7 @@ class Workbench {
     const uploaded = file && await this.upload(file).catch(() => null);
     const picture = uploaded ? { path: uploaded.path } : { picture: cell.picture };
     const answer = await this.ask('saliency', { model: this.review.model, label, ...picture });
-    if (answer) this.detail.showSaliency(cell.id, answer.picture, answer.note);
+    if (answer) this.detail.showSaliency(cell.id, answer.picture, uploaded ? answer.note : `${answer.note} ${this.texts.saliency_small}`);
   }
 
   async export(kind) {
@@ -671,11 +753,11 @@ class Workbench {
 // The first page of a visit follows the browser's language, or the one that was used last; the links change it.
 function followLanguage({ language, languages }) {
   const key = 'blood-cells-language';
-  const wanted = localStorage.getItem(key) ?? Object.keys(languages).find(code => navigator.language.startsWith(code));
-  const isFirst = !sessionStorage.getItem(key) && language === Object.keys(languages)[0]; // another address was chosen
-  sessionStorage.setItem(key, language);
+  const wanted = local.getItem(key) ?? Object.keys(languages).find(code => navigator.language.startsWith(code));
+  const isFirst = !session.getItem(key) && language === Object.keys(languages)[0]; // another address was chosen
+  session.setItem(key, language);
   if (isFirst && wanted && wanted !== language && languages[wanted]) return location.replace(languages[wanted]);
-  localStorage.setItem(key, language);
+  local.setItem(key, language);
   document.documentElement.lang = language;
 }
 

@@ -16,10 +16,25 @@ export function create(batch, created) {
 // came before.
 export function withAnswer(review, answer) {
   if (answer.batch !== review.batch) return review;
-  const known = new Set(review.cells.map(cell => cell.id));
   const { model, second_model, labels, second_labels, classes = [], second_classes = [], review_below } = answer;
-  const cells = [...review.cells, ...answer.cells.filter(cell => !known.has(cell.id))];
-  return { ...review, model, second_model, labels, second_labels, classes, second_classes, review_below, cells };
+  return withCells({ ...review, model, second_model, labels, second_labels, classes, second_classes, review_below }, answer.cells);
+}
+
+// The review with further cells; those that it has already stay as they are.
+export function withCells(review, cells) {
+  const known = new Set(review.cells.map(cell => cell.id));
+  return { ...review, cells: [...review.cells, ...cells.filter(cell => !known.has(cell.id))] };
+}
+
+// Whether another review lacks a step or the comment of this one.
+export function wouldLose(review, other) {
+  const kept = new Set(other.batch === review.batch ? other.steps.map(step => JSON.stringify([step.cell, step.number, step.decision])) : []);
+  return review.steps.some(step => !kept.has(JSON.stringify([step.cell, step.number, step.decision]))) || Boolean(review.comment) && review.comment !== other.comment;
+}
+
+// The name of a model without its version, as a batch is asked of it again.
+export function modelName(called) {
+  return called.slice(0, Math.max(0, called.lastIndexOf('@')));
 }
 
 // cell id -> what a person said last: the step with the highest number.

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
-import { Reading, choices, create, decisions, nextSteps, parse, undone, withAnswer, withSteps } from './review.js';
+import { Reading, choices, create, decisions, modelName, nextSteps, parse, undone, withAnswer, withCells, withSteps, wouldLose } from './review.js';
 
 const labels = ['neutrophil', 'lymphocyte', 'monocyte'];
 const cell = (id, probabilities, status = 'ok', second = null) => ({ id, name: `${id}.png`, probabilities, status, second, message: null, prediction_set: [], picture: '' });
@@ -114,4 +114,24 @@ test('what a file holds is a review, or an error', () => {
   const { classes, second_classes, ...older } = whole;
   assert.deepEqual(parse(older), whole);
   for (const broken of [{ ...whole, classes: 5 }, { ...whole, second_classes: [{}] }, null, 1, {}, { ...whole, format: 2 }, { ...whole, cells: [{}] }, { ...whole, steps: [{ cell: '1' }] }]) assert.throws(() => parse(broken));
+});
+
+test('further cells join a review, none twice', () => {
+  const both = withCells(review(cell('1', [1, 0, 0])), [cell('1', [0, 1, 0]), cell('2', [0, 1, 0])]);
+  assert.deepEqual(both.cells.map(each => [each.id, each.probabilities[0]]), [['1', 1], ['2', 0]]);
+});
+
+test('a review that is opened in place of another loses work where it lacks a step or the comment', () => {
+  const plain = review(cell('1', [1, 0, 0])), decided = decide(plain, ['1'], 'monocyte');
+  assert.equal(wouldLose(plain, { ...plain, batch: 'other' }), false);
+  assert.equal(wouldLose(decided, decided), false);
+  assert.equal(wouldLose(decided, plain), true);
+  assert.equal(wouldLose(decided, { ...decided, batch: 'other' }), true);
+  assert.equal(wouldLose({ ...plain, comment: 'x' }, plain), true);
+});
+
+test('the name of a model, which may hold a revision, without its version', () => {
+  assert.equal(modelName('resnet18@212b7737/int8'), 'resnet18');
+  assert.equal(modelName('user/cells@v2@0123/int8'), 'user/cells@v2');
+  assert.equal(modelName(''), '');
 });

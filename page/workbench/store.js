@@ -54,12 +54,24 @@ export class Store {
     await done(transaction);
   }
 
-  // Steps that were taken and steps that were taken back, together or not at all.
-  async change({ batch, added, removed }) {
-    const transaction = this.database.transaction('steps', 'readwrite');
-    const steps = transaction.objectStore('steps');
+  async has(batch) {
+    return Boolean(await settled(this.database.transaction('reviews').objectStore('reviews').count(batch)));
+  }
+
+  async cellCount(batch) {
+    return settled(this.database.transaction('cells').objectStore('cells').count(ofBatch(batch)));
+  }
+
+  // Steps that were taken, steps that were taken back, and a comment, together or not at all.
+  async change({ batch, added, removed, comment }) {
+    const transaction = this.database.transaction(['reviews', 'steps'], 'readwrite');
+    const reviews = transaction.objectStore('reviews'), steps = transaction.objectStore('steps');
     for (const step of added) steps.put({ ...step, batch });
     for (const step of removed) steps.delete([batch, step.number, step.cell]);
+    if (comment !== undefined) {
+      const request = reviews.get(batch);
+      request.onsuccess = () => { if (request.result) reviews.put({ ...request.result, comment }); };
+    }
     await done(transaction);
   }
 
@@ -68,22 +80,36 @@ export class Store {
     return found.map(({ batch: _, ...step }) => step);
   }
 
-  // The review that was opened last, whole, or null.
-  async latest() {
-    const heads = await settled(this.database.transaction('reviews').objectStore('reviews').getAll());
-    const head = heads.sort((a, b) => b.opened - a.opened)[0];
-    if (!head) return null;
-    const { opened, ...review } = head;
-    const cells = await settled(this.database.transaction('cells').objectStore('cells').getAll(ofBatch(head.batch)));
-    cells.sort((a, b) => a.place - b.place);
-    return { ...review, cells: cells.map(({ batch, place, ...cell }) => cell), steps: await this.steps(head.batch) };
+  // A review without its cells, or null.
+  async head(batch) {
+    const head = await settled(this.database.transaction('reviews').objectStore('reviews').get(batch));
+    return head ? { ...head, cells: [], steps: await this.steps(batch) } : null;
   }
 
-  // A whole review, as a file brings it.
-  async put(review) {
-    await this.saveHead(review);
-    await this.addCells(review.batch, review.cells, 0);
-    await this.change({ batch: review.batch, added: review.steps, removed: [] });
+  // A whole review: the wanted one, otherwise the one that was opened last, or null.
+  async find(wanted) {
+    const heads = await settled(this.database.transaction('reviews').objectStore('reviews').getAll());
+    const head = heads.find(each => each.batch === wanted) ?? heads.sort((a, b) => b.opened - a.opened)[0];
+    if (!head) return null;
+    const { opened, ...review } = head;
+    return { ...review, cells: await this.cells(head.batch), steps: await this.steps(head.batch) };
+  }
+
+  async cells(batch) {
+    const cells = await settled(this.database.transaction('cells').objectStore('cells').getAll(ofBatch(batch)));
+    return cells.sort((a, b) => a.place - b.place).map(({ batch: _, place, ...cell }) => cell);
+  }
+
+  // A whole review, in place of whatever the store has of its batch: all of it or nothing.
+  async put({ cells, steps, ...head }) {
+    const { batch } = head;
+    const transaction = this.database.transaction(['reviews', 'cells', 'steps'], 'readwrite');
+    transaction.objectStore('reviews').put({ ...head, opened: Date.now() });
+    transaction.objectStore('cells').delete(ofBatch(batch));
+    cells.forEach((cell, place) => transaction.objectStore('cells').put({ ...cell, batch, place }));
+    transaction.objectStore('steps').delete(ofBatch(batch));
+    for (const step of steps) transaction.objectStore('steps').put({ ...step, batch });
+    await done(transaction);
   }
 
   async remove(batch) {
@@ -95,16 +121,33 @@ export class Store {
   }
 }
 
+// localStorage or sessionStorage by its name. Where the browser refuses it, or it is full, the values last as long as the page.
+export function webStorage(name) {
+  let storage = null;
+  try { storage = globalThis[name]; } catch { /* refused */ }
+  const own = new Map();
+  return {
+    keys: () => Object.keys(storage ?? {}),
+    getItem: key => own.get(key) ?? storage?.getItem(key) ?? null,
+    setItem(key, value) {
+      own.delete(key);
+      try { storage.setItem(key, value); } catch { own.set(key, value); }
+    },
+    removeItem(key) { own.delete(key); storage?.removeItem(key); },
+  };
+}
+
 // What is on its way into the store, in localStorage, which is written before the key press is answered. Each tab has a key of
 // its own; what a closed tab left is stored by the next page that opens.
 const PREFIX = 'blood-cells-journal-';
 
 export class Journal {
-  constructor(storage = globalThis.localStorage, key = `${PREFIX}${Date.now()}-${Math.random()}`) {
+  constructor(storage = webStorage('localStorage'), key = `${PREFIX}${Date.now()}-${Math.random()}`) {
     Object.assign(this, { storage, key, entries: [] });
   }
 
   add(entry) {
+    if (entry.comment !== undefined) this.entries = this.entries.filter(({ batch, comment }) => batch !== entry.batch || comment === undefined);
     this.entries.push(entry);
     this.write();
   }
@@ -115,15 +158,25 @@ export class Journal {
   }
 
   write() {
-    try {
-      if (this.entries.length) this.storage.setItem(this.key, JSON.stringify(this.entries));
-      else this.storage.removeItem(this.key);
-    } catch { /* full or refused: the store has its turn in a moment, and says so where it fails */ }
+    if (this.entries.length) this.storage.setItem(this.key, JSON.stringify(this.entries));
+    else this.storage.removeItem(this.key);
+  }
+
+  // A review as the store has it, with what the store has not been given yet, or refused.
+  applied(review) {
+    const found = new Map(review.steps.map(step => [`${step.number} ${step.cell}`, step]));
+    let said = review.comment;
+    for (const { added, removed, comment } of this.entries.filter(({ batch }) => batch === review.batch)) {
+      for (const step of added) found.set(`${step.number} ${step.cell}`, step);
+      for (const step of removed) found.delete(`${step.number} ${step.cell}`);
+      said = comment ?? said;
+    }
+    return { ...review, steps: [...found.values()], comment: said };
   }
 
   // The entries of closed tabs; they leave the journal.
-  static left(storage = globalThis.localStorage) {
-    const keys = Object.keys(storage).filter(key => key.startsWith(PREFIX));
+  static left(storage = webStorage('localStorage')) {
+    const keys = storage.keys().filter(key => key.startsWith(PREFIX));
     const found = keys.flatMap(key => JSON.parse(storage.getItem(key) ?? '[]'));
     for (const key of keys) storage.removeItem(key);
     return found;

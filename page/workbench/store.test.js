@@ -1,15 +1,11 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Journal } from './store.js';
+import { Journal, webStorage } from './store.js';
 
-// localStorage as far as the journal asks for it.
+// A web storage as far as the journal asks for it.
 function storage() {
-  const kept = {};
-  const hidden = (name, value) => Object.defineProperty(kept, name, { value });
-  hidden('setItem', (key, value) => { kept[key] = value; });
-  hidden('getItem', key => kept[key] ?? null);
-  hidden('removeItem', key => { delete kept[key]; });
-  return kept;
+  const kept = new Map();
+  return { keys: () => [...kept.keys()], getItem: key => kept.get(key) ?? null, setItem: (key, value) => kept.set(key, value), removeItem: key => kept.delete(key) };
 }
 
 const entry = number => ({ batch: 'b', added: [{ cell: '1', number, decision: 'ig', time: 't' }], removed: [] });
@@ -32,8 +28,29 @@ test('a step that was stored leaves the journal', () => {
   assert.deepEqual(Journal.left(kept), []);
 });
 
-test('a storage that is full stops nobody', () => {
-  const journal = new Journal({ setItem() { throw new Error('full'); }, removeItem() {} }, 'blood-cells-journal-1');
-  journal.add(entry(1));
-  assert.equal(journal.entries.length, 1);
+test('what the store has not got yet is added to what it has, and what was taken back is left out', () => {
+  const journal = new Journal(storage(), 'blood-cells-journal-1'), [one, two, three] = [1, 2, 3].map(number => entry(number).added[0]);
+  journal.add(entry(2));
+  journal.add({ ...entry(3), batch: 'another' });
+  journal.add({ batch: 'b', added: [], removed: [one] });
+  for (const comment of ['S', 'Slide']) journal.add({ batch: 'b', added: [], removed: [], comment });
+  assert.deepEqual(journal.applied({ batch: 'b', steps: [one], comment: 'old' }), { batch: 'b', steps: [two], comment: 'Slide' });
+  assert.deepEqual(journal.applied({ batch: 'another', steps: [], comment: 'x' }), { batch: 'another', steps: [three], comment: 'x' });
+  assert.equal(journal.entries.length, 4); // of a comment that is being typed, the last
+});
+
+test('a storage that is full or refused stops nobody: the values last as long as the page', () => {
+  const define = (name, get) => Object.defineProperty(globalThis, name, { get, configurable: true });
+  for (const refused of [() => { throw new Error('refused'); }, () => ({ getItem: () => null, setItem() { throw new Error('full'); }, removeItem() {} })]) {
+    define('someStorage', refused);
+    const kept = webStorage('someStorage');
+    assert.equal(kept.getItem('a'), null);
+    kept.setItem('a', '1');
+    assert.equal(kept.getItem('a'), '1');
+    kept.removeItem('a');
+    assert.equal(kept.getItem('a'), null);
+    const journal = new Journal(kept, 'blood-cells-journal-1');
+    journal.add(entry(1));
+    assert.equal(journal.entries.length, 1);
+  }
 });
