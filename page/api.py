@@ -1,5 +1,10 @@
-"""What programs and agents call: /classify, over Gradio's queue, with the columns of the CSV."""
+"""What programs and agents call, over Gradio's queue: pictures in, rows with the columns of the CSV out.
 
+A program uploads its files and calls /classify. An agent has no uploads: it hands pictures over as base64, in a tool of MCP.
+"""
+
+import base64
+import binascii
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -25,13 +30,41 @@ def add(demo: gr.Blocks) -> None:
     model = gr.Dropdown(catalog.names(), visible=False)
     answer, called = gr.JSON(visible=False), gr.Button(visible=False)
 
-    def classify(files, model, request: gr.Request) -> list[dict]:
+    def classify_files(files, model, request: gr.Request) -> list[dict]:
         """Classify pictures of single blood cells, or ZIPs of them; a row for each, with the columns of the CSV."""
         session = request.session_hash if request else None
         return rows(files or [], model, lambda: has_left(demo, session))
 
+    lane = {"concurrency_limit": limits.CLASSIFYING, "concurrency_id": "classify"}
     # Gradio's own preprocessing makes an empty file for each one that was uploaded, which nobody deletes.
-    called.click(classify, [files, model], answer, api_name="classify", preprocess=False, concurrency_limit=limits.CLASSIFYING)
+    called.click(classify_files, [files, model], answer, api_name="classify", preprocess=False, **lane)
+    gr.api(classify, api_name="classify_base64", **lane)
+
+
+def classify(pictures: list[str], model: str = "") -> list[dict]:
+    """Classify pictures of single blood cells; a row for each, with the columns of the CSV.
+
+    Args:
+        pictures: Each is the content of one picture file in base64.
+        model: The name of a model; left out, it is the default one.
+    """
+    names = [f"picture {number}" for number in range(1, len(pictures) + 1)]
+    try:
+        return classified(list(zip(names, decoded(pictures), strict=True)), model or catalog.names()[0], lambda: False)
+    except RefusedError as error:
+        raise refused(error.sentence(LANGUAGES[0])) from None
+    except Error as error:
+        raise refused(str(error)) from None
+
+
+def decoded(pictures: list[str]) -> list[bytes]:
+    """The files behind base64, which may have a `data:image/png;base64,` before it. Raises gr.Error."""
+    if sum(map(len, pictures)) > limits.SENT_BYTES:
+        raise refused(f"The pictures are more than {limits.SENT_BYTES // 1_000_000} MB in base64; send them in several calls.")
+    try:
+        return [base64.b64decode(picture.rpartition("base64,")[2], validate=True) for picture in pictures]
+    except binascii.Error:
+        raise refused("A picture is not base64; send the content of a picture file in base64.") from None
 
 
 def rows(files: list[dict], model: str, is_over: Callable[[], bool] = lambda: False) -> list[dict]:

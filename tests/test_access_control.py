@@ -1,5 +1,6 @@
 """A running server asked for what it should not give: guessed names, other people's files, closed routes, and the log."""
 
+import base64
 import contextlib
 import http.client
 import http.server
@@ -241,21 +242,32 @@ def test_a_program_gets_its_own_names_back_and_its_uploads_are_deleted(url):
     assert not Path(path).exists()
 
 
-def test_an_agent_cannot_hand_in_a_file_of_the_server(url, mine):
+def agent(url: str, tool: str, **arguments: object) -> str:
+    """What a call of a tool over MCP answers."""
     pytest.importorskip("mcp")
+    question = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": tool, "arguments": arguments}}
+    return ask(f"{url}/gradio_api/mcp/", question, Accept="application/json, text/event-stream").body.decode()
 
-    def call(one: object) -> str:
-        arguments = {"files": [one], "model": "resnet18"}
-        question = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "classify", "arguments": arguments}}
-        return ask(f"{url}/gradio_api/mcp/", question, Accept="application/json, text/event-stream").body.decode()
 
+def test_an_agent_hands_pictures_over_as_base64(url):
+    text = base64.b64encode(picture()).decode()
+    answer = agent(url, "classify", pictures=[text, f"data:image/png;base64,{text}"])
+    assert '"isError":false' in answer.replace(" ", ""), answer
+    for word in ("picture 1", "picture 2", "p_neutrophil", "resnet18@"):
+        assert word in answer
+    assert "is not base64" in agent(url, "classify", pictures=["no base64!"])
+    assert "1 to 500" in agent(url, "classify", pictures=[])
+    assert "is not offered" in agent(url, "classify", pictures=[text], model="no such model")
+
+
+def test_an_agent_cannot_hand_in_a_file_of_the_server(url, mine):
     page = str(ROOT / "docs" / "page.png")
     for path in (page, "/etc/passwd", mine):
         for one in (path, f"file://{path}", {"path": path}, {"path": path, "meta": {"_type": "gradio.FileData"}}):
-            answer = call(one)
-            assert '"isError":true' in answer.replace(" ", ""), answer
-            assert "neutrophil" not in answer
-    assert call("no address")  # it is still there
+            for arguments in ({"pictures": [one], "tool": "classify"}, {"files": [one], "tool": "classify_files"}):
+                told = agent(url, model="resnet18", **arguments)
+                assert '"isError":true' in told.replace(" ", ""), told
+                assert "neutrophil" not in told
 
 
 def test_what_fails_is_logged_without_words(url, mine, log):
