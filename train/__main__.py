@@ -17,6 +17,7 @@ from train.run import TRACKERS, RunError, train
 COMMANDS = {
     "audit": "train.studies.audit",
     "compare": "train.studies.compare",
+    "degraded": "train.studies.degraded",
     "laboratories": "train.studies.laboratories",
     "lr_finder": "train.studies.lr_finder",
     "onnx_check": "train.studies.onnx_check",

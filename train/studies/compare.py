@@ -10,6 +10,8 @@ from matplotlib import pyplot as plt
 from cells.classes import NAMES, TYPE_OF_SUBTYPE
 from cells.measures import MEASURES, command, interval, read_metrics
 from train import figures, options, report
+from train.data import HUB_ID
+from train.studies import degraded
 
 TEMPLATE, SECTION = Path(__file__).with_name("compare.md"), Path(__file__).with_name("compare_run.md")
 KEPT = ("metrics.json", "predictions.csv", "validation.csv", "history.csv", "recipe.json")
@@ -51,6 +53,7 @@ def write(runs: list[Path], out: Path) -> None:
         table="\n".join(_table(summaries)),
         times="\n".join(_time(name, summary) for name, summary in summaries.items()),
         ood_eval=_ood_eval(out),
+        degraded=_degraded(out),
         speed="" if speed is None else _speed(speed, out),
         sections="\n".join(_section(folder, summaries[folder.name]) for folder in folders),
     )
@@ -149,6 +152,37 @@ def _ood_eval(out: Path) -> str:
         rows="\n".join(rows),
         names=" ".join(models),
     )
+
+
+def _degraded(out: Path) -> str:
+    """What each damage costs, a row per damage and strength and a column per model, where it was measured."""
+    if not (out / "degraded.csv").exists():
+        return ""
+    measured = degraded.read(out / "degraded.csv")
+    models, stresses = list(measured["model"].unique()), measured[["damage", "setting"]].drop_duplicates()
+    cells = {(row.model, row.damage, row.setting): _stressed(row) for row in measured.itertuples()}
+    rows = [
+        f"| {damage}, {setting} | {' | '.join(cells.get((model, damage, setting), '') for model in models)} |"
+        for damage, setting in stresses.itertuples(index=False)
+    ]
+    notes = out / "degraded.md"
+    return Template(TEMPLATE.with_name("compare_degraded.md").read_text()).substitute(
+        models=" | ".join(f"`{model}`" for model in models),
+        rule=" | ".join(["---"] * len(models)),
+        rows="\n".join(rows),
+        commands="\n".join(_degraded_command(*group) for group in measured.groupby("every", sort=False)),
+        notes=notes.read_text().strip() if notes.exists() else "",
+    )
+
+
+def _degraded_command(every: int, measured: pd.DataFrame) -> str:
+    words = f"python -m train degraded {' '.join(measured['model'].unique())} --data {HUB_ID} --split results/split.csv"
+    return words if every == 1 else f"{words} --every {every}"
+
+
+def _stressed(row) -> str:
+    right = "" if pd.isna(row.ok_right) else f", {row.ok_right:.1%}"
+    return f"{row.accuracy:.1%}, {row.ok:.1%}{right}"
 
 
 def _patch(row) -> str:
