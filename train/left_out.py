@@ -15,7 +15,6 @@ from scipy.optimize import minimize_scalar
 
 from cells import pbc
 from cells.model.classifier import Classifier
-from cells.model.folder import ModelError
 from train import backend, data, metrics
 from train.laboratories import FIVE, among, balanced
 
@@ -86,17 +85,22 @@ def answers_at_home(validation: pd.DataFrame, dataset: datasets.Dataset) -> dict
 
 
 def answers_left_out(run: Path, dataset: datasets.Dataset, split: dict[str, str], known: Sequence[str]) -> list[Answers]:
-    """A run's answers in each laboratory of `known` that it did not learn from. Raises DataError, ModelError."""
+    """A run's answers in each laboratory of `known` that it did not learn from. Raises DataError."""
     model = Classifier.load(str(run / "model"))
-    new = [name for name in known if name not in data.sources_of(run / "model")]
-    if not new:
-        raise ModelError(f"{run} left no laboratory out: it learnt from {', '.join(known)}.")
     found = []
-    for name in new:
+    for name in laboratories_left_out(run, known):
         rows = data.of_laboratory(dataset, split, name, None)
         if not len(rows):
             raise pbc.DataError(f"--data has no picture of {name}, which {run} left out.")
         found.append(answers_of(model, rows, name, CORRECT))
+    return found
+
+
+def laboratories_left_out(run: Path, known: Sequence[str]) -> list[str]:
+    """Those of `known` that a run did not learn from. Raises DataError where there is none."""
+    found = [name for name in known if name not in data.sources_of(run / "model")]
+    if not found:
+        raise pbc.DataError(f"{run} left no laboratory out: it learnt from {', '.join(known)}.")
     return found
 
 

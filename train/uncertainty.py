@@ -83,8 +83,10 @@ def fit(run: Path, dataset: datasets.Dataset, parts: list[str], limits: Limits |
 def refit(run: Path, dataset: datasets.Dataset, left_out_runs: Sequence[Path] = ()) -> dict:
     """fit() of a finished run, on the pictures of its split; returns facts for its metrics.json.
 
-    Raises DataError, ModelError.
+    Raises DataError.
     """
+    for each in left_out_runs:  # before anything is computed
+        left_out.laboratories_left_out(each, data.sources_of(run / "model"))
     given, summary = pbc.read_split(run / "split.csv"), read_metrics(run / "metrics.json")
     labelled, parts = _rows_of(run, dataset, given)
     before = summary.get("left_out", {}).get("temperature", 1.0)
