@@ -4,6 +4,7 @@ With SCREENSHOTS=FOLDER in the environment, the README's pictures are taken ther
 """
 
 import base64
+import io
 import json
 import os
 import re
@@ -15,6 +16,7 @@ import openpyxl
 import pandas as pd
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from PIL import Image
 from serving import free_port, serve, start
 from test_review import SMALL, predict, review_of, to_json
 
@@ -154,8 +156,10 @@ def download(page, button: str, path: Path) -> Path:
 
 
 def screenshot(page, name: str) -> None:
+    """A picture of the page for docs/, in 256 colours, where SCREENSHOTS names a folder."""
     if folder := os.environ.get("SCREENSHOTS"):
-        page.screenshot(path=Path(folder) / f"{name}.png")
+        image = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
+        image.quantize(256, dither=Image.Dither.FLOYDSTEINBERG).save(Path(folder) / f"{name}.png", optimize=True)
 
 
 # --- what is shown ---
