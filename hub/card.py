@@ -36,6 +36,7 @@ UNFAMILIAR = """
 A picture whose features lie far from those of the training pictures gets the status `unfamiliar`, as $share of the test
 pictures do.$untried
 """
+LEFT_OUT = " and on laboratories that other runs left out"
 UNTRIED = " This was not tried on another laboratory's pictures."
 PREDICTION_SET = """
 The prediction set of a picture holds the types with a probability of at least $threshold. The threshold was set so that the
@@ -187,6 +188,7 @@ def fill(
         unfamiliar=_unfamiliar(metrics.get("unfamiliar"), UNTRIED if laboratories.is_home_alone(metrics) else ""),
         prediction_set=_prediction_set(metrics.get("prediction_set")),
         quantized=_quantized(quantized, metrics.get("backend")),
+        left_out=LEFT_OUT if metrics.get("left_out") else "",
         blast=laboratories.blast_text(metrics.get("blast")),
         **of_laboratories,
         **training,

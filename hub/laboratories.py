@@ -195,7 +195,7 @@ def _limits(metrics: Mapping, labels: Sequence[str]) -> str:
 
 def _worst(rows: Sequence[Mapping]) -> str:
     """Where it fails most, of the laboratories that the measured model did not learn from."""
-    foreign = [row for row in rows if row["role"] != "trained"]
+    foreign = [row for row in rows if row["role"] != "trained" and row.get("accuracy") is not None]
     if not foreign:
         return " How often it fails on one was not measured."
     of_five = [row for row in foreign if row.get("five_types") is not None]

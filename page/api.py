@@ -4,7 +4,6 @@ A program uploads its files and calls /classify. An agent has no uploads: it han
 """
 
 import base64
-import binascii
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -63,7 +62,7 @@ def decoded(pictures: list[str]) -> list[bytes]:
         raise refused(f"The pictures are more than {limits.SENT_BYTES // 1_000_000} MB in base64; send them in several calls.")
     try:
         return [base64.b64decode(picture.rpartition("base64,")[2], validate=True) for picture in pictures]
-    except binascii.Error:
+    except ValueError:  # binascii.Error, or a letter outside ASCII
         raise refused("A picture is not base64; send the content of a picture file in base64.") from None
 
 

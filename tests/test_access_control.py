@@ -255,7 +255,8 @@ def test_an_agent_hands_pictures_over_as_base64(url):
     assert '"isError":false' in answer.replace(" ", ""), answer
     for word in ("picture 1", "picture 2", "p_neutrophil", "resnet18@"):
         assert word in answer
-    assert "is not base64" in agent(url, "classify", pictures=["no base64!"])
+    for wrong in ("no base64!", "sangre: glóbulo"):
+        assert "is not base64" in agent(url, "classify", pictures=[wrong])
     assert "1 to 500" in agent(url, "classify", pictures=[])
     assert "is not offered" in agent(url, "classify", pictures=[text], model="no such model")
 

@@ -370,6 +370,18 @@ def test_a_saved_review_that_is_dropped_on_an_open_batch_takes_its_place_after_a
     assert decisions(page) == {}
 
 
+def test_the_saliency_map_of_a_saved_review_is_not_of_a_picture_of_the_batch_before(page, uploads, tmp_path):
+    classify(page, [uploads[0]])
+    saved = download(page, "#save", tmp_path / "review.json")
+    page.click("#new")
+    classify(page, [uploads[1]])  # its first cell has the same number
+    drop(page, "#gallery", saved)
+    cell(page, Path(uploads[0]).name).click()
+    page.click("#saliency")
+    page.locator("#detail .note").wait_for()
+    assert EN["saliency_small"] in page.locator("#detail .note").inner_text()
+
+
 # --- decisions ---
 
 

@@ -78,6 +78,18 @@ def test_the_card_says_where_it_fails_most_among_laboratories_that_it_did_not_le
     worst = LABORATORIES["chula"].title
     assert f"It fails most on {worst} (left out): 82% of five types were right there, and 95% of those called `ok`." in text
     assert "How often it fails on one was not measured" in written(sources=["pbc", "chula"])
+    unknown = {"name": "seoul", "role": "measured", "split": "all", "pictures": 0, "accuracy": None}  # no class that it knows
+    assert "was not measured" in written(sources=["pbc", "chula"], laboratories=[unknown])
+
+
+def test_the_card_says_that_temperature_and_threshold_come_from_other_laboratories_too(text):
+    words = "and on laboratories that other runs left out"
+    limits = {"temperature": 1.2, "review_below": 0.9, "farther": 1.5}
+    fitted = " ".join(written(sources=["pbc", "jhu"], left_out=limits).split())
+    assert f"The threshold was set on validation pictures {words};" in fitted
+    assert f"fitted on validation {words}, so that" in fitted
+    assert words not in " ".join(text.split())
+    assert words not in written(sources=["pbc", "jhu"], left_out={})
 
 
 def test_without_a_study_the_table_is_of_the_test_pictures_of_each_source():

@@ -70,3 +70,7 @@ def test_sources_are_those_of_the_run(tmp_path):
     assert data.sources_of(tmp_path) == ["pbc"]
     (tmp_path / "metrics.json").write_text(json.dumps({"sources": {"pbc": 0.6, "chula": 0.4}}))
     assert data.sources_of(tmp_path) == ["pbc", "chula"]
+    (tmp_path / "metrics.json").write_text(json.dumps({"test_by_source": {"pbc": {}, "jhu": {}}}))  # of an older run
+    assert data.sources_of(tmp_path) == ["pbc", "jhu"]
+    (tmp_path / "metrics.json").write_text(json.dumps({"sources": []}))
+    assert data.sources_of(tmp_path) == ["pbc"]

@@ -68,6 +68,28 @@ def test_where_nothing_is_right_nothing_is_ok():
     assert left_out.lowest_probability(wrong, 1.0) > 1
 
 
+def test_cells_of_one_probability_are_ok_together():
+    probabilities = np.zeros((20, 8))
+    probabilities[:, 0] = 1  # as where a network is so sure that the rest is rounded away
+    labels = np.array([0] * 10 + [1] * 10)  # the first ten alone would be right
+    one = Answers("jhu", LABELS, CORRECT, probabilities, labels, np.zeros(20))
+    assert left_out.lowest_probability(one, 1.0) > 1
+    assert left_out.lowest_probability(dataclasses.replace(one, labels=np.zeros(20, int)), 1.0) == 1
+    assert left_out.lowest_probability(dataclasses.replace(one, distances=np.full(20, 9.0)), 1.0) > 1
+
+
+def test_figures_of_a_left_out_laboratory_take_nothing_from_it(everywhere):
+    own, (jhu_left_out, chula_left_out) = everywhere
+    learnt = answers("jhu", CORRECT, 1.0)  # what the model says that has learnt from it
+    never_right = dataclasses.replace(learnt, labels=(learnt.probabilities.argmax(1) + 1) % 8)
+    alone = left_out.figures(own, [jhu_left_out, chula_left_out])[0]
+    assert alone["ok_share"] > 0
+    assert left_out.figures([*own, never_right], [jhu_left_out, chula_left_out])[0] == alone
+    assert left_out.figures(own, [jhu_left_out, chula_left_out, never_right])[0] == alone
+    (home,) = left_out.figures([*own, learnt], [dataclasses.replace(own[0], correct=CORRECT)])
+    assert home["ok_share"] > 0
+
+
 @pytest.fixture(scope="module")
 def finished(parquet, jhu, fields, tmp_path_factory) -> tuple[Path, Path, list[str]]:  # noqa: F811
     """(a run of three laboratories, one without jhu, their places)."""
@@ -109,8 +131,10 @@ def test_limits_come_from_the_run_that_left_a_laboratory_out(finished, monkeypat
 
 def test_a_run_that_left_nothing_out_is_refused(finished, capsys):
     run, _, places = finished
+    written = {file: file.read_bytes() for file in run.glob("**/*") if file.is_file()}
     assert main(["uncertainty", str(run), "--left-out", str(run / "." / "..") + "/all", "--data", *places]) == 2
     assert "left no laboratory out" in capsys.readouterr().err
+    assert {file: file.read_bytes() for file in run.glob("**/*") if file.is_file()} == written
 
 
 def test_the_weights_say_by_what_they_are_divided(finished):
@@ -121,3 +145,15 @@ def test_the_weights_say_by_what_they_are_divided(finished):
         assert float(file.metadata()["temperature"]) == 4
         assert file.metadata()["format"] == "pt"
     set_temperature(folder, 1.0)
+    before = (folder / "model.safetensors").read_bytes()
+    set_temperature(folder, 1.0)
+    assert (folder / "model.safetensors").read_bytes() == before
+
+
+def test_a_call_that_was_stopped_leaves_no_temperature_to_the_next(finished, monkeypatch):
+    _, without, places = finished
+    monkeypatch.setattr(figures, "draw_all", skip_figures)
+    set_temperature(without / "model", 3.0)  # and metrics.json does not know of it
+    assert main(["uncertainty", str(without), "--data", *places[::2]]) == 0
+    with safe_open(without / "model" / "model.safetensors", "pt") as file:
+        assert float(file.metadata()["temperature"]) == 1

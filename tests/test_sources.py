@@ -75,13 +75,13 @@ def test_jhu_is_read_from_parquet_and_from_the_clone_alike(jhu, tmp_path):
     assert packed["image_id"][:] == sorted(packed["image_id"][:])
     assert packed["image_id"][0].startswith("jhu:BL_")
     for row in packed.select(range(6)):
-        folder = tmp_path / "DeepAPL" / "Data" / "All" / row["group"] / "03-01" / "Signed slides" / row["cell_subtype"]
+        folder = tmp_path / "All" / "DeepAPL" / "Data" / "All" / row["group"] / "03-01" / "Signed slides" / row["cell_subtype"]
         folder.mkdir(parents=True, exist_ok=True)
         (folder / f"{row['image_id'].removeprefix('jhu:')}.jpg").write_bytes(row["image"]["bytes"])
     artefact = folder.parent / "Artifact"
     artefact.mkdir()
     (artefact / "1.jpg").write_bytes(b"no cell")
-    cloned = data.load([f"jhu={tmp_path / 'DeepAPL'}"])
+    cloned = data.load([f"jhu={tmp_path / 'All' / 'DeepAPL'}"])
     first = packed.select(range(6))
     kinds = [
         sorted(zip(*(rows[column][:] for column in ("group", "cell_type", "cell_subtype")), strict=True))
@@ -135,6 +135,14 @@ def test_chula_is_read_from_the_clone_as_from_parquet(tmp_path):
     assert Image.open(io.BytesIO(rows[0]["image"]["bytes"])).size == (419, 419)  # a box of 168 x 176 pixels, by 0.42
     (folder / "labels" / "B-30_0047.txt").write_text("7 0.1 0.2 0.1 0.1\n")
     with pytest.raises(DataError, match="NUMBER up to 4"):
+        data.load([f"chula={tmp_path / 'WBC_Dataset'}"])
+    image_file = folder / "images" / "B-30_0047.jpg"
+    (folder / "labels" / "B-30_0047.txt").write_text("2 0.1 0.2 0.1 0.1\n")
+    image_file.write_bytes(image_file.read_bytes()[:2000])
+    with pytest.raises(DataError, match="picture B-30_0047: "):
+        data.load([f"chula={tmp_path / 'WBC_Dataset'}"])
+    image_file.write_bytes(b"no picture")
+    with pytest.raises(DataError, match=r"B-30_0047\.jpg cannot be read"):
         data.load([f"chula={tmp_path / 'WBC_Dataset'}"])
 
 

@@ -112,14 +112,14 @@ def part(dataset: datasets.Dataset, split_file: Path, name: str) -> datasets.Dat
 def sources_of(folder: Path) -> list[str]:
     """The laboratories that a model has learnt from, by their names in train/sources."""
     try:
-        found = read_metrics(folder / "metrics.json").get("sources")
+        found = read_metrics(folder / "metrics.json")
     except OSError:
-        found = None
-    return list(found or [HOME])  # older runs knew no other
+        return [HOME]
+    return list(found.get("sources") or found.get("test_by_source") or [HOME])  # as older runs say it
 
 
 def of_laboratory(dataset: datasets.Dataset, split: dict[str, str], laboratory: str, part: str | None) -> datasets.Dataset:
-    """The pictures of a laboratory in one part (None: in all but test) that show one of the types, a blast or a smudge cell."""
+    """The pictures of a laboratory in one part (None: in all but test) whose type is in KNOWN_TYPES."""
     columns = zip(*(dataset[key][:] for key in ("source", "cell_type", "image_id")), strict=True)
     kept = [
         row

@@ -182,7 +182,7 @@ def _density(images: Tensor) -> Tensor:
 
 
 def _planes(slopes: Tensor, images: Tensor) -> Tensor:
-    """(n, c, s, s): 1 in the middle, changing by the slopes (n, c, 2) towards the right and the lower edge."""
+    """(n, c, s, s): 1 in the middle, changing by the slopes (n, c, 2) towards the lower and the right edge."""
     axis = torch.linspace(-1, 1, images.shape[-1], device=images.device)
     return 1 + slopes[:, :, 0, None, None] * axis[:, None] + slopes[:, :, 1, None, None] * axis
 

@@ -1,7 +1,7 @@
 """How right a model is in one laboratory: the figures of laboratories.csv and of a card's table.
 
-A laboratory that a model has learnt from is measured on the validation part of the split, any other on all of its pictures;
-the test part is never read.
+A laboratory that a model has learnt from is measured on the validation part of the split, any other on all of its pictures
+but those of the test part, which is never read.
 """
 
 from collections.abc import Iterator, Sequence

@@ -73,7 +73,7 @@ def answers_of(model: Classifier, rows: datasets.Dataset, laboratory: str, corre
 
 
 def answers_at_home(validation: pd.DataFrame, dataset: datasets.Dataset) -> dict[str, Answers]:
-    """A finished run's answers to its validation pictures (validation.csv), by laboratory; the first is home."""
+    """A finished run's answers to its validation pictures (validation.csv), by laboratory."""
     sources = dict(zip(dataset["image_id"][:], dataset["source"][:], strict=True))
     labels = metrics.labels_of(validation)
     found = {}
@@ -111,7 +111,7 @@ def fit(own: Sequence[Answers], left_out: Sequence[Answers]) -> Limits:
     FAMILIAR_SHARE of them reach. A cell is ok from the probability on that makes it right as often as promised everywhere.
     """
     home = [one for one in own if one.correct == HOME_CORRECT]
-    temperature = fit_temperature([*home, *left_out])
+    temperature = fit_temperature([*home, *left_out] or own)
     farther = max([1.0, *(float(np.quantile(one.distances, FAMILIAR_SHARE)) for one in left_out)])
     everywhere = [one.at(temperature) for one in (*own, *left_out)]
     return Limits(temperature, max(lowest_probability(one, farther) for one in everywhere), farther)
@@ -144,7 +144,8 @@ def lowest_probability(answers: Answers, farther: float) -> float:
     highest, right = answers.probabilities.max(1)[familiar], answers.right[familiar]
     order = np.argsort(-highest, kind="stable")
     share = right[order].cumsum() / np.arange(1, len(order) + 1)
-    last = np.flatnonzero(share >= answers.correct)
+    is_last = np.append(np.diff(highest[order]) < 0, True)[: len(order)]  # cells of one probability are ok together
+    last = np.flatnonzero((share >= answers.correct) & is_last)
     return float(highest[order[last[-1]]]) if len(last) else 1.1
 
 
@@ -152,7 +153,7 @@ def figures(own: Sequence[Answers], left_out: Sequence[Answers]) -> list[dict]:
     """A row of the card for each left-out laboratory; what is ok there is decided by limits that were fitted without it."""
     rows = []
     for one in left_out:
-        limits = fit(own, [other for other in left_out if other is not one])
+        limits = fit(*([other for other in some if other.laboratory != one.laboratory] for some in (own, left_out)))
         answers = one.at(limits.temperature)
         ok = limits.ok(answers)
         five = among(FIVE, np.array(answers.classes)[answers.labels], answers.probabilities, list(answers.classes))

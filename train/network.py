@@ -337,12 +337,14 @@ def set_temperature(folder: Path, temperature: float) -> None:
 
     The file of the weights says by how much they are divided, so that a second call does not divide twice. Raises RecipeError.
     """
-    network, _ = _load("model", str(folder))
-    head = set(adapter(network).head.parameters())
-    names = {name.removeprefix("timm_model.") for name, parameter in network.named_parameters() if parameter in head}
     file, partial = folder / "model.safetensors", folder / "model.partial"
     with safe_open(file, "pt") as opened:
         before = float((opened.metadata() or {}).get("temperature", 1))
+    if temperature == before:
+        return
+    network, _ = _load("model", str(folder))
+    head = set(adapter(network).head.parameters())
+    names = {name.removeprefix("timm_model.") for name, parameter in network.named_parameters() if parameter in head}
     tensors = load_file(file)
     for name in names:
         tensors[name] = (tensors[name].float() * before / temperature).to(tensors[name].dtype)

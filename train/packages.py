@@ -41,13 +41,13 @@ PACKAGES = {
 
 def load_into(network: nn.Module, name: str) -> None:
     """Give a timm network the weights of a package, all but those of its classifier. Raises RecipeError."""
-    theirs = _read(name)
+    packaged = _read(name)
     head = network.default_cfg["classifier"]
     own = network.state_dict()
-    if len(theirs) != len(own):
-        raise RecipeError(f"pretrained={name} has {len(theirs)} tensors; {PACKAGES[name].architecture} has {len(own)}.")
+    if len(packaged) != len(own):
+        raise RecipeError(f"pretrained={name} has {len(packaged)} tensors; {PACKAGES[name].architecture} has {len(own)}.")
     # The same tensors in the same order, under the names of another library.
-    renamed = dict(zip(own, theirs.values(), strict=True))
+    renamed = dict(zip(own, packaged.values(), strict=True))
     network.load_state_dict({key: own[key] if key.startswith(f"{head}.") else value for key, value in renamed.items()})
 
 

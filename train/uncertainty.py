@@ -85,18 +85,17 @@ def refit(run: Path, dataset: datasets.Dataset, left_out_runs: Sequence[Path] = 
 
     Raises DataError.
     """
-    for each in left_out_runs:  # before anything is computed
-        left_out.laboratories_left_out(each, data.sources_of(run / "model"))
     given, summary = pbc.read_split(run / "split.csv"), read_metrics(run / "metrics.json")
     labelled, parts = _rows_of(run, dataset, given)
+    # Before anything is written: a run that does not fit is refused here.
+    known = list(dict.fromkeys(np.array(labelled["source"][:])[np.array(parts) == "validation"].tolist()))
+    answers = [one for each in left_out_runs for one in left_out.answers_left_out(each, dataset, given, known)]
     before = summary.get("left_out", {}).get("temperature", 1.0)
-    if before != 1 or left_out_runs:  # the weights as they were after training
-        set_temperature(run / "model", 1.0)
+    set_temperature(run / "model", 1.0)  # as after training; a call that was stopped may have left another
     chosen = fit(run, labelled, parts)
     facts, rows = {"temperature": round(summary["temperature"] / before, 4), "left_out": {}}, []
     if left_out_runs:
         own = left_out.answers_at_home(pd.read_csv(run / "validation.csv"), labelled)
-        answers = [one for each in left_out_runs for one in left_out.answers_left_out(each, dataset, given, list(own))]
         limits = left_out.fit(list(own.values()), answers)
         set_temperature(run / "model", limits.temperature)
         chosen = fit(run, labelled, parts, limits)

@@ -654,11 +654,11 @@ class Workbench {
   async restore() {
     const store = await (this.store ??= open());
     if (!store) this.unkept();
-    for (const entry of Journal.left()) {
+    for (const entry of this.journal.takeOver()) {
       try {
         if (await store.has(entry.batch)) await store.change(entry);
+        this.journal.remove(entry);
       } catch { // refused: the journal goes on holding it
-        this.journal.add(entry);
         this.unkept();
       }
     }
@@ -669,6 +669,7 @@ class Workbench {
   }
 
   show(review) {
+    if (this.review?.batch !== review.batch) this.sources.clear(); // cells of two batches may have the same ids
     this.review = review;
     this.redoable = [];
     session.setItem(SHOWN, review.batch);

@@ -174,11 +174,13 @@ export class Journal {
     return { ...review, steps: [...found.values()], comment: said };
   }
 
-  // The entries of closed tabs; they leave the journal.
-  static left(storage = webStorage('localStorage')) {
-    const keys = storage.keys().filter(key => key.startsWith(PREFIX));
-    const found = keys.flatMap(key => JSON.parse(storage.getItem(key) ?? '[]'));
-    for (const key of keys) storage.removeItem(key);
+  // The entries of closed tabs. This journal holds them until they are stored: a page that is closed before loses none.
+  takeOver() {
+    const keys = this.storage.keys().filter(key => key.startsWith(PREFIX) && key !== this.key);
+    const found = keys.flatMap(key => JSON.parse(this.storage.getItem(key) ?? '[]'));
+    this.entries = [...found, ...this.entries];
+    this.write();
+    for (const key of keys) this.storage.removeItem(key);
     return found;
   }
 }

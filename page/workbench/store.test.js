@@ -10,12 +10,24 @@ function storage() {
 
 const entry = number => ({ batch: 'b', added: [{ cell: '1', number, decision: 'ig', time: 't' }], removed: [] });
 
+const KEY = 'blood-cells-journal-';
+
 test('a step that was not stored when the page closed is found by the next one, once', () => {
+  const kept = storage(), next = new Journal(kept, `${KEY}3`);
+  new Journal(kept, `${KEY}1`).add(entry(1));
+  new Journal(kept, `${KEY}2`).add(entry(2));
+  assert.deepEqual(next.takeOver().map(each => each.added[0].number).sort(), [1, 2]);
+  assert.deepEqual(next.takeOver(), []);
+});
+
+test('a page that closes before it has stored what it found leaves it to the next one', () => {
   const kept = storage();
-  new Journal(kept, 'blood-cells-journal-1').add(entry(1));
-  new Journal(kept, 'blood-cells-journal-2').add(entry(2));
-  assert.deepEqual(Journal.left(kept).map(each => each.added[0].number).sort(), [1, 2]);
-  assert.deepEqual(Journal.left(kept), []);
+  new Journal(kept, `${KEY}1`).add(entry(1));
+  new Journal(kept, `${KEY}2`).takeOver();
+  const last = new Journal(kept, `${KEY}3`), [found] = last.takeOver();
+  assert.deepEqual(found, entry(1));
+  last.remove(found);
+  assert.deepEqual(kept.keys(), []);
 });
 
 test('a step that was stored leaves the journal', () => {
@@ -23,9 +35,9 @@ test('a step that was stored leaves the journal', () => {
   journal.add(first);
   journal.add(second);
   journal.remove(first);
-  assert.deepEqual(Journal.left(kept), [second]);
+  assert.deepEqual(JSON.parse(kept.getItem(`${KEY}1`)), [second]);
   journal.remove(second);
-  assert.deepEqual(Journal.left(kept), []);
+  assert.deepEqual(kept.keys(), []);
 });
 
 test('what the store has not got yet is added to what it has, and what was taken back is left out', () => {

@@ -15,7 +15,7 @@ from PIL import Image
 
 from cells import pbc
 from cells.pbc import DataError
-from cells.read.images import read_image
+from cells.read.images import ImageError, read_image
 from train.sources import parquet_files, read_parquet
 
 TYPES = ("neutrophil", "eosinophil", "basophil", "lymphocyte", "monocyte")  # by the numbers of the clone's label files
@@ -27,7 +27,10 @@ def read(places: Sequence[str]) -> datasets.Dataset:
     fields = _fields(places)
     columns = {name: [] for name in ("image_id", "image", "cell_type", "cell_subtype", "group", "split")}
     for field in fields.cast_column("image", datasets.Image(decode=False)):
-        image = np.asarray(read_image(pbc.source_of(field["image"])))
+        try:
+            image = np.asarray(read_image(pbc.source_of(field["image"])))
+        except ImageError as error:
+            raise DataError(f"picture {field['image_id']}: {error}") from None
         for number, (box, cell_type) in enumerate(zip(field["boxes"], field["cell_types"], strict=True)):
             buffer = io.BytesIO()
             Image.fromarray(crop(image, box)).save(buffer, "PNG", compress_level=1)
@@ -66,8 +69,11 @@ def _fields(places: Sequence[str]) -> datasets.Dataset:
 
 def _boxes(label_file: Path, image_file: Path) -> list[tuple[list[float], str]]:
     """([x0, y0, x1, y1] in whole pixels, type) of each line: a number, then centre and size as shares of the picture."""
-    with Image.open(image_file) as image:
-        width, height = image.size
+    try:
+        with Image.open(image_file) as image:
+            width, height = image.size
+    except OSError as error:
+        raise DataError(f"{image_file} cannot be read: {error}") from None
     found = []
     try:
         for line in label_file.read_text().splitlines():

@@ -67,6 +67,7 @@ def _read_all(places: Sequence[str]) -> datasets.Dataset:
 
 
 def _patient(file: Path) -> str:
-    """Of .../Data/All/PATIENT/.../Signed slides/TYPE/NAME.jpg."""
+    """Of .../Data/All/PATIENT/.../Signed slides/TYPE/NAME.jpg; the clone may itself lie in a folder that is called All."""
     folders = file.resolve().parts[:-3]
-    return folders[folders.index("All") + 1] if "All" in folders[:-1] else folders[-1]
+    above = [number for number, folder in enumerate(folders[:-1]) if folder == "All"]
+    return folders[above[-1] + 1] if above else folders[-1]
