@@ -738,6 +738,16 @@ def test_cells_that_may_be_blasts_stand_first_and_a_line_at_the_top_leads_to_the
     screenshot(page, "blasts")
 
 
+def test_a_cell_that_may_be_a_blast_is_not_confirmed_among_others(page, suspicious):
+    opened_review(page, suspicious)
+    cell(page, "lymphocyte.png").click()
+    press(page, "a", "Enter")
+    assert decisions(page) == {"lymphocyte.png": "lymphocyte"}
+    cell(page, "first.png").click()
+    press(page, "Enter")
+    assert decisions(page)["first.png"] == "lymphocyte"
+
+
 def test_the_line_of_blasts_follows_the_decisions(page, suspicious, tmp_path):
     opened_review(page, suspicious)
     line = page.locator("#blasts")

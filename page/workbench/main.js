@@ -504,10 +504,10 @@ class Workbench {
     return visible.slice(last + 1).find(id => !decided.has(id)) ?? this.gallery.current;
   }
 
-  // The model's word becomes the person's, for the selected cells.
+  // The model's word becomes the person's, for the selected cells. Of several, a cell that may be a blast is left out.
   confirm() {
     const reading = this.reading(), ids = [...this.gallery.selected], following = this.following(ids);
-    this.stepEach(ids, cell => reading.label(cell));
+    this.stepEach(ids, cell => (ids.length === 1 || reading.isConfirmable(cell)) && reading.label(cell));
     this.choose(following);
   }
 
