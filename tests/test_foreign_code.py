@@ -22,6 +22,8 @@ ROOMS = ("app.py", "cells", "page", "hub", "train", "benchmarks")
 MODULES = {"pickle", "cPickle", "_pickle", "joblib", "dill", "cloudpickle", "shelve", "marshal", "runpy"}
 CALLS = {"eval", "exec", "compile", "__import__", "torch.load", "torch.save", "torch.jit.load", "torch.hub.load"}
 CALLS |= {"pd.read_pickle", "np.loadtxt", "yaml.load", "evaluate.load", "os.system", "allow_pickle"}
+# Weights that a package brings, by torch's weights-only loader, where their digest is the known one: tests/test_packages.py.
+ALLOWED = {"train/packages.py": {"torch.load"}}
 
 
 def files() -> list[Path]:
@@ -45,7 +47,7 @@ def uses(file: Path) -> set[str]:
 
 @pytest.mark.parametrize("file", files(), ids=lambda file: str(file.relative_to(ROOT)))
 def test_no_file_reads_a_pickle_or_runs_what_it_was_given(file):
-    assert not uses(file) & (MODULES | CALLS)
+    assert not uses(file) & (MODULES | CALLS) - ALLOWED.get(str(file.relative_to(ROOT)), set())
 
 
 @pytest.mark.parametrize("room", ["cells", "train", "hub"])

@@ -475,7 +475,10 @@ def test_a_folder_of_subtypes_classifies_into_subtypes(subtypes, cell_files, tmp
     run, _ = subtypes
     assert cells_main(["classify", *cell_files, "--model", str(run / "model"), "--out", str(tmp_path / "cells.csv")]) == 0
     table = pd.read_csv(tmp_path / "cells.csv")
-    assert [column for column in table if column.startswith("p_")] == [f"p_{code}" for code in SUBTYPE_LABELS]
+    assert [column for column in table if column.startswith("p_")] == [
+        f"p_{code}" for code in (*SUBTYPE_LABELS, "blast", "smudge")
+    ]
+    assert table[["p_blast", "p_smudge"]].isna().all(axis=None)  # it does not know them
     assert set(table["prediction"]) <= set(SUBTYPE_LABELS)
 
 
