@@ -15,8 +15,7 @@ from cells.classes import BLAST, SMUDGE
 from cells.model.classifier import Classifier
 from cells.model.prediction import Prediction
 from cells.model.uncertainty import OK, UNFAMILIAR
-from train import backend, data
-from train.metrics import calibration_error
+from train import backend, data, metrics
 
 FIVE = ("basophil", "eosinophil", "lymphocyte", "monocyte", "neutrophil")  # the types that every laboratory tells apart
 ABNORMAL = (BLAST.name, SMUDGE.name)
@@ -46,18 +45,22 @@ def figures(predictions: Sequence[Prediction], rows: datasets.Dataset) -> dict[s
     statuses = np.array([one.status for one in predictions])
     known = np.isin(truths, labels)
     indices = np.array([labels.index(truth) if truth in labels else -1 for truth in truths])
-    right = probabilities.argmax(1) == indices
     ok = statuses == OK
-    found = {
-        "pictures": int(known.sum()),
-        "accuracy": right[known].mean(),
-        "balanced_accuracy": balanced(indices[known], probabilities[known].argmax(1)),
-        "ece": calibration_error(probabilities[known].max(1), right[known]),
-        "ok_share": ok[known].mean(),
-        "ok_right": right[known & ok].mean() if (known & ok).any() else np.nan,
-        "unfamiliar_share": (statuses[known] == UNFAMILIAR).mean(),
-    }
+    found = scores(probabilities[known], indices[known], ok[known])
+    found["unfamiliar_share"] = (statuses[known] == UNFAMILIAR).mean()
     return found | among(FIVE, truths, probabilities, labels) | _abnormal(truths, probabilities, labels, ok)
+
+
+def scores(probabilities: np.ndarray, labels: np.ndarray, ok: np.ndarray) -> dict[str, float]:
+    """Of probabilities (n, classes), label indices (n,), and which of the n are called ok."""
+    measured = metrics.measure(probabilities, labels)
+    right = probabilities.argmax(1) == labels
+    return {
+        "pictures": len(labels),
+        **{key: measured[key] for key in ("accuracy", "balanced_accuracy", "ece")},
+        "ok_share": ok.mean(),
+        "ok_right": right[ok].mean() if ok.any() else np.nan,
+    }
 
 
 def among(types: Sequence[str], truths: np.ndarray, probabilities: np.ndarray, labels: list[str]) -> dict[str, float]:
@@ -66,9 +69,12 @@ def among(types: Sequence[str], truths: np.ndarray, probabilities: np.ndarray, l
     if not kept.any():
         return {}
     columns = [labels.index(name) for name in types]
-    answers, expected = probabilities[kept][:, columns].argmax(1), np.array([types.index(truth) for truth in truths[kept]])
-    right = (answers == expected).mean()
-    return {"five_pictures": int(kept.sum()), "five_accuracy": right, "five_balanced": balanced(expected, answers)}
+    measured = metrics.measure(probabilities[kept][:, columns], np.array([types.index(truth) for truth in truths[kept]]))
+    return {
+        "five_pictures": int(kept.sum()),
+        "five_accuracy": measured["accuracy"],
+        "five_balanced": measured["balanced_accuracy"],
+    }
 
 
 def _abnormal(truths: np.ndarray, probabilities: np.ndarray, labels: list[str], ok: np.ndarray) -> dict[str, float]:
@@ -86,17 +92,17 @@ def _abnormal(truths: np.ndarray, probabilities: np.ndarray, labels: list[str], 
     return found
 
 
-def balanced(truths: np.ndarray, answers: np.ndarray) -> float:
-    """The mean over the classes that occur of the share that is answered rightly."""
-    return float(np.mean([(answers[truths == each] == each).mean() for each in np.unique(truths)]))
-
-
 def card_row(measured: dict) -> dict:
     """A row of measure() as the card's table has it (docs/training.md)."""
+    role, split = ("trained", "validation") if measured["trained"] else ("measured", "all")
+    return card_row_of(measured["laboratory"], role, split, measured)
+
+
+def card_row_of(name: str, role: str, split: str, measured: dict) -> dict:
+    """A row of the card's table, from scores() and among()."""
     names = {"five_types": "five_accuracy", "ok_correct": "ok_right"}
     keys = ("accuracy", "balanced_accuracy", "five_types", "ok_share", "ok_correct")
-    figures = {key: measured.get(names.get(key, key)) for key in keys}
-    role, split = ("trained", "validation") if measured["trained"] else ("measured", "all")
-    return {"name": measured["laboratory"], "role": role, "split": split, "pictures": measured["pictures"]} | {
-        key: None if value is None or np.isnan(value) else float(value) for key, value in figures.items()
+    found = {key: measured.get(names.get(key, key)) for key in keys}
+    return {"name": name, "role": role, "split": split, "pictures": measured["pictures"]} | {
+        key: None if value is None or np.isnan(value) else float(value) for key, value in found.items()
     }

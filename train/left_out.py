@@ -16,7 +16,7 @@ from scipy.optimize import minimize_scalar
 from cells import pbc
 from cells.model.classifier import Classifier
 from train import backend, data, metrics
-from train.laboratories import FIVE, among, balanced
+from train.laboratories import FIVE, among, card_row_of, scores
 
 HOME_CORRECT, CORRECT = 0.995, 0.95  # of what is called ok: at home, in any other laboratory
 FAMILIAR_SHARE = 0.95  # of a new laboratory's cells
@@ -155,18 +155,8 @@ def figures(own: Sequence[Answers], left_out: Sequence[Answers]) -> list[dict]:
     for one in left_out:
         limits = fit(*([other for other in some if other.laboratory != one.laboratory] for some in (own, left_out)))
         answers = one.at(limits.temperature)
-        ok = limits.ok(answers)
-        five = among(FIVE, np.array(answers.classes)[answers.labels], answers.probabilities, list(answers.classes))
-        row = {
-            "name": one.laboratory,
-            "role": "left out",
-            "split": "all",
-            "pictures": len(one.labels),
-            "accuracy": float(answers.right.mean()),
-            "balanced_accuracy": balanced(answers.labels, answers.probabilities.argmax(1)),
-            "five_types": five.get("five_accuracy"),
-            "ok_share": float(ok.mean()),
-            "ok_correct": float(answers.right[ok].mean()) if ok.any() else None,
-        }
-        rows.append(row)
+        truths = np.array(answers.classes)[answers.labels]
+        five = among(FIVE, truths, answers.probabilities, list(answers.classes))
+        measured = scores(answers.probabilities, answers.labels, limits.ok(answers)) | five
+        rows.append(card_row_of(one.laboratory, "left out", "all", measured))
     return rows

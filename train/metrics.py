@@ -39,16 +39,17 @@ class CellMetrics(evaluate.Metric):
 
     def _compute(self, predictions, references, resamples: int = RESAMPLES, seed: int = 42) -> dict[str, float]:
         probabilities, labels = np.asarray(predictions, dtype=np.float64), np.asarray(references)
-        values = _measure(probabilities, labels)
+        values = measure(probabilities, labels)
         rng = np.random.default_rng(seed)
         draws = (rng.integers(0, len(labels), len(labels)) for _ in range(resamples))
-        resampled = pd.DataFrame([_measure(probabilities[rows], labels[rows]) for rows in draws])
+        resampled = pd.DataFrame([measure(probabilities[rows], labels[rows]) for rows in draws])
         for name in list(values):
             values[f"{name}_low"], values[f"{name}_high"] = np.nanpercentile(resampled[name], [2.5, 97.5])
         return {name: float(value) for name, value in values.items()}
 
 
-def _measure(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+def measure(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    """The measures of cells.measures, from probabilities (n, classes) and label indices (n,)."""
     predicted = probabilities.argmax(1)
     n_labels = probabilities.shape[1]
     confusion = np.bincount(labels * n_labels + predicted, minlength=n_labels**2).reshape(n_labels, n_labels)
@@ -64,12 +65,12 @@ def _measure(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, float]:
         "kappa": (accuracy - chance) / (1 - chance) if chance < 1 else np.nan,
         "error_rate": 1 - accuracy,
         "macro_f1": (2 * hits[seen] / (truths + calls)[seen]).mean(),
-        "ece": calibration_error(probabilities.max(1), predicted == labels),
+        "ece": _calibration_error(probabilities.max(1), predicted == labels),
         "nll": -np.log(np.clip(probabilities[np.arange(n), labels], 1e-12, 1)).mean(),
     }
 
 
-def calibration_error(confidence: np.ndarray, correct: np.ndarray) -> float:
+def _calibration_error(confidence: np.ndarray, correct: np.ndarray) -> float:
     """Expected calibration error over equal-width bins (Guo et al. 2017)."""
     bins = np.minimum((confidence * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
     gaps = np.bincount(bins, weights=confidence - correct, minlength=CALIBRATION_BINS)
