@@ -4,6 +4,7 @@ A program uploads its files and calls /classify. An agent has no uploads: it han
 """
 
 import base64
+import contextlib
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -48,12 +49,8 @@ def classify(pictures: list[str], model: str = "") -> list[dict]:
         model: The name of a model; left out, it is the default one.
     """
     names = [f"picture {number}" for number in range(1, len(pictures) + 1)]
-    try:
+    with refusals():
         return classified(list(zip(names, decoded(pictures), strict=True)), model or catalog.names()[0], lambda: False)
-    except RefusedError as error:
-        raise refused(error.sentence(LANGUAGES[0])) from None
-    except Error as error:
-        raise refused(str(error)) from None
 
 
 def decoded(pictures: list[str]) -> list[bytes]:
@@ -73,13 +70,10 @@ def rows(files: list[dict], model: str, is_over: Callable[[], bool] = lambda: Fa
     """
     paths: list[Path] = []
     try:
-        paths = [uploads.find(file["path"]) for file in files]
-        called = [(file.get("orig_name") or Path(file["path"]).name)[: limits.NAME] for file in files]
-        return classified(unpacked(list(map(str, paths)), called), model, is_over)
-    except RefusedError as error:
-        raise refused(error.sentence(LANGUAGES[0])) from None
-    except Error as error:
-        raise refused(str(error)) from None
+        with refusals():
+            paths = [uploads.find(file["path"]) for file in files]
+            called = [(file.get("orig_name") or Path(file["path"]).name)[: limits.NAME] for file in files]
+            return classified(unpacked(list(map(str, paths)), called), model, is_over)
     finally:
         uploads.delete(paths)
 
@@ -93,6 +87,17 @@ def classified(sources: list[tuple[str, Source]], model: str, is_over: Callable[
     cells = tuple(map(Cell, in_time(classifier.predict(pictures, names), is_over)))
     frame = table.to_frame(Review(cells, str(classifier), classes=classifier.classes)).astype(object)
     return frame.where(frame.notna(), None).to_dict("records")
+
+
+@contextlib.contextmanager
+def refusals() -> Iterator[None]:
+    """Within it, the errors that are meant for a person become Gradio's, in their own words."""
+    try:
+        yield
+    except RefusedError as error:
+        raise refused(error.sentence(LANGUAGES[0])) from None
+    except Error as error:
+        raise refused(str(error)) from None
 
 
 def refused(sentence: str) -> gr.Error:
