@@ -10,12 +10,11 @@ from pathlib import Path
 
 import datasets
 import numpy as np
-import pandas as pd
 from scipy.optimize import minimize_scalar
 
 from cells import pbc
 from cells.model.classifier import Classifier
-from train import backend, data, metrics
+from train import backend, data
 from train.laboratories import FIVE, among, card_row_of, scores
 
 HOME_CORRECT, CORRECT = 0.995, 0.95  # of what is called ok: at home, in any other laboratory
@@ -72,15 +71,14 @@ def answers_of(model: Classifier, rows: datasets.Dataset, laboratory: str, corre
     )
 
 
-def answers_at_home(validation: pd.DataFrame, dataset: datasets.Dataset) -> dict[str, Answers]:
-    """A finished run's answers to its validation pictures (validation.csv), by laboratory."""
-    sources = dict(zip(dataset["image_id"][:], dataset["source"][:], strict=True))
-    labels = metrics.labels_of(validation)
-    found = {}
-    for name, rows in validation.groupby(validation["image_id"].map(sources), sort=False):
-        truths = np.array([labels.index(label) for label in rows["label"]])
-        correct = HOME_CORRECT if name == data.HOME else CORRECT
-        found[name] = Answers(name, tuple(labels), correct, metrics.probabilities_of(rows), truths, rows["distance"].to_numpy())
+def answers_at_home(
+    sources: np.ndarray, classes: Sequence[str], probabilities: np.ndarray, labels: np.ndarray, distances: np.ndarray
+) -> list[Answers]:
+    """A model's answers to its own validation pictures, by laboratory; `sources` names that of each picture."""
+    found = []
+    for name in dict.fromkeys(sources.tolist()):
+        own, correct = sources == name, HOME_CORRECT if name == data.HOME else CORRECT
+        found.append(Answers(name, tuple(classes), correct, probabilities[own], labels[own], distances[own]))
     return found
 
 

@@ -167,12 +167,12 @@ def _finish(
     """The kept weights -> model folder -> predictions through it, as its users would make them -> metrics, figures."""
     kept = finalize.write_model(chosen, network, subsets["train"], subsets["validation"], run)
     training_ids.write(run / "model", prepared.ids("train"), chosen)
-    backend = uncertainty.fit(run, prepared.dataset, prepared.parts)
+    fitted = uncertainty.fit(run, prepared.dataset, prepared.parts)
     facts = _facts(chosen, prepared) | kept
     facts |= {
         "processes": accelerator.num_processes,
         "mixed_precision": accelerator.mixed_precision,
-        "backend": backend,  # that answered the validation and the test pictures
+        "backend": fitted["backend"],  # that answered the validation and the test pictures
     }
     if len(chosen.sources) > 1:
         facts["test_by_source"] = _test_by_source(prepared, run)

@@ -21,7 +21,7 @@ from cells.model.classifier import Classifier
 from cells.model.folder import UNCERTAINTY_FILE
 from cells.model.uncertainty import Familiar, Uncertainty
 from train import backend, data, laboratories, left_out, metrics, options, report
-from train.left_out import Limits
+from train.left_out import Answers
 from train.network import set_temperature
 
 # Of validation cells:
@@ -53,31 +53,45 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def fit(run: Path, dataset: datasets.Dataset, parts: list[str], limits: Limits | None = None) -> str:
-    """Write the rule into RUN/model, then validation.csv and predictions.csv; return the backend that serves, and answered.
+def fit(run: Path, dataset: datasets.Dataset, parts: list[str], elsewhere: Sequence[Answers] = ()) -> dict:
+    """Write the rule into RUN/model, then validation.csv and predictions.csv; return facts for metrics.json.
 
-    `dataset` is labelled, `parts` has the part of each row. `limits` replace what validation pictures alone would say; their
-    temperature is that of the weights already. Raises DataError.
+    `dataset` is labelled, `parts` has the part of each row. `elsewhere` are answers of runs in laboratories that they left
+    out: with them, temperature and thresholds hold there too. The facts name the backend that serves. Raises DataError.
     """
     folder = run / "model"
     rows = {part: dataset.select(np.flatnonzero(np.array(parts) == part)) for part in pbc.PARTS}
     _, features = backend.measure(backend.load(folder, backend.TORCH), rows["train"])
     familiar = fit_familiar(features, np.array(rows["train"]["label"][:]))
-    chosen = backend.choose(folder, rows["train"], rows["validation"])
-    probabilities, features = backend.measure(backend.load(folder, chosen), rows["validation"])
-    labels = np.array(rows["validation"]["label"][:])
-    rule = fit_thresholds(probabilities, labels, familiar, familiar.distance(features))
-    if limits is not None:
-        farther = rule.unfamiliar_above * limits.farther
-        rule = replace(rule, review_below=limits.review_below, unfamiliar_above=farther)
-    names = backend.load(folder, chosen).labels
-    if BLAST.name in names:
-        rule = replace(rule, blast_from=fit_blast_from(probabilities, labels, names.index(BLAST.name)))
+    chosen, rule, own = _fit_on_validation(folder, rows, familiar)
+    facts = {}
+    if elsewhere:
+        limits = left_out.fit(own, elsewhere)
+        facts = {"left_out": vars(limits), "laboratories": left_out.figures(own, elsewhere)}
+        set_temperature(folder, limits.temperature)
+        chosen, rule, _ = _fit_on_validation(folder, rows, familiar)
+        rule = replace(rule, review_below=limits.review_below, unfamiliar_above=rule.unfamiliar_above * limits.farther)
     rule.save(folder / UNCERTAINTY_FILE)
     model = backend.load(folder, chosen, Uncertainty.load(folder / UNCERTAINTY_FILE))
     for part, name in (("validation", "validation.csv"), ("test", "predictions.csv")):
         _table(model, rows[part]).to_csv(run / name, index=False, float_format="%.6g")
-    return chosen
+    return facts | {"backend": chosen}
+
+
+def _fit_on_validation(
+    folder: Path, rows: dict[str, datasets.Dataset], familiar: Familiar
+) -> tuple[str, Uncertainty, list[Answers]]:
+    """(the backend that serves, the rule that its answers to validation pictures ask for, these answers by laboratory)."""
+    chosen = backend.choose(folder, rows["train"], rows["validation"])
+    model = backend.load(folder, chosen)
+    probabilities, features = backend.measure(model, rows["validation"])
+    labels, distances = np.array(rows["validation"]["label"][:]), familiar.distance(features)
+    rule = fit_thresholds(probabilities, labels, familiar, distances)
+    if BLAST.name in model.labels:
+        rule = replace(rule, blast_from=fit_blast_from(probabilities, labels, model.labels.index(BLAST.name)))
+    sources = np.array(rows["validation"]["source"][:])
+    own = left_out.answers_at_home(sources, model.labels, probabilities, labels, distances / rule.unfamiliar_above)
+    return chosen, rule, own
 
 
 def refit(run: Path, dataset: datasets.Dataset, left_out_runs: Sequence[Path] = ()) -> dict:
@@ -92,19 +106,14 @@ def refit(run: Path, dataset: datasets.Dataset, left_out_runs: Sequence[Path] = 
     answers = [one for each in left_out_runs for one in left_out.answers_left_out(each, dataset, given, known)]
     before = summary.get("left_out", {}).get("temperature", 1.0)
     set_temperature(run / "model", 1.0)  # as after training; a call that was stopped may have left another
-    chosen = fit(run, labelled, parts)
-    facts, rows = {"temperature": round(summary["temperature"] / before, 4), "left_out": {}}, []
-    if left_out_runs:
-        own = left_out.answers_at_home(pd.read_csv(run / "validation.csv"), labelled)
-        limits = left_out.fit(list(own.values()), answers)
-        set_temperature(run / "model", limits.temperature)
-        chosen = fit(run, labelled, parts, limits)
-        facts = {"temperature": round(facts["temperature"] * limits.temperature, 4), "left_out": vars(limits)}
-        rows = left_out.figures(list(own.values()), answers)
-    elif before == 1 and len(data.sources_of(run / "model")) == 1:
-        return {"backend": chosen}
+    fitted = fit(run, labelled, parts, answers)
+    if not answers and before == 1 and len(data.sources_of(run / "model")) == 1:
+        return fitted
+    found = {"left_out": {}, "laboratories": []} | fitted
+    temperature = summary["temperature"] / before * found["left_out"].get("temperature", 1.0)
     measured = laboratories.measure(Classifier.load(str(run / "model")), dataset, given)
-    return facts | {"backend": chosen, "laboratories": [*map(laboratories.card_row, measured), *rows]}
+    rows = [*map(laboratories.card_row, measured), *found["laboratories"]]
+    return found | {"temperature": round(temperature, 4), "laboratories": rows}
 
 
 def _rows_of(run: Path, dataset: datasets.Dataset, given: dict[str, str]) -> tuple[datasets.Dataset, list[str]]:
