@@ -1,7 +1,10 @@
-"""What a metrics.json says: its measures in words, a measure with its interval, the command of the run."""
+"""What a metrics.json says: its measures in words, a measure with its interval, its laboratories, the command of the run."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+
+HOME, HUB_ID = "pbc", "chehablab/PBC"  # the laboratory of the study: its name as a source, its dataset on the Hub
 
 MEASURES = {
     "accuracy": "accuracy",
@@ -24,6 +27,21 @@ def read_metrics(file: Path) -> dict:
 def interval(measured: dict, key: str) -> str:
     """A measure with the limits of its interval, of the `test` or `validation` of a metrics.json."""
     return f"{measured[key]:.4f} ({measured[f'{key}_low']:.4f} to {measured[f'{key}_high']:.4f})"
+
+
+def trained_on(metrics: Mapping) -> list[str]:
+    """The laboratories whose pictures a model learnt from, by their names in train/sources; an older file is of PBC."""
+    return list(metrics.get("sources") or metrics.get("test_by_source") or [HOME])
+
+
+def places(metrics: Mapping) -> str:
+    """What --data takes for these laboratories: PBC by its Hub id, SOURCE=PLACE for another."""
+    return " ".join(HUB_ID if name == HOME else f"{name}=PLACE" for name in trained_on(metrics))
+
+
+def split_name(metrics: Mapping) -> str:
+    """The file in results/ that divides the pictures of these laboratories."""
+    return "split.csv" if trained_on(metrics) == [HOME] else "split_laboratories.csv"
 
 
 def command(metrics: dict) -> str:

@@ -15,11 +15,11 @@ from string import Template
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from cells.classes import NAMES
-from cells.measures import MEASURES, command, interval, read_metrics
+from cells.measures import HOME, HUB_ID, MEASURES, command, interval, read_metrics, trained_on
 from cells.model.folder import QUANTIZED_RECORD, may_quantize, read_classes
 from cells.model.folder import version as version_of
 from hub import laboratories
-from hub.laboratories import HOME, HUB_ID, LABORATORIES
+from hub.laboratories import LABORATORIES
 
 RECOMPUTED = "\n  Batch-norm statistics were recomputed on clean pictures."
 TEMPLATE = Path(__file__).with_name("card.md")
@@ -120,11 +120,13 @@ def _digest(text: str) -> str:
 def _metadata(name: str, config: dict, metrics: dict) -> ModelCardData:
     """The front matter, with the metrics as the Hub shows them (model-index)."""
     timm = "pretrained_cfg" in config
-    names = laboratories.trained_on(metrics)
+    names = trained_on(metrics)
     tested = metrics.get("test_by_source") or {names[0]: metrics["test"]}
     results = [result for source, test in tested.items() for result in _results(source, test)]
+    # The pictures of several laboratories come with several licences, which the card names.
+    licence = {"license": "cc-by-4.0"} if names == [HOME] else {"license": "other", "license_name": "see-card"}
     return ModelCardData(
-        license="cc-by-4.0",
+        **licence,
         library_name="timm" if timm else "transformers",
         pipeline_tag="image-classification",
         tags=["image-classification", *(["timm"] if timm else []), "transformers", "blood-cells", "hematology"],
@@ -233,7 +235,7 @@ def _training(metrics: dict) -> dict[str, object]:
         "validation_pictures": f"{pictures['validation']:,}",
         "start": f"the weights `{metrics['pretrained']}`" if metrics["pretrained"] else "nothing (no pretrained weights)",
         "teacher": f", learning from `{metrics['teacher']}` beside the labels" if metrics.get("teacher") else "",
-        "originals": "" if metrics["picture_format"] == "JPEG" or laboratories.trained_on(metrics) != [HOME] else ORIGINALS,
+        "originals": "" if metrics["picture_format"] == "JPEG" or trained_on(metrics) != [HOME] else ORIGINALS,
         "command": command(metrics),
         "seconds": f"{metrics['time']['seconds']:,}",
         "commit": f"`{metrics['commit']}`" if metrics.get("commit") else "not recorded",

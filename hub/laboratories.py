@@ -8,9 +8,7 @@ from dataclasses import dataclass
 from string import Template
 
 from cells.classes import BLAST
-
-HOME = "pbc"
-HUB_ID = "chehablab/PBC"
+from cells.measures import HOME, HUB_ID, places, split_name, trained_on
 
 
 @dataclass(frozen=True)
@@ -115,11 +113,6 @@ $auc"""
 BLAST_ROWS = {"cells": "cells", "patients": "patients with a blast, by one suspected cell at least"}
 
 
-def trained_on(metrics: Mapping) -> list[str]:
-    """The laboratories whose pictures a model learnt from, by a metrics.json; an older one is of PBC."""
-    return list(metrics.get("sources") or metrics.get("test_by_source") or [HOME])
-
-
 def is_home_alone(metrics: Mapping) -> bool:
     """Whether PBC is all that a model was trained on and measured on, as the sentences on one hospital say."""
     return trained_on(metrics) == [HOME] and not metrics.get("laboratories")
@@ -128,11 +121,9 @@ def is_home_alone(metrics: Mapping) -> bool:
 def words(metrics: Mapping, labels: Sequence[str]) -> dict[str, object]:
     """What the card's template takes: the texts that depend on the laboratories."""
     if is_home_alone(metrics):
-        places = f"{HUB_ID} --split results/split.csv"
         home = {"of_dataset": " of the PBC dataset", "of_all": "", "laboratories": "", "data": PBC_DATA}
-        return home | {"limits": PBC_LIMITS, "places": places}
+        return home | {"limits": PBC_LIMITS, "places": f"{HUB_ID} --split results/split.csv"}
     names = trained_on(metrics)
-    places = " ".join(HUB_ID if name == HOME else f"{name}=PLACE" for name in names)
     cited = ";\n".join(f"  - {_of(name).title}: {_of(name).source}. Licence: {_of(name).licence}" for name in names)
     shown = "\n".join(f"- {_of(name).title}: {_of(name).pictures}." for name in names)
     return {
@@ -141,8 +132,18 @@ def words(metrics: Mapping, labels: Sequence[str]) -> dict[str, object]:
         "laboratories": Template(SECTION).substitute(sources=shown, table=_table(_rows(metrics))).rstrip() + "\n\n",
         "data": DATA.replace("$sources", cited + "."),
         "limits": _limits(metrics, labels),
-        "places": f"{places} --split results/split{'' if names == [HOME] else '_laboratories'}.csv",
+        "places": f"{places(metrics)} --split results/{split_name(metrics)}",
     }
+
+
+def title(name: str) -> str:
+    """The laboratory of a source, in words."""
+    return _of(name).title
+
+
+def by_role(rows: Sequence[Mapping]) -> list[Mapping]:
+    """Rows of `laboratories` of a metrics.json: those that the model learnt from first. Raises KeyError, ValueError."""
+    return sorted(rows, key=lambda row: ROLES.index(row["role"]))
 
 
 def _of(name: str) -> Laboratory:
@@ -165,7 +166,7 @@ def _table(rows: Sequence[Mapping]) -> str:
         "| laboratory | | part | pictures | accuracy | balanced accuracy | five types | `ok` | right |",
         f"|{' --- |' * 9}",
     ]
-    for row in sorted(rows, key=lambda row: ROLES.index(row["role"])):
+    for row in by_role(rows):
         figures = (_figure(row.get(key), f".{'1%' if key.startswith('ok') else '4f'}") for key in COLUMNS)
         first = (_of(row["name"]).title, row["role"], row["split"], f"{row['pictures']:,}")
         lines.append(f"| {' | '.join((*first, *figures))} |")

@@ -18,6 +18,7 @@ from cells.read import limits
 from cells.read.images import SUFFIXES
 from cells.review import DISAGREE, HELD, REJECTED, Review
 from cells.write import excel
+from hub import laboratories
 from page.texts import LANGUAGES, class_name, name, texts, translate, words_of
 
 FOLDER = Path(__file__).parent
@@ -149,7 +150,14 @@ def _measured(metrics: dict) -> dict[str, object]:
     test = metrics["test"]
     measures = {key: float(test[key]) for name in MEASURES for key in (name, f"{name}_low", f"{name}_high")}
     whole = {key: int(metrics[key]) for key in ("parameters", "image_size")}
-    return whole | {"architecture": metrics["architecture"], "test": measures | {"pictures": int(test["pictures"])}}
+    found = whole | {"architecture": metrics["architecture"], "test": measures | {"pictures": int(test["pictures"])}}
+    return found | {"laboratories": [_laboratory(row) for row in laboratories.by_role(metrics.get("laboratories") or [])]}
+
+
+def _laboratory(row: dict) -> dict[str, object]:
+    """A row of `laboratories` of a metrics.json; a share that was not measured is None. Raises as _measured() does."""
+    shares = {key: None if row.get(key) is None else float(row[key]) for key in ("five_types", "ok_share", "ok_correct")}
+    return shares | {"title": laboratories.title(row["name"]), "role": row["role"], "pictures": int(row["pictures"])}
 
 
 def _request() -> dict[str, str]:

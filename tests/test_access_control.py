@@ -15,6 +15,7 @@ import pytest
 from serving import serve
 from visiting import Answer, answer, ask, call, classified, classify, component, upload
 
+from cells.model.folder import DEFAULT
 from cells.synthetic import draw_cell
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -253,7 +254,7 @@ def test_an_agent_hands_pictures_over_as_base64(url):
     text = base64.b64encode(picture()).decode()
     answer = agent(url, "classify", pictures=[text, f"data:image/png;base64,{text}"])
     assert '"isError":false' in answer.replace(" ", ""), answer
-    for word in ("picture 1", "picture 2", "p_neutrophil", "resnet18@"):
+    for word in ("picture 1", "picture 2", "p_neutrophil", f"{DEFAULT}@"):
         assert word in answer
     for wrong in ("no base64!", "sangre: glóbulo"):
         assert "is not base64" in agent(url, "classify", pictures=[wrong])

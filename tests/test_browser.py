@@ -23,6 +23,7 @@ from test_review import SMALL, predict, review_of, to_json
 from cells.classes import LABELS, NAMES, SPANISH
 from cells.messages import message
 from cells.model.classifier import Classifier
+from cells.model.folder import DEFAULT
 from cells.review import Cell
 from cells.synthetic import draw_cell
 from cells.write.table import columns
@@ -70,7 +71,7 @@ def hundred(tmp_path_factory) -> list[str]:
 @pytest.fixture(scope="module")
 def expected(uploads) -> list:
     """What the model says of them."""
-    return list(Classifier.load("resnet18").predict(uploads, [Path(file).name for file in uploads]))
+    return list(Classifier.load(DEFAULT).predict(uploads, [Path(file).name for file in uploads]))
 
 
 @pytest.fixture(scope="module")
@@ -173,7 +174,7 @@ def test_the_gallery_shows_what_the_model_says(page, uploads, expected):
         assert shown.get_attribute("data-label") == (prediction.label or "error")
         assert shown.get_attribute("data-decision") == ""
         assert shown.get_attribute("data-status") == prediction.status
-    assert str(Classifier.load("resnet18")) in page.locator("#batch").inner_text()
+    assert str(Classifier.load(DEFAULT)) in page.locator("#batch").inner_text()
     cell(page, "basophil.png").click()
     first = expected[0]
     shown = page.locator("#detail").inner_text()
@@ -217,9 +218,9 @@ def test_a_model_that_is_chosen_while_a_batch_is_classified_is_for_the_next_batc
     page.locator("#bench[data-phase=classifying] [data-cell]").first.wait_for()
     page.select_option("#model", "vit_tiny")
     finished(page)
-    assert "resnet18@" in page.locator("#batch").inner_text()
+    assert f"{DEFAULT}@" in page.locator("#batch").inner_text()
     models = [json.loads(body)["data"]["model"] for body in asked if json.loads(body).get("fn_name") == "classify"]
-    assert models == ["resnet18"] * 13
+    assert models == [DEFAULT] * 13
 
 
 def test_the_saliency_map_lies_over_its_own_cell_only(page, uploads, expected):
@@ -311,7 +312,7 @@ def test_pictures_are_added_to_a_batch_and_no_decision_changes(page, uploads, tm
     assert len(set(ids)) == 7
     sent = [json.loads(body)["data"] for body in asked if json.loads(body).get("fn_name") == "classify"]
     assert len({one["batch"] for one in sent}) == 1
-    assert {(one["model"], one["second"]) for one in sent} == {("resnet18", "vit_tiny")}
+    assert {(one["model"], one["second"]) for one in sent} == {(DEFAULT, "vit_tiny")}
     assert page.locator("#batch").inner_text() == f"7 {EN['pictures']} · {model}"
     give(page, "more/monocyte.png", "two_cells")
     page.reload()
@@ -334,7 +335,7 @@ def test_cells_of_another_version_of_the_model_join_no_batch(page, uploads):
     classify(page, uploads[:1])
 
     def other(route) -> None:
-        route.fulfill(content_type="application/json", body=route.fetch().text().replace("resnet18@", "resnet18@0"))
+        route.fulfill(content_type="application/json", body=route.fetch().text().replace(f"{DEFAULT}@", f"{DEFAULT}@0"))
 
     page.route(re.compile("component_server"), other)
     drop(page, "#bench", uploads[1])
@@ -800,7 +801,7 @@ def test_csv_excel_and_report_hold_what_was_decided(page, uploads, expected, tmp
     assert "=1+1 <b>not bold</b>" in [row[1] for row in book.worksheets[2].values]
     report = download(page, "#report", tmp_path / "report.html").read_text(encoding="utf-8")
     assert "=1+1 &lt;b&gt;not bold&lt;/b&gt;" in report
-    assert str(Classifier.load("resnet18")) in report
+    assert str(Classifier.load(DEFAULT)) in report
 
 
 # --- what is taken in ---

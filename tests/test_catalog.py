@@ -15,6 +15,7 @@ import pytest
 from hub_server import Fault
 
 from cells.model.classifier import Classifier
+from cells.model.folder import DEFAULT
 from hub import catalog
 from hub.publish import HubError
 
@@ -27,7 +28,7 @@ WORKER = """
 import json, os, sys
 
 from cells.model.classifier import Classifier
-from cells.model.folder import ModelError
+from cells.model.folder import DEFAULT, ModelError
 from hub import catalog
 from hub.publish import HubError
 for line in sys.stdin:
@@ -207,12 +208,12 @@ def test_a_model_that_is_not_offered_any_more_is_a_sentence():
 
 
 def test_names_come_from_the_folder_the_file_and_the_variable(monkeypatch, tmp_path):
-    assert catalog.names() == ["resnet18", *[name for name in catalog.embedded() if name != "resnet18"]]
+    assert catalog.names() == [DEFAULT, *[name for name in catalog.embedded() if name != DEFAULT]]
     (tmp_path / "models.toml").write_text('ours = "user/ours@v1"\nlater = ""\n')
     monkeypatch.setattr(catalog, "LIST", tmp_path / "models.toml")
     monkeypatch.setenv("PBC_MODELS", "user/one  user/two@v2")
     assert catalog.hub_models() == {"ours": "user/ours@v1", "user/one": "user/one", "user/two@v2": "user/two@v2"}
-    assert catalog.names()[0] == "resnet18"
+    assert catalog.names()[0] == DEFAULT
     for broken in ("ours = 1", "ours ="):
         (tmp_path / "models.toml").write_text(broken)
         with pytest.raises(HubError, match=r"models\.toml"):

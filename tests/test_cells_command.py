@@ -14,6 +14,7 @@ from serving import heed_interrupts
 
 from cells.__main__ import main
 from cells.model.classifier import Classifier
+from cells.model.folder import DEFAULT
 from cells.read.find_images import find_images
 from cells.review import Cell, Review
 from cells.synthetic import draw_cell
@@ -180,7 +181,7 @@ def test_as_a_program_from_the_embedded_model(folder):
     command = [sys.executable, "-m", "cells", "classify", str(folder / "b")]
     done = subprocess.run(command, capture_output=True, text=True, env=os.environ, check=False)
     assert done.returncode == 0, done.stderr
-    assert "model: resnet18@" in done.stdout
+    assert f"model: {DEFAULT}@" in done.stdout
     assert "Traceback" not in done.stderr
 
 

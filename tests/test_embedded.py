@@ -95,7 +95,7 @@ def test_libraries_agree_on_every_picture(name):
     np.testing.assert_allclose(served.probabilities(images), ours, atol=0.1 if may_quantize(folder) else 1e-5)
     for theirs in load_in_libraries(folder, images):
         # A ViT's pipeline resizes with torchvision, which rounds in other places than Pillow.
-        np.testing.assert_allclose(theirs, ours, atol=1e-3 if (folder / "preprocessor_config.json").exists() else 1e-5)
+        np.testing.assert_allclose(theirs, ours, atol=5e-3 if (folder / "preprocessor_config.json").exists() else 1e-5)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from cells.classes import LABELS
-from cells.measures import read_metrics
+from cells.measures import read_metrics, trained_on
 from hub import card
-from hub.laboratories import LABORATORIES, blast_text, trained_on
+from hub.laboratories import LABORATORIES, blast_text
 from train.data import READERS
 
 FOLDER = Path(__file__).resolve().parent.parent / "models" / "resnet18"
@@ -62,6 +62,8 @@ def test_the_card_names_each_laboratory_its_patients_its_licence_and_what_it_ask
         assert one.limit in text
     assert LABORATORIES["seoul"].source not in text  # no model is trained on it
     assert "chehablab/PBC jhu=PLACE chula=PLACE --split results/split_laboratories.csv" in text
+    assert "\nlicense: other\nlicense_name: see-card\n" in text
+    assert "license: cc-by-4.0" in written()
     assert "not for diagnosis" in text
     assert "$" not in text
 

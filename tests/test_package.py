@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from cells.model.classifier import Classifier
-from cells.model.folder import embedded, embedded_folder
+from cells.model.folder import DEFAULT, embedded, embedded_folder
 from cells.synthetic import draw_cell
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -61,16 +61,16 @@ def call(installed: Path, folder: Path, *command: str) -> subprocess.CompletedPr
 
 
 def test_an_installed_copy_classifies_from_its_console_command(installed, tmp_path):
-    Classifier.load("resnet18")  # exports the network, as the installed copy would; a copy of the files saves it the time
-    exported = embedded_folder("resnet18") / "onnx"
+    Classifier.load(DEFAULT)  # exports the network, as the installed copy would; a copy of the files saves it the time
+    exported = embedded_folder(DEFAULT) / "onnx"
     if exported.is_dir():
-        shutil.copytree(exported, installed / "cells" / "models" / "resnet18" / "onnx")
+        shutil.copytree(exported, installed / "cells" / "models" / DEFAULT / "onnx")
     draw_cell("neutrophil").save(tmp_path / "cell.png")
     done = call(installed, tmp_path, str(installed / "bin" / "blood-cells"), "classify", "cell.png", "--out", "cells.csv")
     assert done.returncode == 0, done.stderr
     table = pd.read_csv(tmp_path / "cells.csv")
     assert table["prediction"].tolist() == ["neutrophil"]
-    assert table["model"][0].startswith("resnet18@")
+    assert table["model"][0].startswith(f"{DEFAULT}@")
 
 
 def test_an_installed_copy_has_page_training_and_models_and_leaves_pulled_ones_out(installed, tmp_path):

@@ -16,6 +16,7 @@ from packaging.requirements import Requirement
 from serving import serve
 from test_readme import pins
 
+from cells.model.folder import DEFAULT
 from cells.synthetic import draw_cell
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -42,7 +43,7 @@ def test_a_space_holds_the_page_and_nothing_for_training(hub, run, space):
     for name, content in space.items():
         if name not in (".gitattributes", "README.md", "hub/models.toml", "hub/examples.toml"):
             assert content == (ROOT / name).read_bytes(), name
-    assert {"models/resnet18/model.safetensors", "models/resnet18/onnx/model_quantized.onnx"} <= space.keys()
+    assert {f"models/{DEFAULT}/model.safetensors", f"models/{DEFAULT}/onnx/model_quantized.onnx"} <= space.keys()
     assert {f"page/workbench/{name}" for name in ("main.js", "workbench.html", "workbench.css", "cases.json")} <= space.keys()
     assert not [name for name in space if name.endswith(".test.js")]
     assert tomllib.loads(space["hub/models.toml"].decode())["user/cells@main"] == "user/cells@main"
@@ -143,5 +144,5 @@ def test_the_files_of_a_space_start_and_classify(space, browser, tmp_path, reque
         page.click("#classify")
         page.locator("#gallery [data-cell]").first.wait_for()
         assert page.locator("#gallery [data-cell]").count() == 1
-        assert "resnet18@" in page.locator(".workbench").inner_text()
+        assert f"{DEFAULT}@" in page.locator(".workbench").inner_text()
         page.close()

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from cells import pbc
 from cells.classes import BLAST, LABELS, SMUDGE, SUBTYPE_LABELS
-from cells.measures import read_metrics
+from cells.measures import HOME, HUB_ID, read_metrics, trained_on
 from cells.pbc import DataError
 from cells.read.images import ImageError, read_image
 from train import duplicates
@@ -24,8 +24,6 @@ from train.sources import FEATURES, chula, jhu, seoul
 from train.sources import pbc as pbc_source
 from train.split import split
 
-HUB_ID = "chehablab/PBC"
-HOME = "pbc"  # the source of places that name none
 READERS = {HOME: pbc_source.read, "chula": chula.read, "jhu": jhu.read, "seoul": seoul.read}
 KNOWN_TYPES = (*LABELS, BLAST.name, SMUDGE.name)  # of cells that are measured in any laboratory
 PLACES = (  # for --help
@@ -112,10 +110,9 @@ def part(dataset: datasets.Dataset, split_file: Path, name: str) -> datasets.Dat
 def sources_of(folder: Path) -> list[str]:
     """The laboratories that a model has learnt from, by their names in train/sources."""
     try:
-        found = read_metrics(folder / "metrics.json")
+        return trained_on(read_metrics(folder / "metrics.json"))
     except OSError:
         return [HOME]
-    return list(found.get("sources") or found.get("test_by_source") or [HOME])  # as older runs say it
 
 
 def of_laboratory(dataset: datasets.Dataset, split: dict[str, str], laboratory: str, part: str | None) -> datasets.Dataset:

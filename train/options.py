@@ -3,7 +3,8 @@
 import argparse
 from pathlib import Path
 
-from train.data import HUB_ID, PLACES
+from cells.measures import HUB_ID
+from train.data import PLACES
 
 
 def parser(command: str, description: str) -> argparse.ArgumentParser:

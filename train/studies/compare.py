@@ -8,9 +8,8 @@ import pandas as pd
 from matplotlib import pyplot as plt
 
 from cells.classes import NAMES, TYPE_OF_SUBTYPE
-from cells.measures import MEASURES, command, interval, read_metrics
+from cells.measures import HUB_ID, MEASURES, command, interval, places, read_metrics, split_name
 from train import figures, options, report
-from train.data import HUB_ID
 from train.studies import degraded
 
 TEMPLATE, SECTION = Path(__file__).with_name("compare.md"), Path(__file__).with_name("compare_run.md")
@@ -71,7 +70,7 @@ def collect(run: Path, out: Path) -> Path:
     for figure in (run / "figures").glob("*.png"):
         if figure.stem not in figures.PICTURED:
             shutil.copyfile(figure, folder / figure.name)
-    common = out / "split.csv"
+    common = out / split_name(read_metrics(run / "metrics.json"))
     if not common.exists() or common.read_bytes() != (run / "split.csv").read_bytes():
         shutil.copyfile(run / "split.csv", folder / "split.csv")
     return folder
@@ -191,13 +190,13 @@ def _patch(row) -> str:
 
 def _section(folder: Path, summary: dict) -> str:
     test, validation = summary["test"], summary["validation"]
-    split = f"{folder.name}/split.csv" if (folder / "split.csv").exists() else "split.csv"
+    split = f"{folder.name}/split.csv" if (folder / "split.csv").exists() else split_name(summary)
     pictured = "\n\n".join(
         f"![{figure.stem.replace('_', ' ')}]({folder.name}/{figure.name})" for figure in sorted(folder.glob("*.png"))
     )
     return Template(SECTION.read_text()).substitute(
         name=folder.name,
-        command=command(summary),
+        command=f"{command(summary)} --data {places(summary)}",
         split=split,
         pictures=", ".join(f"{count:,} {part}" for part, count in summary["pictures"].items()),
         best=f"epoch {summary['best_epoch']} of {summary['time']['epochs']}",
