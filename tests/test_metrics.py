@@ -50,6 +50,13 @@ def test_calibration_error_of_the_sure_and_wrong():
     assert compute(predictions=sure.tolist(), references=[0, 1, 5, 6], resamples=2)["ece"] == pytest.approx(0.5)
 
 
+def test_a_class_without_a_picture_counts_in_no_mean():
+    answers = np.eye(3)[[0, 0, 1, 2]]
+    found = metrics.measure(answers, np.array([0, 0, 1, 1]))
+    assert found["balanced_accuracy"] == pytest.approx((1 + 1 / 2) / 2)
+    assert found["macro_f1"] == pytest.approx((1 + 2 / 3) / 2)
+
+
 def test_summary_of_a_table():
     probabilities = np.full((4, 8), 0.05)
     for row, label in enumerate((0, 6, 6, 1)):

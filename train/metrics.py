@@ -49,7 +49,10 @@ class CellMetrics(evaluate.Metric):
 
 
 def measure(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    """The measures of cells.measures, from probabilities (n, classes) and label indices (n,)."""
+    """The measures of cells.measures, from probabilities (n, classes) and label indices (n,).
+
+    Balanced accuracy and macro-F1 are means over the classes that occur among the labels.
+    """
     predicted = probabilities.argmax(1)
     n_labels = probabilities.shape[1]
     confusion = np.bincount(labels * n_labels + predicted, minlength=n_labels**2).reshape(n_labels, n_labels)
@@ -58,13 +61,12 @@ def measure(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, float]:
     present = truths > 0
     accuracy = hits.sum() / n
     chance = (truths @ calls) / n**2
-    seen = (truths + calls) > 0
     return {
         "accuracy": accuracy,
         "balanced_accuracy": (hits[present] / truths[present]).mean(),
         "kappa": (accuracy - chance) / (1 - chance) if chance < 1 else np.nan,
         "error_rate": 1 - accuracy,
-        "macro_f1": (2 * hits[seen] / (truths + calls)[seen]).mean(),
+        "macro_f1": (2 * hits[present] / (truths + calls)[present]).mean(),
         "ece": _calibration_error(probabilities.max(1), predicted == labels),
         "nll": -np.log(np.clip(probabilities[np.arange(n), labels], 1e-12, 1)).mean(),
     }

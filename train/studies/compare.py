@@ -10,6 +10,7 @@ from matplotlib import pyplot as plt
 from cells.classes import NAMES, TYPE_OF_SUBTYPE
 from cells.measures import HUB_ID, MEASURES, command, interval, places, read_metrics, split_name
 from train import figures, options, report
+from train.laboratories import card_row
 from train.studies import degraded
 
 TEMPLATE, SECTION = Path(__file__).with_name("compare.md"), Path(__file__).with_name("compare_run.md")
@@ -51,6 +52,7 @@ def write(runs: list[Path], out: Path) -> None:
         notes=_notes(out),
         table="\n".join(_table(summaries)),
         times="\n".join(_time(name, summary) for name, summary in summaries.items()),
+        laboratories=_laboratories(out, summaries),
         ood_eval=_ood_eval(out),
         degraded=_degraded(out),
         speed="" if speed is None else _speed(speed, out),
@@ -133,6 +135,32 @@ def _speed(speed: pd.DataFrame, out: Path) -> str:
         **{key: first[key] for key in ("image_size", "batch_size", "device", "torch", "steps")},
         recipes=" ".join(speed["recipe"]),
     )
+
+
+def _laboratories(out: Path, summaries: dict[str, dict]) -> str:
+    """A row per model and laboratory, where they were measured, then those that other runs left out."""
+    if not (out / "laboratories.csv").exists():
+        return ""
+    measured = pd.read_csv(out / "laboratories.csv")
+    rows = [
+        _of_laboratory(row.model, "learnt from" if row.trained else "never seen", card_row(row._asdict()))
+        for row in measured.itertuples()
+    ]
+    for name, summary in summaries.items():
+        left_out = (row for row in summary.get("laboratories") or [] if row["role"] == "left out")
+        rows += [_of_laboratory(name, "left out", row) for row in left_out]
+    notes = out / "laboratories.md"
+    return Template(TEMPLATE.with_name("compare_laboratories.md").read_text()).substitute(
+        rows="\n".join(rows),
+        models=" ".join(measured["model"].unique()),
+        notes=notes.read_text().strip() if notes.exists() else "",
+    )
+
+
+def _of_laboratory(model: str, role: str, row: dict) -> str:
+    forms = {"accuracy": ".4f", "balanced_accuracy": ".4f", "five_types": ".4f", "ok_share": ".1%", "ok_correct": ".1%"}
+    figures = ("" if row.get(key) is None else format(row[key], form) for key, form in forms.items())
+    return f"| `{model}` | {row['name']} | {role} | {row['pictures']:,} | {' | '.join(figures)} |"
 
 
 def _ood_eval(out: Path) -> str:
