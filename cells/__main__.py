@@ -147,7 +147,7 @@ def _at_once(pictures: list[tuple[str, Source]], classifier: Classifier, out: Pa
         for prediction in _predict(classifier, pictures, batch_size):
             cells.append(Cell(prediction))
             progress.update()
-    below = classifier.uncertainty.review_below
+    below = classifier.uncertainty.lowest
     review = Review(tuple(cells), str(classifier), review_below=below, classes=classifier.classes)
     if out is None:
         print(f"{table.to_text(table.to_frame(review))}\n\nmodel: {classifier}")

@@ -30,6 +30,7 @@ ENGLISH = {
     # the status of a cell
     "unfamiliar": "Does not look like the pictures that the model learned from: its answer may mean nothing.",
     "review": "Probability below {threshold}: look at this cell yourself.",
+    "review_always": "The model is not right often enough when it names this type: look at this cell yourself.",
     "blast": "May be a blast: a pathologist decides.",
     # typical ranges
     "range_not_numbers": "The typical range of {label} is to be two numbers.",

@@ -61,7 +61,7 @@ class Review:
     cells: tuple[Cell, ...] = ()
     model: str = ""  # with its version
     second_model: str = ""
-    review_below: float = 0.0  # the probability below which the model asks for a person
+    review_below: float = 0.0  # the probability below which the model asks for a person, whatever the class
     steps: tuple[Step, ...] = ()
     comment: str = ""
     classes: tuple[CellClass, ...] = ()  # of the model; where none are given, what is known of its predictions' labels

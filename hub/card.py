@@ -24,7 +24,7 @@ from hub.laboratories import LABORATORIES
 RECOMPUTED = "\n  Batch-norm statistics were recomputed on clean pictures."
 TEMPLATE = Path(__file__).with_name("card.md")
 SHOWN_ERRORS = 8
-CLASSES = {8: "eight types", 13: "thirteen subtypes"}  # by how many; others are a number of classes
+CLASSES = {8: "eight types", 10: "ten classes", 13: "thirteen subtypes"}  # by how many; others are a number of classes
 SHOWN_FIGURES = {"confusion": "Confusion matrix of the test pictures", "training": "Loss and validation accuracy by epoch"}
 TIMM = """
 import timm
@@ -184,7 +184,7 @@ def fill(
         batch_norm=RECOMPUTED if metrics.get("batch_norm_recomputed", timm) else "",
         classes=CLASSES.get(len(labels), f"{len(labels)} classes"),
         megabytes=f"{size / 1e6:.1f}",
-        review_below=f"{trust['review_below']:.3f}",
+        review_below=_review_below(trust["review_below"], [names.get(label, label) for label in labels]),
         review_share=f"{metrics['review']['share']:.1%}",
         review_caught=f"{metrics['review']['caught']:.0%}",
         unfamiliar=_unfamiliar(metrics.get("unfamiliar"), UNTRIED if laboratories.is_home_alone(metrics) else ""),
@@ -240,6 +240,14 @@ def _training(metrics: dict) -> dict[str, object]:
         "seconds": f"{metrics['time']['seconds']:,}",
         "commit": f"`{metrics['commit']}`" if metrics.get("commit") else "not recorded",
     }
+
+
+def _review_below(threshold: float | Sequence[float], names: Sequence[str]) -> str:
+    """The end of "below a probability": of one threshold, or of one for each class."""
+    if isinstance(threshold, float):
+        return f" of {threshold:.3f}"
+    listed = (f"{name} {f'{one:.3f}' if one <= 1 else 'always'}" for name, one in zip(names, threshold, strict=True))
+    return f" that depends on the class ({', '.join(listed)})"
 
 
 def _unfamiliar(measured: dict | None, untried: str) -> str:

@@ -92,9 +92,10 @@ $sources
 $table
 """
 TABLE_NOTE = """
-Trained: the model learnt from other pictures of this laboratory. Left out: a model that was trained in the same way without
-this laboratory. Measured: no model of this kind was trained on it. Five types: the share of neutrophils, lymphocytes,
-monocytes, eosinophils and basophils that were named rightly. Right: the share of the cells called `ok` that were named rightly.
+Trained: the model learnt from other pictures of this laboratory. Left out: a model that was trained in the same way, but
+shorter and without this laboratory, whose thresholds were fitted without it too. Measured: no model of this kind was trained
+on it. Five types: the share of neutrophils, lymphocytes, monocytes, eosinophils and basophils that were named rightly. Right:
+the share of the cells called `ok` that were named rightly.
 """
 ROLES = ("trained", "left out", "measured")
 COLUMNS = ("accuracy", "balanced_accuracy", "five_types", "ok_share", "ok_correct")  # each may be absent from a row
@@ -106,11 +107,17 @@ never `ok`, and page, report and command line say how many such cells there are:
 finding, and a smear without one may have blasts. The threshold was chosen on validation patients, for sensitivity.
 Measured on $part:
 
-| | sensitivity | specificity | blasts | others |
-| --- | --- | --- | --- | --- |
+| | sensitivity | specificity | area under the ROC curve | blasts | others |
+| --- | --- | --- | --- | --- | --- |
 $rows
-$auc"""
-BLAST_ROWS = {"cells": "cells", "patients": "patients with a blast, by one suspected cell at least"}
+
+In a patient with leukaemia many immature granulocytes are leukaemic too, so the cells are also counted without them.
+"""
+BLAST_ROWS = {
+    "cells": "cells",
+    "cells_but_ig": "cells but immature granulocytes",
+    "patients": "patients with a blast, by one suspected cell at least",
+}
 
 
 def is_home_alone(metrics: Mapping) -> bool:
@@ -128,12 +135,20 @@ def words(metrics: Mapping, labels: Sequence[str]) -> dict[str, object]:
     shown = "\n".join(f"- {_of(name).title}: {_of(name).pictures}." for name in names)
     return {
         "of_dataset": "",
-        "of_all": " of all its laboratories together" if len(names) > 1 else "",
+        "of_all": _of_all(metrics),
         "laboratories": Template(SECTION).substitute(sources=shown, table=_table(_rows(metrics))).rstrip() + "\n\n",
         "data": DATA.replace("$sources", cited + "."),
         "limits": _limits(metrics, labels),
         "places": f"{places(metrics)} --split results/{split_name(metrics)}",
     }
+
+
+def _of_all(metrics: Mapping) -> str:
+    """Whose the test pictures are."""
+    tested = list(metrics.get("test_by_source") or trained_on(metrics))
+    if len(tested) == 1:
+        return f" of {_of(tested[0]).title}"
+    return " of all its laboratories together"
 
 
 def title(name: str) -> str:
@@ -212,15 +227,13 @@ def blast_text(measured: Mapping | None) -> str:
     """The part of a card on suspected blasts, from `blast` of a metrics.json; nothing without it."""
     if not measured:
         return ""
-    auc = measured.get("auc")
     return Template(BLAST_TEXT).substitute(
         threshold=f"{measured['threshold']:.3f}",
         part=measured.get("part", "validation patients"),
         rows="\n".join(
-            f"| {said} | {_figure(one['sensitivity'], '.3f')} | {_figure(one['specificity'], '.3f')} | {one['n_blast']:,} | "
-            f"{one['n_other']:,} |"
+            f"| {said} | {' | '.join(_figure(one.get(figure), '.3f') for figure in ('sensitivity', 'specificity', 'auc'))} | "
+            f"{one['n_blast']:,} | {one['n_other']:,} |"
             for key, said in BLAST_ROWS.items()
             if (one := measured.get(key))
         ),
-        auc="" if auc is None else f"\nThe area under the ROC curve of cells is {auc:.3f}.\n",
     )

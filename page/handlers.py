@@ -184,7 +184,7 @@ def classified(batch: str, models: list[str], asked: list, language: str) -> dic
         "second_labels": list(second.labels) if second else [],
         "classes": classes_to_json(first.classes),
         "second_classes": classes_to_json(second.classes if second else ()),
-        "review_below": first.uncertainty.review_below,
+        "review_below": first.uncertainty.lowest,
         "cells": [in_language(cell, language) for cell in cells],
     }
     uploads.delete(one.upload for one in sources if one.upload)

@@ -11,7 +11,7 @@ from skimage import data
 from test_classifier import load_in_libraries
 
 from cells.classes import LABELS
-from cells.measures import read_metrics
+from cells.measures import HOME, read_metrics, trained_on
 from cells.model.classifier import Classifier
 from cells.model.folder import may_quantize
 from cells.model.torch_network import TorchNetwork
@@ -24,6 +24,10 @@ ROOT = Path(__file__).resolve().parent.parent
 NAMES = catalog.names()
 
 
+def metrics_of(name: str) -> dict:
+    return read_metrics(ROOT / "models" / name / "metrics.json")
+
+
 def test_there_is_a_resnet18():
     assert "resnet18" in NAMES
 
@@ -33,7 +37,8 @@ def test_it_is_small_and_whole(name):
     folder = ROOT / "models" / name
     files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     made = {file for file in files if file.startswith("onnx/")}  # on first use, and not tracked
-    assert files - made - {"preprocessor_config.json", "calibration.json"} == {  # one is of a ViT, one of a ResNet
+    # Of a ViT, of a convolutional network, of a run from today on.
+    assert files - made - {"preprocessor_config.json", "calibration.json", "training_ids.txt"} == {
         *("config.json", "model.safetensors", "metrics.json", "trust.json", "trust.safetensors", "README.md"),
         *("figures/confusion.png", "figures/training.png", "quantized.json"),
     }
@@ -42,14 +47,16 @@ def test_it_is_small_and_whole(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_pictures_of_other_things_are_unfamiliar(name):
+def test_pictures_of_other_things_are_never_ok_and_unfamiliar_to_a_model_of_one_laboratory(name):
     rng = np.random.default_rng(0)
     grey, slide = Image.new("RGB", (360, 363), "gray"), Image.new("RGB", (360, 363), (245, 230, 215))
     noise = Image.fromarray(rng.integers(0, 256, (363, 360, 3), dtype=np.uint8))
     photographs = [Image.fromarray(photograph()) for photograph in (data.astronaut, data.cat, data.coffee, data.rocket)]
     for prediction in Classifier.load(name).predict([grey, slide, noise, *photographs], list("gsnabcd")):
-        assert prediction.status == "unfamiliar", prediction.file
-        assert prediction.distance > 1
+        assert prediction.status != "ok", prediction.file
+        if trained_on(metrics_of(name)) == [HOME]:
+            assert prediction.status == "unfamiliar", prediction.file
+            assert prediction.distance > 1
         assert prediction.prediction_set[0] == prediction.label
 
 
@@ -92,7 +99,8 @@ def test_libraries_agree_on_every_picture(name):
     folder = ROOT / "models" / name
     served = Classifier.load(name)
     ours = Classifier(folder, TorchNetwork(folder), served.uncertainty, name, served.version).probabilities(images)
-    np.testing.assert_allclose(served.probabilities(images), ours, atol=0.1 if may_quantize(folder) else 1e-5)
+    np.testing.assert_allclose(served.probabilities(images), ours, atol=0.2 if may_quantize(folder) else 1e-5)
+    np.testing.assert_array_equal(served.probabilities(images).argmax(1), ours.argmax(1))
     for theirs in load_in_libraries(folder, images):
         # A ViT's pipeline resizes with torchvision, which rounds in other places than Pillow.
         np.testing.assert_allclose(theirs, ours, atol=5e-3 if (folder / "preprocessor_config.json").exists() else 1e-5)
@@ -112,7 +120,7 @@ def test_its_card_is_made_from_its_files(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_its_figures_derive_from_the_predictions_in_results(name):
-    figures = read_metrics(ROOT / "models" / name / "metrics.json")
+    figures = metrics_of(name)
     runs = {run.parent: read_metrics(run) for run in ROOT.glob("results/*/metrics.json")}
     (folder,) = (run for run, measured in runs.items() if measured == figures)
     predictions = pd.read_csv(folder / "predictions.csv")

@@ -1,10 +1,12 @@
 """Metrics against scikit-learn, their intervals, and what derives from the table of predictions."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn import metrics as reference
 
 from cells.classes import LABELS
+from cells.model.uncertainty import Uncertainty
 from train import metrics
 from train.metrics import CellMetrics
 
@@ -55,6 +57,18 @@ def test_a_class_without_a_picture_counts_in_no_mean():
     found = metrics.measure(answers, np.array([0, 0, 1, 1]))
     assert found["balanced_accuracy"] == pytest.approx((1 + 1 / 2) / 2)
     assert found["macro_f1"] == pytest.approx((1 + 2 / 3) / 2)
+
+
+def test_blasts_are_counted_with_and_without_immature_granulocytes():
+    labels = ("ig", "lymphocyte", "blast")
+    truths = ["blast", "blast", "ig", "lymphocyte", "ig"]
+    probabilities = np.array([[0.1, 0.1, 0.8], [0.1, 0.6, 0.3], [0.3, 0.2, 0.5], [0.1, 0.8, 0.1], [0.9, 0.1, 0.0]])
+    table = metrics.table(list("abcde"), truths, truths, probabilities, labels)
+    pictures = pd.DataFrame({"image_id": list("abcde"), "source": ["jhu"] * 4 + ["pbc"], "group": list("11122")})
+    found = metrics.blasts(table, Uncertainty(blast_from=0.4), pictures)  # the last picture is of a laboratory without blasts
+    assert found["cells"] == {"sensitivity": 0.5, "specificity": 0.5, "n_blast": 2, "n_other": 2, "auc": 0.75}
+    assert found["cells_but_ig"] == {"sensitivity": 0.5, "specificity": 1.0, "n_blast": 2, "n_other": 1, "auc": 1.0}
+    assert found["patients"]["n_blast"] == 1
 
 
 def test_summary_of_a_table():

@@ -209,6 +209,7 @@ def test_a_broken_rule_is_one_sentence(trusting, tmp_path):
             (write(other), "belongs to another network"),
             (lambda folder: (folder / "trust.json").write_text('{"review_below": NaN}'), "no number"),
             (lambda folder: (folder / "trust.json").write_text('{"review_below": "high"}'), "high"),
+            (lambda folder: (folder / "trust.json").write_text('{"review_below": [0.5, 0.9]}'), "belongs to another network"),
             (lambda folder: (folder / "trust.json").write_text('{"look_at": 1}'), "look_at"),
             (lambda folder: (folder / "trust.json").write_text("[]"), "cannot be loaded"),
         )
@@ -219,6 +220,21 @@ def test_a_broken_rule_is_one_sentence(trusting, tmp_path):
             Classifier.load(folder)
         assert words in str(caught.value)
         assert "\n" not in str(caught.value)
+
+
+def test_each_class_may_have_a_threshold_of_its_own(tmp_path):
+    Uncertainty(review_below=(0.5, 0.8, 1.1)).save(tmp_path / "trust.json")
+    rule = Uncertainty.load(tmp_path / "trust.json")
+    assert rule == Uncertainty(review_below=(0.5, 0.8, 1.1))
+    assert rule.lowest == 0.5
+    assert rule.ok_from(np.array([2, 0])).tolist() == [1.1, 0.5]
+    assert rule.status(np.array([0.6, 0.3, 0.1])) == ("ok", "")
+    status, why = rule.status(np.array([0.3, 0.6, 0.1]))
+    assert (status, str(why)) == ("review", "Probability below 0.800: look at this cell yourself.")
+    status, why = rule.status(np.array([0.0, 0.0, 1.0]))
+    assert (status, why.code) == ("review", "review_always")
+    table = metrics.table(list("ab"), ["a", "b"], list("ab"), np.array([[0.6, 0.3, 0.1], [0.3, 0.6, 0.1]]), ["a", "b", "c"])
+    assert metrics.review(table, rule)["share"] == 0.5
 
 
 def test_figures_derive_from_the_table_of_predictions():

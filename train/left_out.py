@@ -2,6 +2,10 @@
 
 To a run that left a laboratory out, that laboratory is a new one. So the temperature and the thresholds of a model that
 learnt from all of them are fitted on what such runs answer there, together with the model's own validation pictures.
+
+In a new laboratory some answers are right far less often than their probability says, and others are not: it depends on the
+class. So each class has a threshold of its own: a logistic regression (Platt 1999) on the class that is answered and the
+logit of its probability estimates how often that is right, and every class is ok from the same estimate on.
 """
 
 from collections.abc import Sequence
@@ -11,6 +15,8 @@ from pathlib import Path
 import datasets
 import numpy as np
 from scipy.optimize import minimize_scalar
+from scipy.special import expit, logit
+from sklearn.linear_model import LogisticRegression
 
 from cells import pbc
 from cells.model.classifier import Classifier
@@ -18,7 +24,8 @@ from train import backend, data
 from train.laboratories import FIVE, among, card_row_of, scores
 
 HOME_CORRECT, CORRECT = 0.995, 0.95  # of what is called ok: at home, in any other laboratory
-FAMILIAR_SHARE = 0.95  # of a new laboratory's cells
+FAMILIAR_SHARE = 0.99  # of the validation cells of each laboratory that the model learnt from
+NEVER = 1.1  # a threshold that no probability reaches
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +39,11 @@ class Answers:
     labels: np.ndarray  # (n,)
     distances: np.ndarray  # (n,), 1 where the same model's own validation pictures begin to be unfamiliar
 
+    def within(self, farther: float) -> "Answers":
+        """Those of the pictures that are no farther than that."""
+        near = self.distances <= farther
+        return replace(self, **{name: getattr(self, name)[near] for name in ("probabilities", "labels", "distances")})
+
     def at(self, temperature: float) -> "Answers":
         """The same with logits divided by a temperature."""
         return replace(self, probabilities=tempered(self.probabilities, temperature))
@@ -44,15 +56,16 @@ class Answers:
 
 @dataclass(frozen=True)
 class Limits:
-    """What is fitted: the temperature of the logits, the probability from which a cell is ok, and a factor of the distance."""
+    """What is fitted: the temperature of the logits, the probability from which a class is ok, and a factor of the distance."""
 
     temperature: float
-    review_below: float
+    review_below: dict[str, float]
     farther: float
 
     def ok(self, answers: Answers) -> np.ndarray:
         """(n,) of bool: which answers, at the temperature already, are called ok."""
-        return (answers.probabilities.max(1) >= self.review_below) & (answers.distances <= self.farther)
+        needed = np.array([self.review_below[name] for name in answers.classes])[answers.probabilities.argmax(1)]
+        return (answers.probabilities.max(1) >= needed) & (answers.distances <= self.farther)
 
 
 def answers_of(model: Classifier, rows: datasets.Dataset, laboratory: str, correct: float) -> Answers:
@@ -105,14 +118,13 @@ def laboratories_left_out(run: Path, known: Sequence[str]) -> list[str]:
 def fit(own: Sequence[Answers], left_out: Sequence[Answers]) -> Limits:
     """From the answers of a model to its validation pictures, and of other runs in laboratories that they left out.
 
-    The temperature is that of the mean over laboratories, home once. A laboratory's cells are familiar up to the distance that
-    FAMILIAR_SHARE of them reach. A cell is ok from the probability on that makes it right as often as promised everywhere.
+    FAMILIAR_SHARE of each own laboratory's cells are familiar, and only familiar cells decide the rest: the temperature is
+    that of the mean over laboratories, and what is ok is right as often as promised in every one.
     """
-    home = [one for one in own if one.correct == HOME_CORRECT]
-    temperature = fit_temperature([*home, *left_out] or own)
-    farther = max([1.0, *(float(np.quantile(one.distances, FAMILIAR_SHARE)) for one in left_out)])
-    everywhere = [one.at(temperature) for one in (*own, *left_out)]
-    return Limits(temperature, max(lowest_probability(one, farther) for one in everywhere), farther)
+    farther = max([1.0, *(float(np.quantile(one.distances, FAMILIAR_SHARE)) for one in own)])
+    near = [one.within(farther) for one in (*own, *left_out)]
+    temperature = fit_temperature([one for one in near if len(one.labels)])
+    return Limits(temperature, fit_review_below([one.at(temperature) for one in near if len(one.labels)]), farther)
 
 
 def fit_temperature(everywhere: Sequence[Answers]) -> float:
@@ -136,15 +148,39 @@ def tempered(probabilities: np.ndarray, temperature: float) -> np.ndarray:
     return powers / powers.sum(1, keepdims=True)
 
 
-def lowest_probability(answers: Answers, farther: float) -> float:
-    """The lowest from which the familiar cells are right as often as promised; above 1 where none is."""
-    familiar = answers.distances <= farther
-    highest, right = answers.probabilities.max(1)[familiar], answers.right[familiar]
-    order = np.argsort(-highest, kind="stable")
+def fit_review_below(everywhere: Sequence[Answers]) -> dict[str, float]:
+    """For each class the lowest probability with which it is ok, so that every laboratory gets what it was promised."""
+    classes = list(dict.fromkeys(name for one in everywhere for name in one.classes))
+    right = np.concatenate([one.right for one in everywhere])
+    if right.all() or not right.any():
+        return dict.fromkeys(classes, 0.0 if right.all() else NEVER)
+    said = [_said(one, classes) for one in everywhere]
+    weights = np.concatenate([np.full(len(one.labels), len(right) / len(everywhere) / len(one.labels)) for one in everywhere])
+    fitted = LogisticRegression(max_iter=1000).fit(np.concatenate(said), right, weights)
+    estimates = [fitted.predict_proba(one)[:, 1] for one in said]
+    needed = max(lowest_estimate(one.right, estimate, one.correct) for one, estimate in zip(everywhere, estimates, strict=True))
+    *of_class, slope = fitted.coef_[0]
+    if needed > 1 or slope <= 0:
+        return dict.fromkeys(classes, NEVER)
+    return {
+        name: float(expit((logit(needed) - fitted.intercept_[0] - add) / slope))
+        for name, add in zip(classes, of_class, strict=True)
+    }
+
+
+def _said(answers: Answers, classes: Sequence[str]) -> np.ndarray:
+    """(n, classes + 1): which class was answered, as zeros and a one, and the logit of its probability."""
+    columns = np.array([classes.index(name) for name in answers.classes])[answers.probabilities.argmax(1)]
+    return np.column_stack([np.eye(len(classes))[columns], logit(answers.probabilities.max(1).clip(1e-6, 1 - 1e-6))])
+
+
+def lowest_estimate(right: np.ndarray, estimates: np.ndarray, correct: float) -> float:
+    """The lowest estimate (n,) from which a share of `correct` of the answers is right (n,); above 1 where none is."""
+    order = np.argsort(-estimates, kind="stable")
     share = right[order].cumsum() / np.arange(1, len(order) + 1)
-    is_last = np.append(np.diff(highest[order]) < 0, True)[: len(order)]  # cells of one probability are ok together
-    last = np.flatnonzero((share >= answers.correct) & is_last)
-    return float(highest[order[last[-1]]]) if len(last) else 1.1
+    is_last = np.append(np.diff(estimates[order]) < 0, True)[: len(order)]  # cells of one estimate are ok together
+    last = np.flatnonzero((share >= correct) & is_last)
+    return float(estimates[order[last[-1]]]) if len(last) else NEVER
 
 
 def figures(own: Sequence[Answers], left_out: Sequence[Answers]) -> list[dict]:

@@ -18,6 +18,7 @@ from cells.model.uncertainty import Uncertainty
 
 RESAMPLES = 2000
 P_BLAST = f"p_{BLAST.name}"
+IG = "ig"
 CALIBRATION_BINS = 15
 
 
@@ -131,17 +132,19 @@ def summarise(predictions: pd.DataFrame) -> dict:
 
 def review(predictions: pd.DataFrame, rule: Uncertainty) -> dict[str, float]:
     """The share of pictures that get the status `review`, and the share of the errors among them."""
-    sent = probabilities_of(predictions).max(1) < rule.review_below
+    probabilities = probabilities_of(predictions)
+    sent = probabilities.max(1) < rule.ok_from(probabilities.argmax(1))
     if P_BLAST in predictions:
         sent |= rule.suspects_blast(predictions[P_BLAST])
     sent &= ~_is_unfamiliar(predictions)
-    return {"below": rule.review_below, **_share_and_caught(predictions, sent)}
+    return {"below": rule.lowest, **_share_and_caught(predictions, sent)}
 
 
 def blasts(predictions: pd.DataFrame, rule: Uncertainty, pictures: pd.DataFrame) -> dict | None:
     """How well suspected blasts are blasts, in the laboratories that have some: per cell, and per patient with one at least.
 
-    `pictures` says source and group of each image_id. None where no blast is suspected, or no picture shows one.
+    Also without the immature granulocytes: in a patient with leukaemia many of these are leukaemic too. `pictures` says
+    source and group of each image_id. None where no blast is suspected, or no picture shows one.
     """
     if rule.blast_from is None or BLAST.name not in set(predictions["label"]):
         return None
@@ -150,8 +153,17 @@ def blasts(predictions: pd.DataFrame, rule: Uncertainty, pictures: pd.DataFrame)
     )
     rows = rows[rows["source"].isin(rows.loc[rows["truth"], "source"])]
     patients = rows.groupby("group")[["truth", "suspected"]].any()
-    auc = roc_auc_score(rows["truth"], rows[P_BLAST]) if not rows["truth"].all() else None
-    return {"threshold": rule.blast_from, "cells": _detected(rows), "patients": _detected(patients), "auc": auc}
+    return {
+        "threshold": rule.blast_from,
+        "cells": _detected(rows) | _auc(rows),
+        "cells_but_ig": _detected(rows[rows["label"] != IG]) | _auc(rows[rows["label"] != IG]),
+        "patients": _detected(patients),
+    }
+
+
+def _auc(rows: pd.DataFrame) -> dict[str, float | None]:
+    """Of the probability of a blast; None where all cells are blasts."""
+    return {"auc": None if rows["truth"].all() else float(roc_auc_score(rows["truth"], rows[P_BLAST]))}
 
 
 def _detected(rows: pd.DataFrame) -> dict[str, float | None]:

@@ -70,7 +70,8 @@ def fit(run: Path, dataset: datasets.Dataset, parts: list[str], elsewhere: Seque
         facts = {"left_out": vars(limits), "laboratories": left_out.figures(own, elsewhere)}
         set_temperature(folder, limits.temperature)
         chosen, rule, _ = _fit_on_validation(folder, rows, familiar)
-        rule = replace(rule, review_below=limits.review_below, unfamiliar_above=rule.unfamiliar_above * limits.farther)
+        review_below = tuple(limits.review_below[name] for name in own[0].classes)
+        rule = replace(rule, review_below=review_below, unfamiliar_above=rule.unfamiliar_above * limits.farther)
     rule.save(folder / UNCERTAINTY_FILE)
     model = backend.load(folder, chosen, Uncertainty.load(folder / UNCERTAINTY_FILE))
     for part, name in (("validation", "validation.csv"), ("test", "predictions.csv")):

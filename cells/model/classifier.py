@@ -196,6 +196,8 @@ class Classifier:
         """That it is one of this network's classes and features. Raises ModelError."""
         if self.uncertainty.blast_from is not None and self._blast is None:
             raise unusable(source, ModelError("model_arrays_foreign", file=UNCERTAINTY_FILE))
+        if np.ndim(self.uncertainty.review_below) and len(self.uncertainty.review_below) != len(self.labels):
+            raise unusable(source, ModelError("model_arrays_foreign", file=UNCERTAINTY_FILE))
         if self.uncertainty.familiar is None:
             return
         _, features = self.measure([Image.new("RGB", (8, 8))])

@@ -18,7 +18,7 @@ from cells.messages import Error, message
 _PACKAGE = Path(__file__).resolve().parent.parent
 _INSTALLED = _PACKAGE / "models"  # where a wheel puts the models; in a clone they lie beside the package
 EMBEDDED = _INSTALLED if _INSTALLED.is_dir() else _PACKAGE.parent / "models"
-DEFAULT = "resnet18"
+DEFAULT = "efficientnet_lite0"
 
 CONFIG, WEIGHTS = REQUIRED_FILES = "config.json", "model.safetensors"
 NETWORK_FILES = (*REQUIRED_FILES, "preprocessor_config.json")  # the last is a ViT's; a timm model has its own in config.json

