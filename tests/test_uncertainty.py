@@ -210,6 +210,7 @@ def test_a_broken_rule_is_one_sentence(trusting, tmp_path):
             (lambda folder: (folder / "trust.json").write_text('{"review_below": NaN}'), "no number"),
             (lambda folder: (folder / "trust.json").write_text('{"review_below": "high"}'), "high"),
             (lambda folder: (folder / "trust.json").write_text('{"review_below": [0.5, 0.9]}'), "belongs to another network"),
+            (lambda folder: (folder / "trust.json").write_text('{"candidate_from": [0.1]}'), "list"),
             (lambda folder: (folder / "trust.json").write_text('{"look_at": 1}'), "look_at"),
             (lambda folder: (folder / "trust.json").write_text("[]"), "cannot be loaded"),
         )

@@ -63,8 +63,7 @@ class Uncertainty:
 
         Raises whatever a broken file makes json, safetensors or numpy raise.
         """
-        found = json.loads(file.read_text()).items()
-        thresholds = {name: tuple(map(float, value)) if isinstance(value, list) else float(value) for name, value in found}
+        thresholds = {name: _threshold(name, value) for name, value in json.loads(file.read_text()).items()}
         if not all(np.isfinite(value).all() for value in thresholds.values()):
             raise ValueError(f"{FILE} has a threshold that is no number")
         if "unfamiliar_above" not in thresholds:
@@ -124,3 +123,8 @@ class Uncertainty:
         """(n, classes) of bool from probabilities (n, classes): the classes that a picture may show, the likeliest always."""
         kept = np.eye(probabilities.shape[1], dtype=bool)[probabilities.argmax(axis=1)]
         return kept if self.candidate_from is None else kept | (probabilities >= self.candidate_from)
+
+
+def _threshold(name: str, value: object) -> float | tuple[float, ...]:
+    """A value of a trust.json: a number, or for `review_below` also a list of one for each class."""
+    return tuple(map(float, value)) if name == "review_below" and isinstance(value, list) else float(value)
