@@ -178,13 +178,14 @@ def test_version_follows_the_weights(classifier, model_folder, tmp_path):
 
 
 def load_in_libraries(folder, images: list[Image.Image]) -> list[np.ndarray]:
-    """The probabilities (n, 8) of AutoModel, pipeline and, of a network of timm's, timm."""
+    """The probabilities (n, classes) of AutoModel, pipeline and, of a network of timm's, timm."""
     processor = AutoImageProcessor.from_pretrained(folder, backend="pil")
     network = AutoModelForImageClassification.from_pretrained(folder).eval()
     with torch.inference_mode():
         auto = network(**processor(images, return_tensors="pt")).logits.softmax(1).numpy()
-    rows = pipeline("image-classification", model=str(folder), device="cpu")(images, top_k=len(LABELS))
-    piped = np.array([[{entry["label"]: entry["score"] for entry in row}[label] for label in LABELS] for row in rows])
+    labels = [network.config.id2label[index] for index in range(network.config.num_labels)]
+    rows = pipeline("image-classification", model=str(folder), device="cpu")(images, top_k=len(labels))
+    piped = np.array([[{entry["label"]: entry["score"] for entry in row}[label] for label in labels] for row in rows])
     if (Path(folder) / "preprocessor_config.json").exists():  # a ViT of transformers'
         return [auto, piped]
     net = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()

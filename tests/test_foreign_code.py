@@ -156,4 +156,4 @@ def test_the_embedded_weights_are_tensors_alone():
     for file in ROOT.glob("models/*/*.safetensors"):
         assert all(isinstance(one, torch.Tensor) for one in load_file(file).values())
     kinds = {file.suffix for file in (ROOT / "models").rglob("*") if file.is_file()}
-    assert kinds <= {".json", ".safetensors", ".md", ".png", ".csv", ".onnx"}
+    assert kinds <= {".json", ".safetensors", ".md", ".png", ".csv", ".onnx", ".txt"}
