@@ -50,7 +50,7 @@ def test_corners_hold_red_cells_only(cell_type):
         image = draw_cell(cell_type, seed)
         corner = ood_eval.red_cells(image, np.random.default_rng(seed))
         assert corner.size == image.size
-        assert np.quantile(np.asarray(corner)[..., 1], 0.01) > 120  # nuclei are darker; a granule at a cell's edge may be too
+        assert np.asarray(corner)[..., 1].min() > 120  # nuclei are darker
 
 
 def test_a_picture_with_nuclei_in_every_corner_is_left_out():
