@@ -22,14 +22,15 @@ from playwright.sync_api import Browser, sync_playwright
 
 from benchmarks import timing
 from cells.model.classifier import Classifier
+from cells.model.folder import DEFAULT
 from cells.synthetic import draw_cell
 
 ROOT = Path(__file__).resolve().parent.parent
-DEMO = """
+DEMO = f"""
 import gradio as gr
 from transformers import pipeline
-classify = pipeline("image-classification", model="models/resnet18")
-gr.Interface(lambda image: {row["label"]: row["score"] for row in classify(image)}, gr.Image(type="pil"), gr.Label()).launch()
+classify = pipeline("image-classification", model="models/{DEFAULT}")
+gr.Interface(lambda image: {{row["label"]: row["score"] for row in classify(image)}}, gr.Image(type="pil"), gr.Label()).launch()
 """
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
 BUTTONS = {"ours": "#classify", "demo": "button.primary"}
@@ -38,7 +39,7 @@ UPLOADED = {"ours": "#classify:enabled", "demo": "[data-testid=image] img"}
 
 
 def main(repeats: int) -> None:
-    Classifier.load("resnet18")
+    Classifier.load(DEFAULT)
     with sync_playwright() as playwright, tempfile.TemporaryDirectory() as folder:
         picture = Path(folder, "cell.jpg")
         draw_cell("monocyte").convert("RGB").save(picture)

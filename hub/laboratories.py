@@ -147,7 +147,7 @@ def _of_all(metrics: Mapping) -> str:
     """Whose the test pictures are."""
     tested = list(metrics.get("test_by_source") or trained_on(metrics))
     if len(tested) == 1:
-        return f" of {_of(tested[0]).title}"
+        return f" of {title(tested[0])}"
     return " of all its laboratories together"
 
 
@@ -183,7 +183,7 @@ def _table(rows: Sequence[Mapping]) -> str:
     ]
     for row in by_role(rows):
         figures = (_figure(row.get(key), f".{'1%' if key.startswith('ok') else '4f'}") for key in COLUMNS)
-        first = (_of(row["name"]).title, row["role"], row["split"], f"{row['pictures']:,}")
+        first = (title(row["name"]), row["role"], row["split"], f"{row['pictures']:,}")
         lines.append(f"| {' | '.join((*first, *figures))} |")
     return "\n".join(lines) + "\n" + TABLE_NOTE
 
@@ -194,7 +194,7 @@ def _figure(value: float | None, form: str) -> str:
 
 def _limits(metrics: Mapping, labels: Sequence[str]) -> str:
     names, knows_blasts = trained_on(metrics), BLAST.name in labels
-    titles = [_of(name).title for name in names]
+    titles = [title(name) for name in names]
     listed = " and ".join(filter(None, (", ".join(titles[:-1]), titles[-1])))
     lines = [
         f"- It learnt from {len(names)} laborator{'y' if len(names) == 1 else 'ies'}: {listed}. Stain, camera and scale of "
@@ -218,7 +218,7 @@ def _worst(rows: Sequence[Mapping]) -> str:
     key = "five_types" if of_five else "accuracy"
     row = min(of_five or foreign, key=lambda row: row[key])
     of = "of five types" if key == "five_types" else "of all cells"
-    text = f" It fails most on {_of(row['name']).title} ({row['role']}): {row[key]:.0%} {of} were right there"
+    text = f" It fails most on {title(row['name'])} ({row['role']}): {row[key]:.0%} {of} were right there"
     right = row.get("ok_correct")
     return f"{text}." if right is None else f"{text}, and {right:.0%} of those called `ok`."
 

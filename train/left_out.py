@@ -122,9 +122,9 @@ def fit(own: Sequence[Answers], left_out: Sequence[Answers]) -> Limits:
     that of the mean over laboratories, and what is ok is right as often as promised in every one.
     """
     farther = max([1.0, *(float(np.quantile(one.distances, FAMILIAR_SHARE)) for one in own)])
-    near = [one.within(farther) for one in (*own, *left_out)]
-    temperature = fit_temperature([one for one in near if len(one.labels)])
-    return Limits(temperature, fit_review_below([one.at(temperature) for one in near if len(one.labels)]), farther)
+    near = [one for each in (*own, *left_out) if len((one := each.within(farther)).labels)]
+    temperature = fit_temperature(near)
+    return Limits(temperature, fit_review_below([one.at(temperature) for one in near]), farther)
 
 
 def fit_temperature(everywhere: Sequence[Answers]) -> float:

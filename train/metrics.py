@@ -153,10 +153,11 @@ def blasts(predictions: pd.DataFrame, rule: Uncertainty, pictures: pd.DataFrame)
     )
     rows = rows[rows["source"].isin(rows.loc[rows["truth"], "source"])]
     patients = rows.groupby("group")[["truth", "suspected"]].any()
+    but_ig = rows[rows["label"] != IG]
     return {
         "threshold": rule.blast_from,
         "cells": _detected(rows) | _auc(rows),
-        "cells_but_ig": _detected(rows[rows["label"] != IG]) | _auc(rows[rows["label"] != IG]),
+        "cells_but_ig": _detected(but_ig) | _auc(but_ig),
         "patients": _detected(patients),
     }
 

@@ -194,9 +194,9 @@ class Classifier:
 
     def _check_uncertainty(self, source: str | os.PathLike) -> None:
         """That it is one of this network's classes and features. Raises ModelError."""
-        if self.uncertainty.blast_from is not None and self._blast is None:
-            raise unusable(source, ModelError("model_arrays_foreign", file=UNCERTAINTY_FILE))
-        if np.ndim(self.uncertainty.review_below) and len(self.uncertainty.review_below) != len(self.labels):
+        of_class = self.uncertainty.review_below
+        knows_no_blast = self.uncertainty.blast_from is not None and self._blast is None
+        if knows_no_blast or (isinstance(of_class, tuple) and len(of_class) != len(self.labels)):
             raise unusable(source, ModelError("model_arrays_foreign", file=UNCERTAINTY_FILE))
         if self.uncertainty.familiar is None:
             return

@@ -90,8 +90,8 @@ class Uncertainty:
         """The lowest probability that a cell can be ok with."""
         return float(np.min(self.review_below))
 
-    def ok_from(self, answers: np.ndarray) -> np.ndarray:
-        """(n,) probabilities from which cells with these answers (n,), indices of classes, need no person."""
+    def ok_from(self, answers: int | np.ndarray) -> np.ndarray:
+        """The probability from which a cell with this answer, the index of a class, needs no person; of an array, of each."""
         thresholds = np.asarray(self.review_below)
         return thresholds[answers] if thresholds.ndim else np.full(np.shape(answers), thresholds)
 

@@ -49,7 +49,7 @@ def write(runs: list[Path], out: Path) -> None:
     figure.savefig(out / "accuracy_and_time.png", dpi=120)
     plt.close(figure)
     text = Template(TEMPLATE.read_text()).substitute(
-        notes=_notes(out),
+        notes=_text(out / "notes.md"),
         table="\n".join(_table(summaries)),
         times="\n".join(_time(name, summary) for name, summary in summaries.items()),
         laboratories=_laboratories(out, summaries),
@@ -149,11 +149,10 @@ def _laboratories(out: Path, summaries: dict[str, dict]) -> str:
     for name, summary in summaries.items():
         left_out = (row for row in summary.get("laboratories") or [] if row["role"] == "left out")
         rows += [_of_laboratory(name, "left out", row) for row in left_out]
-    notes = out / "laboratories.md"
     return Template(TEMPLATE.with_name("compare_laboratories.md").read_text()).substitute(
         rows="\n".join(rows),
         models=" ".join(measured["model"].unique()),
-        notes=notes.read_text().strip() if notes.exists() else "",
+        notes=_text(out / "laboratories.md"),
     )
 
 
@@ -192,13 +191,12 @@ def _degraded(out: Path) -> str:
         f"| {damage}, {setting} | {' | '.join(cells.get((model, damage, setting), '') for model in models)} |"
         for damage, setting in stresses.itertuples(index=False)
     ]
-    notes = out / "degraded.md"
     return Template(TEMPLATE.with_name("compare_degraded.md").read_text()).substitute(
         models=" | ".join(f"`{model}`" for model in models),
         rule=" | ".join(["---"] * len(models)),
         rows="\n".join(rows),
         commands="\n".join(_degraded_command(*group) for group in measured.groupby("every", sort=False)),
-        notes=notes.read_text().strip() if notes.exists() else "",
+        notes=_text(out / "degraded.md"),
     )
 
 
@@ -248,7 +246,7 @@ def _section(folder: Path, summary: dict) -> str:
         review_caught=f"{summary['review']['caught']:.0%}",
         uncertainty=_uncertainty(summary),
         distance=", and its distance from the training pictures" if summary.get("unfamiliar") else "",
-        notes=_notes(folder),
+        notes=_text(folder / "notes.md"),
         figures=pictured,
     )
 
@@ -269,9 +267,11 @@ def _uncertainty(summary: dict) -> str:
     if not summary.get("unfamiliar"):
         return ""
     far, sets = summary["unfamiliar"], summary["prediction_set"]
+    several = "at most 1 % of each laboratory's validation pictures so"
+    validation = several if summary.get("left_out") else "1 % of the validation pictures so"
     return (
-        f"\n\n{far['share']:.1%} of the test pictures are called unfamiliar, by the threshold that calls 1 % of the validation "
-        f"pictures so, with\n{far['caught']:.0%} of the errors among them. The types with a probability of at least "
+        f"\n\n{far['share']:.1%} of the test pictures are called unfamiliar, by the threshold that calls {validation}, "
+        f"with\n{far['caught']:.0%} of the errors among them. The types with a probability of at least "
         f"{sets['from']:.3f} are the prediction set: it holds the label\nof {sets['coverage']:.1%} of the test pictures (99 % "
         f"of the validation pictures) and has {sets['mean_size']:.3f} types on average."
     )
@@ -282,7 +282,6 @@ def _start(summary: dict) -> str:
     return start + (f", taught by `{summary['teacher']}`" if summary.get("teacher") else "")
 
 
-def _notes(folder: Path) -> str:
-    """The text of its notes.md, which a person wrote; empty without one."""
-    file = folder / "notes.md"
+def _text(file: Path) -> str:
+    """Notes that a person wrote; empty where there are none."""
     return file.read_text().strip() if file.exists() else ""
