@@ -1,4 +1,4 @@
-"""python -m cells classify PATH... [--model NAME|FOLDER|HUB_ID] [--out FILE] [--batch-size N] [--ray [ADDRESS]]"""
+"""python -m cells classify PATH... [--model NAME|FOLDER|HUB_ID] [--as HOW] [--out FILE] [--batch-size N] [--ray [ADDRESS]]"""
 
 import argparse
 import os
@@ -12,9 +12,11 @@ import pandas as pd
 from tqdm import tqdm
 
 from cells import cluster
+from cells.locate.find import LocatorError
+from cells.locate.parts import AUTO, CELL, FIELD, HOW
 from cells.model.classifier import Classifier, Prediction
 from cells.model.folder import DEFAULT, ModelError
-from cells.model.uncertainty import ERROR
+from cells.model.uncertainty import EMPTY, ERROR
 from cells.read.archive import ArchiveError, expand_archives
 from cells.read.find_images import CallError, find_images
 from cells.read.images import Source
@@ -26,14 +28,18 @@ BATCH_SIZE = 32  # pictures whose rows are made, and written, together
 
 
 class Found(NamedTuple):
-    """What the last lines of a call say: numbers of pictures."""
+    """What the last lines of a call say: numbers of pictures, and of cells."""
 
     total: int
     unread: int
     blasts: int  # suspected ones
+    fields: int = 0
+    cells: int = 0  # in the fields
 
     def lines(self) -> Iterator[str]:
         """Sentences, as far as there is something to say."""
+        if self.fields:
+            yield f"{self.fields} of {self.total} pictures are fields, with {self.cells} white cells; --as cell changes that."
         if self.blasts:
             who = "1 cell may be a blast" if self.blasts == 1 else f"{self.blasts} cells may be blasts"
             yield f"{who}: a pathologist decides."
@@ -48,8 +54,8 @@ def main(arguments: list[str] | None = None) -> int:
     """
     options = _parser().parse_args(arguments)
     try:
-        return classify(options.paths, options.model, options.out, options.batch_size, options.ray)
-    except (CallError, ModelError, ResumableCsvError) as error:
+        return classify(options.paths, options.model, options.out, options.batch_size, options.ray, options.how)
+    except (CallError, ModelError, LocatorError, ResumableCsvError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as stop:
@@ -57,13 +63,17 @@ def main(arguments: list[str] | None = None) -> int:
         return 130
 
 
-def classify(paths: list[str], model: str, out: Path | None, batch_size: int, address: str | None = None) -> int:
+def classify(
+    paths: list[str], model: str, out: Path | None, batch_size: int, address: str | None = None, how: str = AUTO
+) -> int:
     """Classify files, folders and ZIPs into a file, or into a table on standard output; the exit status.
 
     With the address of a Ray cluster the pictures may be in parquet files or object storage too.
     """
     _check_out(out, address)
     if address is not None:
+        if how == FIELD:
+            raise CallError("--ray takes pictures of single cells; leave out --as field.")
         found = _on_ray(paths, model, out, batch_size, address)
     else:
         pictures = _pictures(paths)
@@ -71,7 +81,7 @@ def classify(paths: list[str], model: str, out: Path | None, batch_size: int, ad
             most = excel.MAX_ROWS - 1
             raise CallError(f"--out {out}: a sheet has room for {most} pictures, not {len(pictures)}; write a .csv file.")
         into = _row_by_row if out is not None and out.suffix.lower() == ".csv" else _at_once
-        found = into(pictures, Classifier.load(model), out, batch_size)
+        found = into(pictures, Classifier.load(model), out, batch_size, how)
     for line in found.lines():
         print(line, file=sys.stderr)
     return 1 if found.unread else 0
@@ -99,53 +109,72 @@ def _on_ray(paths: list[str], model: str, out: Path, batch_size: int, address: s
     return _write([batch.files for batch in batches], classifier, out, frames)
 
 
-def _row_by_row(pictures: list[tuple[str, Source]], classifier: Classifier, out: Path, batch_size: int) -> Found:
+def _row_by_row(pictures: list[tuple[str, Source]], classifier: Classifier, out: Path, batch_size: int, how: str) -> Found:
     """A CSV."""
     batches = [pictures[start : start + batch_size] for start in range(0, len(pictures), batch_size)]
     names = [[name for name, _ in batch] for batch in batches]
-    return _write(names, classifier, out, lambda done: _frames(classifier, batches[done:], batch_size))
+    return _write(names, classifier, out, lambda done: _frames(classifier, batches[done:], batch_size, how), places=how != CELL)
 
 
 def _write(
-    batches: Sequence[Sequence[str]], classifier: Classifier, out: Path, frames: Callable[[int], Iterator[pd.DataFrame]]
+    batches: Sequence[Sequence[str]],
+    classifier: Classifier,
+    out: Path,
+    frames: Callable[[int], Iterator[pd.DataFrame]],
+    places: bool = False,
 ) -> Found:
     """Rows as they are computed, after those that an interrupted call left.
 
     `batches` are the names of the pictures, `frames(done)` the rows of each batch but the first `done`.
     """
     total = sum(map(len, batches))
-    resumed = ResumableCsv(out, batches, str(classifier), classifier.labels, classifier.uncertainty)
-    with resumed as part, _progress(total, part.rows) as progress:
+    resumed = ResumableCsv(out, batches, str(classifier), classifier.labels, classifier.uncertainty, places)
+    with resumed as part, _progress(total, part.pictures) as progress:
         try:
             for frame in frames(part.done):
                 part.append(frame)
-                progress.update(len(frame))
+                progress.update(part.pictures - progress.n)
         except KeyboardInterrupt:
-            written = f"{part.rows} of {total} rows are in {part.path}"
+            written = f"the rows of {part.pictures} of {total} pictures are in {part.path}"
             raise KeyboardInterrupt(f"{written}, and the same line carries on") from None
         part.finish()
-        return Found(total, part.unread, part.blasts)
+        return Found(total, part.unread, part.blasts, part.fields, part.cells)
 
 
-def _frames(classifier: Classifier, batches: Sequence[Sequence[tuple[str, Source]]], batch_size: int) -> Iterator[pd.DataFrame]:
+def _frames(
+    classifier: Classifier, batches: Sequence[Sequence[tuple[str, Source]]], batch_size: int, how: str
+) -> Iterator[pd.DataFrame]:
     """The rows of one batch after the other."""
-    predictions = _predict(classifier, list(chain(*batches)), batch_size)
+    pictures = _by_picture(_predict(classifier, list(chain(*batches)), batch_size, how))
     for batch in batches:
-        cells = tuple(map(Cell, islice(predictions, len(batch))))
-        yield table.to_frame(Review(cells, str(classifier)), classifier.labels)
+        cells = tuple(map(Cell, chain(*islice(pictures, len(batch)))))
+        yield table.to_frame(Review(cells, str(classifier)), classifier.labels, places=how != CELL)
 
 
-def _predict(classifier: Classifier, pictures: list[tuple[str, Source]], batch_size: int) -> Iterator[Prediction]:
+def _by_picture(predictions: Iterator[Prediction]) -> Iterator[list[Prediction]]:
+    """The predictions of one picture after the other."""
+    found: list[Prediction] = []
+    for prediction in predictions:
+        if found and (prediction.place is None or prediction.place.number == 1):
+            yield found
+            found = []
+        found.append(prediction)
+    if found:
+        yield found
+
+
+def _predict(classifier: Classifier, pictures: list[tuple[str, Source]], batch_size: int, how: str) -> Iterator[Prediction]:
     names, sources = [name for name, _ in pictures], [source for _, source in pictures]
-    return classifier.predict(sources, files=names, batch_size=batch_size)
+    return classifier.predict(sources, names, batch_size, how)
 
 
-def _at_once(pictures: list[tuple[str, Source]], classifier: Classifier, out: Path | None, batch_size: int) -> Found:
+def _at_once(pictures: list[tuple[str, Source]], classifier: Classifier, out: Path | None, batch_size: int, how: str) -> Found:
     """A workbook, or a table on standard output."""
     with _progress(len(pictures)) as progress:
-        cells = []
-        for prediction in _predict(classifier, pictures, batch_size):
-            cells.append(Cell(prediction))
+        cells, fields = [], 0
+        for predictions in _by_picture(_predict(classifier, pictures, batch_size, how)):
+            cells += map(Cell, predictions)
+            fields += predictions[0].place is not None or predictions[0].status == EMPTY
             progress.update()
     below = classifier.uncertainty.lowest
     review = Review(tuple(cells), str(classifier), review_below=below, classes=classifier.classes)
@@ -156,7 +185,9 @@ def _at_once(pictures: list[tuple[str, Source]], classifier: Classifier, out: Pa
             excel.write(review, out)
         except OSError as error:
             raise CallError(f"--out {out} cannot be written: {error.strerror or error}.") from None
-    return Found(len(cells), sum(cell.prediction.status == ERROR for cell in cells), len(review.suspected_blasts))
+    unread = sum(cell.prediction.status == ERROR for cell in cells)
+    in_fields = sum(cell.prediction.place is not None for cell in cells)
+    return Found(len(pictures), unread, len(review.suspected_blasts), fields, in_fields)
 
 
 def _progress(total: int, done: int = 0) -> tqdm:
@@ -179,7 +210,9 @@ def _check_out(out: Path | None, address: str | None) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("python -m cells", description="Classify pictures of single blood cells.")
+    parser = argparse.ArgumentParser(
+        "python -m cells", description="Classify blood cells, in pictures of single cells and in whole fields."
+    )
     command = parser.add_subparsers(required=True, metavar="classify").add_parser(
         "classify",
         help="classify pictures",
@@ -201,6 +234,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     words = "pictures whose rows are written together (default %(default)s)"
     command.add_argument("--batch-size", type=_positive, default=BATCH_SIZE, metavar="N", help=words)
+    command.add_argument(
+        "--as",
+        dest="how",
+        choices=HOW,
+        default=AUTO,
+        help="take each picture as one of a single cell, or as a field whose white cells are found; auto decides by what the "
+        "picture shows (default %(default)s)",
+    )
     command.add_argument(
         "--ray",
         nargs="?",

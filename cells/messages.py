@@ -32,6 +32,8 @@ ENGLISH = {
     "review": "Probability below {threshold}: look at this cell yourself.",
     "review_always": "The model is not right often enough when it names this type: look at this cell yourself.",
     "blast": "May be a blast: a pathologist decides.",
+    "cell_cut": "The edge of the field cuts this cell: it counts only where a person decides.",
+    "field_empty": "No white cell was found in this field.",
     # typical ranges
     "range_not_numbers": "The typical range of {label} is to be two numbers.",
     "range_not_percent": "The typical range of {label} is to go from a lower to a higher percentage, between 0 and 100.",
@@ -49,6 +51,7 @@ ENGLISH = {
     "model_file_broken": "a .safetensors file of it is damaged or cut off; get the model again.",
     "model_arrays_foreign": "its {file} belongs to another network.",
     "model_other_version": "{model} is {found} on this machine, where the call is of {wanted}.",
+    "locator_unusable": "The network that finds cells in a field ({folder}) is missing or damaged; install the program again.",
     # anything else, in words of its own
     "text": "{text}",
 }

@@ -16,9 +16,10 @@ from PIL import Image
 
 from cells import classes, differential
 from cells.classes import BLAST, LABELS, CellClass, describe
+from cells.locate.parts import Place
 from cells.messages import Message, message
 from cells.model.prediction import Prediction
-from cells.model.uncertainty import ERROR, OK, REVIEW, STATUSES, UNFAMILIAR
+from cells.model.uncertainty import EMPTY, ERROR, OK, REVIEW, STATUSES, UNFAMILIAR, WITHOUT_ANSWER
 from cells.read import limits
 
 FORMAT = 1
@@ -26,7 +27,7 @@ THUMBNAIL = 256  # pixels of a small picture's longer side
 NOT_A_CELL, TWO_CELLS = "not_a_cell", "two_cells"
 REJECTED = (NOT_A_CELL, TWO_CELLS)  # what a person may say of a picture that is not one cell
 DISAGREE = "disagree"  # the status of a cell that two models name differently
-HELD = (REVIEW, UNFAMILIAR, DISAGREE, ERROR)  # why a cell is not counted before a person decides
+HELD = (REVIEW, UNFAMILIAR, DISAGREE, EMPTY, ERROR)  # why a cell is not counted before a person decides
 
 
 @dataclass(frozen=True, eq=False)  # probabilities have no hash
@@ -181,6 +182,8 @@ def cell_to_json(cell: Cell) -> dict:
         "message": _message_to_json(one.message),
         "prediction_set": list(one.prediction_set),
         "second": cell.second and _second_to_json(cell.second),
+        "place": one.place
+        and {"number": one.place.number, "box": list(one.place.box), "found": one.place.found, "cut": one.place.is_cut},
         "picture": base64.b64encode(cell.thumbnail).decode(),
     }
 
@@ -255,13 +258,24 @@ def _cell_from_json(value: Mapping, labels: tuple[str, ...], second_labels: tupl
     name = _text(value["name"])
     said = _message_from_json(value["message"])
     prediction_set = tuple(label for label in value["prediction_set"] if label in labels)
-    told = {"prediction_set": prediction_set, "suspected_blast": _is_suspected(value)}
+    place = _place(value.get("place"))
+    told = {"prediction_set": prediction_set, "suspected_blast": _is_suspected(value), "place": place}
     prediction = Prediction(name, _probabilities(value, labels), value["status"], said, labels, **told)
     second = value["second"]
     if second is not None:
-        told = {"suspected_blast": _is_suspected(second)}
+        told = {"suspected_blast": _is_suspected(second), "place": place}
         second = Prediction(name, _probabilities(second, second_labels), second["status"], "", second_labels, **told)
     return Cell(prediction, _picture(value["picture"]), second, _text(value["id"]))
+
+
+def _place(value: Mapping | None) -> Place | None:
+    """Where a cell of a field is; None for the picture of a single cell, as of every cell of an older review."""
+    if value is None:
+        return None
+    number, box = value["number"], tuple(map(float, value["box"]))
+    if not isinstance(number, int) or number < 1 or len(box) != 4 or not (box[0] < box[2] and box[1] < box[3]):
+        raise ValueError("a cell of a field has a number and a box")
+    return Place(number, box, float(value["found"]), value["cut"] is True)
 
 
 def _is_suspected(value: Mapping) -> bool:
@@ -286,7 +300,7 @@ def _picture(value: str) -> bytes:
 def _probabilities(value: Mapping, labels: tuple[str, ...]) -> np.ndarray | None:
     """The probabilities of a prediction, checked together with its status."""
     status, given = value["status"], value["probabilities"]
-    if status not in STATUSES or (given is None) != (status == ERROR):
+    if status not in STATUSES or (given is None) != (status in WITHOUT_ANSWER):
         raise ValueError("this is no prediction")
     if given is None:
         return None

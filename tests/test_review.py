@@ -118,7 +118,7 @@ def test_what_a_person_rejects_is_not_counted(review, choice):
 def test_the_summary_says_of_every_picture_what_became_of_it(review):
     assert review.summary() == {
         **{"pictures": 5, "changed": 0, "confirmed": 0, "unreviewed": 5},
-        **{"review": 1, "unfamiliar": 1, "disagree": 0, "error": 1, NOT_A_CELL: 0, TWO_CELLS: 0},
+        **{"review": 1, "unfamiliar": 1, "disagree": 0, "empty": 0, "error": 1, NOT_A_CELL: 0, TWO_CELLS: 0},
     }
     decided = decide(review, c0="ig", c1="monocyte", c2=NOT_A_CELL, c3=TWO_CELLS)
     assert decided.summary() == {

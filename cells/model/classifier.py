@@ -19,6 +19,8 @@ import numpy as np
 from PIL import Image
 
 from cells.classes import BLAST, CellClass, describe, in_order
+from cells.locate.parts import CELL, Parts, Place, reader
+from cells.messages import message
 from cells.model import onnx_network, uncertainty
 from cells.model.device import has_gpu
 from cells.model.export import ExportError, export
@@ -48,6 +50,7 @@ if TYPE_CHECKING:
     from cells.model.torch_network import TorchNetwork
 
 BATCH_SIZE = 8
+AS_IT_IS = reader(CELL)  # every picture shows one cell
 _locks: dict[Path, threading.Lock] = {}  # of the folders of embedded models: whoever comes second finds what the first exported
 log = logging.getLogger(__name__)
 
@@ -138,25 +141,30 @@ class Classifier:
         sources: Source | Iterable[Source],
         files: str | Iterable[str] | None = None,
         batch_size: int = BATCH_SIZE,
+        how: str = CELL,
     ) -> Iterator[Prediction]:
-        """Yield a prediction per source, in order, as batches are done; an unreadable one has the status `error`.
+        """Yield a prediction per cell, in order, as batches are done; an unreadable source has the status `error`.
+
+        `how` sources are taken (cells/locate/parts.py): each as the picture of one `cell`; as a `field`, whose white cells are
+        found; or `auto`, as what it shows. A field without a white cell has one prediction with the status `empty`.
 
         `sources` is one source, or any number of them, also from a generator. `files` are the names to report; without them a
         source's own path is, and `picture N` for the N-th where it has none. Raises ValueError where their number is another.
         """
-        return (prediction for _, prediction in classify_all([self], sources, files, batch_size))
+        return (prediction for _, prediction in classify_all([self], sources, files, batch_size, parts=reader(how)))
 
     def table(
         self,
         sources: Source | Iterable[Source],
         files: str | Iterable[str] | None = None,
         batch_size: int = BATCH_SIZE,
+        how: str = CELL,
     ) -> "pd.DataFrame":
         """The predictions as a table, with the columns of the CSV; see predict()."""
         from cells.review import Cell, Review  # pandas takes a second to import
         from cells.write import table
 
-        cells = tuple(map(Cell, self.predict(sources, files, batch_size)))
+        cells = tuple(map(Cell, self.predict(sources, files, batch_size, how)))
         return table.to_frame(Review(cells, str(self), classes=self.classes))
 
     def probabilities(self, images: Sequence[Image.Image]) -> np.ndarray:
@@ -187,10 +195,14 @@ class Classifier:
         sets = (tuple(self.labels[i] for i in ranks if row[i]) for ranks, row in zip(order, kept, strict=True))
         return zip(probabilities, sets, self.uncertainty.distances(features), strict=True)
 
-    def _prediction(self, file: str, row: np.ndarray, prediction_set: tuple[str, ...], distance: float | None) -> Prediction:
+    def _prediction(
+        self, file: str, place: Place | None, row: np.ndarray, prediction_set: tuple[str, ...], distance: float | None
+    ) -> Prediction:
         is_suspected = self._blast is not None and bool(self.uncertainty.suspects_blast(row[self._blast]))
-        status = self.uncertainty.status(row, distance, is_suspected)
-        return Prediction(file, row, *status, self.labels, prediction_set, distance, is_suspected)
+        status, said = self.uncertainty.status(row, distance, is_suspected)
+        if place is not None and place.is_cut and status == uncertainty.OK:
+            status, said = uncertainty.REVIEW, message("cell_cut")
+        return Prediction(file, row, status, said, self.labels, prediction_set, distance, is_suspected, place)
 
     def _check_uncertainty(self, source: str | os.PathLike) -> None:
         """That it is one of this network's classes and features. Raises ModelError."""
@@ -211,38 +223,53 @@ def classify_all(
     files: str | Iterable[str] | None = None,
     batch_size: int = BATCH_SIZE,
     thumbnail_side: int = 0,
+    parts: Parts = AS_IT_IS,
 ) -> Iterator[tuple[bytes, *tuple[Prediction, ...]]]:
-    """Yield (a thumbnail, a prediction of each classifier) per source, in order; see Classifier.predict.
+    """Yield (a thumbnail, a prediction of each classifier) per cell, in order; see Classifier.predict.
 
     Each picture is read once, beside what is computed. Of it only what the networks take is kept, and a thumbnail of at most
-    `thumbnail_side` pixels (empty for 0): many large ones at a time would fill the memory.
+    `thumbnail_side` pixels (empty for 0): many large ones at a time would fill the memory. `parts` gives the cells of a picture
+    (cells/locate/parts.py); by itself a picture shows one. A picture without a cell has one row, with the status `empty`.
     """
 
-    def submit(named: tuple[str, Source]) -> tuple[str, ImageError] | tuple[str, tuple[bytes, list]]:
+    def submit(named: tuple[str, Source]) -> tuple[str, ImageError | list[_Submitted]]:
         file, source = named
         try:
-            image = read_image(source)
+            found = parts(read_image(source))
         except ImageError as error:
             return file, error
-        submitted = [classifier.backend.submit(image) for classifier in classifiers]
-        return file, ((thumbnail(image, thumbnail_side) if thumbnail_side else b""), submitted)
+        return file, [
+            (
+                place,
+                thumbnail(image, thumbnail_side) if thumbnail_side else b"",
+                [one.backend.submit(image) for one in classifiers],
+            )
+            for image, place in found
+        ]
 
     return _classified(classifiers, _ahead(submit, _named(sources, files), batch_size))
 
 
-def _classified(classifiers: Sequence[Classifier], batches: Iterator[list]) -> Iterator[tuple[bytes, *tuple[Prediction, ...]]]:
+_Submitted = tuple[Place | None, bytes, list]  # a cell: its place, its thumbnail, what each network was given
+
+
+def _classified(
+    classifiers: Sequence[Classifier], batches: Iterator[list[tuple[str, ImageError | list[_Submitted]]]]
+) -> Iterator[tuple[bytes, *tuple[Prediction, ...]]]:
     """What classify_all yields, of batches of what it submits."""
     for batch in batches:
-        readable = [one for _, one in batch if not isinstance(one, ImageError)]
+        cells = [cell for _, found in batch if not isinstance(found, ImageError) for cell in found]
         answers = [
-            classifier._answers([submitted[which] for _, submitted in readable]) for which, classifier in enumerate(classifiers)
+            classifier._answers([submitted[which] for _, _, submitted in cells]) for which, classifier in enumerate(classifiers)
         ]
-        for file, one in batch:
-            if isinstance(one, ImageError):
-                yield b"", *(Prediction(file, None, uncertainty.ERROR, one.message, each.labels) for each in classifiers)
-            else:
-                found = zip(classifiers, answers, strict=True)
-                yield one[0], *(classifier._prediction(file, *next(answer)) for classifier, answer in found)
+        for file, found in batch:
+            if isinstance(found, ImageError) or not found:
+                status, said = (uncertainty.EMPTY, message("field_empty")) if not found else (uncertainty.ERROR, found.message)
+                yield b"", *(Prediction(file, None, status, said, each.labels) for each in classifiers)
+                continue
+            for place, small, _ in found:
+                both = zip(classifiers, answers, strict=True)
+                yield small, *(classifier._prediction(file, place, *next(answer)) for classifier, answer in both)
 
 
 def _named(sources: Source | Iterable[Source], files: str | Iterable[str] | None) -> Iterable[tuple[str, Source]]:

@@ -6,16 +6,19 @@ from functools import cached_property
 import numpy as np
 
 from cells.classes import LABELS
+from cells.locate.parts import Place
 from cells.messages import Message
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Prediction:
-    """What the model says of one picture. `probabilities` is (classes,) in the order of `labels`, None for an error.
+    """What the model says of one picture. `probabilities` is (classes,) in the order of `labels`, None for an error
+    and for a field without a white cell.
 
     `prediction_set` are the labels that it leaves open, the most probable first; none for an error. `distance` is that from the
     training pictures, above 1 for an unfamiliar one; None for an error, and where the model's folder has no measure of it.
-    `suspected_blast`: it may be a blast, so its status is never `ok`.
+    `suspected_blast`: it may be a blast, so its status is never `ok`. `place` is where in the field
+    `file` the cell is; None where the picture is one of a single cell.
     """
 
     file: str
@@ -26,6 +29,7 @@ class Prediction:
     prediction_set: tuple[str, ...] = ()
     distance: float | None = None
     suspected_blast: bool = False
+    place: Place | None = None
 
     @cached_property
     def ranking(self) -> tuple[tuple[str, float], ...]:
@@ -65,4 +69,4 @@ class Prediction:
         return np.array([*probabilities, np.nan if self.distance is None else self.distance])
 
     def _texts(self) -> tuple:
-        return self.file, self.status, str(self.message), self.labels, self.prediction_set, self.suspected_blast
+        return self.file, self.status, str(self.message), self.labels, self.prediction_set, self.suspected_blast, self.place

@@ -21,7 +21,8 @@ from safetensors.numpy import load_file, save_file
 
 from cells.messages import Message, message
 
-OK, REVIEW, UNFAMILIAR, ERROR = STATUSES = "ok", "review", "unfamiliar", "error"
+OK, REVIEW, UNFAMILIAR, EMPTY, ERROR = STATUSES = "ok", "review", "unfamiliar", "empty", "error"
+WITHOUT_ANSWER = (EMPTY, ERROR)  # a field without a white cell, a file that cannot be read
 
 FILE, ARRAYS = "trust.json", "trust.safetensors"
 CSV_DECIMALS = 6  # of a probability in a CSV

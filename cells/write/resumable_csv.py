@@ -14,6 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO
 
+import numpy as np
 import pandas as pd
 
 from cells.classes import BLAST
@@ -38,10 +39,11 @@ class ResumableCsvError(Exception):
 class ResumableCsv:
     """The rows of `batches`, which are the names of the pictures, as a model says of them.
 
-    `model` is its name with its version. Within `with`, the first `done` batches are written, `rows` rows, `unread` of them of
-    unreadable pictures and `blasts` of suspected blasts, as `rule` has it. A file that an earlier version started keeps
-    the columns that it has. Raises ResumableCsvError for rows of other pictures or of another model, for a file that is no such
-    table, while another process writes it, and where it cannot be written.
+    `model` is its name with its version. With `places` a picture may be a field, with a row for each of its cells. Within
+    `with`, the first `done` batches are written: `pictures` pictures in `rows` rows, `unread` of them of unreadable pictures,
+    `blasts` of suspected blasts, as `rule` has it; `fields` pictures are fields, with `cells` cells. A file that an earlier
+    version started keeps the columns that it has. Raises ResumableCsvError for rows of other pictures or of another model, for
+    a file that is no such table, while another process writes it, and where it cannot be written.
 
     In a CSV what a spreadsheet would take for a formula has an apostrophe before it; in parquet every text is as it is.
     """
@@ -53,16 +55,17 @@ class ResumableCsv:
         model: str,
         labels: Sequence[str],
         rule: Uncertainty | None = None,
+        places: bool = False,
     ) -> None:
         self.whole = whole
         self.path = whole.with_name(f"{whole.name}.part")
         self.batches = batches
         self.model = model
-        self.done = self.rows = self.unread = self.blasts = 0
+        self.done = self.pictures = self.rows = self.unread = self.blasts = self.fields = self.cells = 0
         self._rule = rule or Uncertainty()
         self._is_parquet = whole.suffix.lower() == ".parquet"
-        self._empty = pd.DataFrame(columns=table.columns(labels))
-        self._earlier = pd.DataFrame(columns=table.earlier_columns(labels))
+        self._empty = pd.DataFrame(columns=table.columns(labels, places))
+        self._earlier = self._empty if places else pd.DataFrame(columns=table.earlier_columns(labels))
 
     def __enter__(self) -> "ResumableCsv":
         with self._writing():
@@ -163,8 +166,13 @@ class ResumableCsv:
             raise ResumableCsvError(f"{self.path} cannot be written: {error.strerror or error}.") from None
 
     def _count(self, frame: pd.DataFrame) -> None:
+        begun = _begun(frame)
         self.done += 1
         self.rows += len(frame)
+        self.pictures += len(begun)
+        if "field" in frame:
+            self.fields += int((frame["field"].iloc[begun].fillna("") != "").sum())
+            self.cells += int((pd.to_numeric(frame["cell"]) > 0).sum())
         self.unread += int((frame["status"] == ERROR).sum())
         if P_BLAST in frame:
             self.blasts += int(self._rule.suspects_blast(pd.to_numeric(frame[P_BLAST])).sum())
@@ -182,12 +190,15 @@ class ResumableCsv:
         names = [self._as_written(table.printable(name)) for name in chain(*self.batches)]
         if set(written["model"]) != {self._as_written(self.model)}:
             raise self._foreign("another model")
-        if written["file"].tolist() != names[: len(written)]:
+        begun = _begun(written)
+        if written["file"].iloc[begun].tolist() != names[: len(begun)]:
             raise self._foreign("other pictures")
+        # The last picture may be a field of which some rows are missing.
+        complete = len(begun) - 1 if "cell" in written else len(begun)
         for batch in self.batches:
-            if self.rows + len(batch) > len(written):
+            if self.pictures + len(batch) > complete:
                 break
-            self._count(written.iloc[self.rows : self.rows + len(batch)])
+            self._count(written.iloc[self.rows : [*begun, len(written)][self.pictures + len(batch)]])
         return ends[self.rows]
 
     def _check_header(self) -> None:
@@ -220,10 +231,17 @@ class ResumableCsv:
 
     def _read(self, rows: int) -> pd.DataFrame:
         """Those columns of the first rows that say what they are, as far as the file has them."""
-        wanted = ("file", "model", "status", P_BLAST)
+        wanted = ("file", "model", "status", P_BLAST, "field", "cell")
         return pd.read_csv(self.path, nrows=rows, usecols=lambda name: name in wanted, dtype=str, **AS_IS)
 
     def _foreign(self, what: str) -> ResumableCsvError:
         return ResumableCsvError(
             f"{self.path} holds the unfinished rows of {what}: repeat the call that made them, or delete it to start anew."
         )
+
+
+def _begun(frame: pd.DataFrame) -> list[int]:
+    """The places of the rows with which a picture begins: of a field, that of its first cell."""
+    if "cell" not in frame:
+        return list(range(len(frame)))
+    return np.flatnonzero(pd.to_numeric(frame["cell"]).fillna(1) == 1).tolist()
