@@ -135,7 +135,7 @@ def _write(
                 part.append(frame)
                 progress.update(part.pictures - progress.n)
         except KeyboardInterrupt:
-            written = f"the rows of {part.pictures} of {total} pictures are in {part.path}"
+            written = f"{part.pictures} of {total} pictures are in {part.path}"
             raise KeyboardInterrupt(f"{written}, and the same line carries on") from None
         part.finish()
         return Found(total, part.unread, part.blasts, part.fields, part.cells)
@@ -155,12 +155,10 @@ def _by_picture(predictions: Iterator[Prediction]) -> Iterator[list[Prediction]]
     """The predictions of one picture after the other."""
     found: list[Prediction] = []
     for prediction in predictions:
-        if found and (prediction.place is None or prediction.place.number == 1):
+        found.append(prediction)
+        if prediction.place is None or prediction.place.number == prediction.place.of:
             yield found
             found = []
-        found.append(prediction)
-    if found:
-        yield found
 
 
 def _predict(classifier: Classifier, pictures: list[tuple[str, Source]], batch_size: int, how: str) -> Iterator[Prediction]:

@@ -183,7 +183,13 @@ def cell_to_json(cell: Cell) -> dict:
         "prediction_set": list(one.prediction_set),
         "second": cell.second and _second_to_json(cell.second),
         "place": one.place
-        and {"number": one.place.number, "box": list(one.place.box), "found": one.place.found, "cut": one.place.is_cut},
+        and {
+            "number": one.place.number,
+            "of": one.place.of,
+            "box": list(one.place.box),
+            "found": one.place.found,
+            "cut": one.place.is_cut,
+        },
         "picture": base64.b64encode(cell.thumbnail).decode(),
     }
 
@@ -272,10 +278,16 @@ def _place(value: Mapping | None) -> Place | None:
     """Where a cell of a field is; None for the picture of a single cell, as of every cell of an older review."""
     if value is None:
         return None
-    number, box = value["number"], tuple(map(float, value["box"]))
-    if not isinstance(number, int) or number < 1 or len(box) != 4 or not (box[0] < box[2] and box[1] < box[3]):
+    number, of, box = value["number"], value["of"], tuple(map(float, value["box"]))
+    if (
+        not isinstance(number, int)
+        or not isinstance(of, int)
+        or number < 1
+        or len(box) != 4
+        or not (box[0] < box[2] and box[1] < box[3])
+    ):
         raise ValueError("a cell of a field has a number and a box")
-    return Place(number, box, float(value["found"]), value["cut"] is True)
+    return Place(number, of, box, float(value["found"]), value["cut"] is True)
 
 
 def _is_suspected(value: Mapping) -> bool:

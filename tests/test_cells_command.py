@@ -77,7 +77,7 @@ def test_folders_are_walked_in_order_with_their_names(folder, model_folder, tmp_
         *("pictures/c/broken.png", "pictures/c/deep/3.png"),
         *(f"pictures/{name}" for name in walked),
     ]
-    assert list(frame.columns) == columns()
+    assert list(frame.columns) == columns(places=True)
     assert frame["model"].str.fullmatch(r"tiny@[0-9a-f]{8}/(int8|fp32|torch)").all()
     assert (frame["status"] == "error").tolist() == [name.endswith("broken.png") for name in frame["file"]]
 
@@ -121,7 +121,7 @@ def test_an_interrupted_zip_is_carried_on(pictures_zip, model_folder, tmp_path, 
     asked = []
     predict = Classifier.predict
     monkeypatch.setattr(
-        Classifier, "predict", lambda self, sources, **named: asked.extend(named["files"]) or predict(self, sources, **named)
+        Classifier, "predict", lambda self, sources, files, *more: asked.extend(files) or predict(self, sources, files, *more)
     )
     assert run(*line) == 1
     assert asked == ["b/2.png", "c/broken.png"]
@@ -195,7 +195,7 @@ def test_killed_in_the_middle_the_same_line_carries_on_to_the_same_file(stopped,
     asked = []
     predict = Classifier.predict
     monkeypatch.setattr(
-        Classifier, "predict", lambda self, sources, **named: asked.extend(sources) or predict(self, sources, **named)
+        Classifier, "predict", lambda self, sources, *more: asked.extend(sources) or predict(self, sources, *more)
     )
     assert main(line) == 1
     assert [Path(file).name for file in asked] == ["2.png", "broken.png", "3.png"][written - 2 :]
@@ -209,7 +209,7 @@ def test_killed_in_the_middle_the_same_line_carries_on_to_the_same_file(stopped,
 def test_what_ctrl_c_says_is_true(stopped, tmp_path):
     done, line = stopped(signal.SIGINT)
     assert done.returncode == 130
-    rows = re.escape(f"of 5 rows are in {tmp_path / 'out.csv.part'}, and the same line carries on.")
+    rows = re.escape(f"of 5 pictures are in {tmp_path / 'out.csv.part'}, and the same line carries on.")
     assert re.fullmatch(rf"stopped; [24] {rows}\n", done.stderr)
     assert main(line) == 1
     assert len(pd.read_csv(tmp_path / "out.csv")) == 5
@@ -236,5 +236,5 @@ def test_a_csv_is_what_the_table_makes_of_all_predictions_at_once(folder, model_
     assert run(folder, "--model", model_folder, "--out", tmp_path / "out.csv", "--batch-size", 2) == 1
     classifier = Classifier.load(model_folder)
     cells = tuple(map(Cell, classifier.predict(find_images(str(folder)), batch_size=2)))
-    write_csv(to_frame(Review(cells, str(classifier))), tmp_path / "at_once.csv")
+    write_csv(to_frame(Review(cells, str(classifier)), places=True), tmp_path / "at_once.csv")
     assert (tmp_path / "out.csv").read_bytes() == (tmp_path / "at_once.csv").read_bytes()

@@ -170,6 +170,7 @@ def test_about_says_what_a_reader_needs_to_judge_the_table(review, tmp_path):
         ("not counted: low confidence", 1),
         ("not counted: unfamiliar", 1),
         ("not counted: two models disagree", 0),
+        ("fields without a white cell", 0),
         ("not counted: could not be read", 1),
         ("not a cell, says a person", 1),
         ("two cells, says a person", 0),

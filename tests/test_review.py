@@ -123,7 +123,7 @@ def test_the_summary_says_of_every_picture_what_became_of_it(review):
     decided = decide(review, c0="ig", c1="monocyte", c2=NOT_A_CELL, c3=TWO_CELLS)
     assert decided.summary() == {
         **{"pictures": 5, "changed": 3, "confirmed": 1, "unreviewed": 1},
-        **{"review": 0, "unfamiliar": 0, "disagree": 0, "error": 0, NOT_A_CELL: 1, TWO_CELLS: 1},
+        **{"review": 0, "unfamiliar": 0, "disagree": 0, "empty": 0, "error": 0, NOT_A_CELL: 1, TWO_CELLS: 1},
     }
 
 

@@ -17,7 +17,7 @@ FACTS_FILE, ARRAYS_FILE, ONNX_FILE = LOCATOR_FILES = "locator.json", "model.safe
 STRIDES = (8, 16)  # see network.py
 MEAN = STD = 0.5  # of what the network takes, as network.py has it
 FIRST_SIDE = 160  # pixels of the longer side at which the search begins
-LARGE_ENOUGH = 40  # pixels of the median cell, from which on a finer scale shows nothing more
+LARGE_ENOUGH = 40  # pixels of a cell, from which on a finer scale shows nothing more
 TILE, OVERLAP = 640, 128  # pixels at the scale of the search; the overlap is more than a cell
 MULTIPLE = 16  # of pixels, that a side of what the network takes has to be
 SAME = 0.5  # intersection over union, from which on two boxes are of one cell
@@ -83,8 +83,8 @@ def embedded() -> Locator:
 def find(image: Image.Image, network: Network, threshold: float) -> list[Box]:
     """The boxes of an RGB picture of any size with at least this score, from the upper left to the lower right.
 
-    The search begins with the whole picture at FIRST_SIDE and doubles its side until the median cell has LARGE_ENOUGH pixels
-    or the picture has its own size. The boxes of the last scale that shows a cell count.
+    The search begins with the whole picture at FIRST_SIDE and doubles its side until the cells have LARGE_ENOUGH pixels or
+    the picture has its own size. The boxes of the last scale that shows a cell count.
     """
     found = np.empty((0, 5))
     longer, side = max(image.size), FIRST_SIDE
@@ -92,7 +92,7 @@ def find(image: Image.Image, network: Network, threshold: float) -> list[Box]:
         scale = min(side / longer, 1.0)
         boxes = _at_scale(image, scale, network, threshold)
         found = boxes if len(boxes) else found
-        if scale == 1 or (len(boxes) and np.median(_sides(boxes)) * scale >= LARGE_ENOUGH):
+        if scale == 1 or (len(boxes) and _typical_side(boxes) * scale >= LARGE_ENOUGH):
             break
         side *= 2
     found[:, [0, 2]] = found[:, [0, 2]].clip(0, image.width)
@@ -173,5 +173,8 @@ def _areas(boxes: np.ndarray) -> np.ndarray:
     return ((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])).clip(1e-6)
 
 
-def _sides(boxes: np.ndarray) -> np.ndarray:
-    return np.maximum(boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1])
+def _typical_side(boxes: np.ndarray) -> float:
+    """The median of the longer sides, weighted by the areas: a few specks beside a cell do not change it."""
+    sides = np.sort(np.maximum(boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]))
+    weights = np.cumsum(sides**2)
+    return float(sides[np.searchsorted(weights, weights[-1] / 2)])

@@ -18,9 +18,10 @@ EDGE = 0.02  # of the box's longer side, up to which a cell counts as cut by the
 
 @dataclass(frozen=True)
 class Place:
-    """Where in a field a cell is: its number from 1, its box (x0, y0, x1, y1) in pixels, how sure the locator is (0..1)."""
+    """Where in a field a cell is: the `number`-th of `of`, its box in pixels (x0, y0, x1, y1), the locator's score (0..1)."""
 
     number: int
+    of: int
     box: tuple[float, float, float, float]
     found: float
     is_cut: bool = False  # by the edge of the field
@@ -70,7 +71,7 @@ def _off_centre(size: tuple[int, int], box: Box) -> tuple[float, float]:
 def places(size: tuple[int, int], boxes: Sequence[Box]) -> list[Place]:
     """The boxes as numbered places of a field of this (width, height)."""
     return [
-        Place(number, (box.x0, box.y0, box.x1, box.y1), box.score, is_cut(size, (box.x0, box.y0, box.x1, box.y1)))
+        Place(number, len(boxes), (box.x0, box.y0, box.x1, box.y1), box.score, is_cut(size, (box.x0, box.y0, box.x1, box.y1)))
         for number, box in enumerate(boxes, 1)
     ]
 

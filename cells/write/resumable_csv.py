@@ -193,8 +193,8 @@ class ResumableCsv:
         begun = _begun(written)
         if written["file"].iloc[begun].tolist() != names[: len(begun)]:
             raise self._foreign("other pictures")
-        # The last picture may be a field of which some rows are missing.
-        complete = len(begun) - 1 if "cell" in written else len(begun)
+        # The last picture may be a field that has more cells than those that are written.
+        complete = len(begun) - ("cell" in written and written["cell"].iloc[-1] != "")
         for batch in self.batches:
             if self.pictures + len(batch) > complete:
                 break

