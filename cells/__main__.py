@@ -21,9 +21,10 @@ from cells.read.archive import ArchiveError, expand_archives
 from cells.read.find_images import CallError, find_images
 from cells.read.images import Source
 from cells.review import Cell, Review
-from cells.write import excel, table
+from cells.write import coco, excel, table
 from cells.write.resumable_csv import ResumableCsv, ResumableCsvError
 
+COCO = ".json"
 BATCH_SIZE = 32  # pictures whose rows are made, and written, together
 
 
@@ -180,7 +181,10 @@ def _at_once(pictures: list[tuple[str, Source]], classifier: Classifier, out: Pa
         print(f"{table.to_text(table.to_frame(review))}\n\nmodel: {classifier}")
     else:
         try:
-            excel.write(review, out)
+            if out.suffix.lower() == COCO:
+                out.write_text(coco.to_json(review), encoding="utf-8")
+            else:
+                excel.write(review, out)
         except OSError as error:
             raise CallError(f"--out {out} cannot be written: {error.strerror or error}.") from None
     unread = sum(cell.prediction.status == ERROR for cell in cells)
@@ -194,13 +198,13 @@ def _progress(total: int, done: int = 0) -> tqdm:
 
 def _check_out(out: Path | None, address: str | None) -> None:
     """Before the work, not after it."""
-    endings = (".csv", ".xlsx") if address is None else (".csv", cluster.PARQUET)
+    endings = (".csv", ".xlsx", COCO) if address is None else (".csv", cluster.PARQUET)
     if out is None:
         if address is not None:
             raise CallError(f"--ray writes a file: give --out, with the ending {' or '.join(endings)}.")
         return
     if out.suffix.lower() not in endings:
-        raise CallError(f"--out {out}: the ending is to be {' or '.join(endings)}.")
+        raise CallError(f"--out {out}: the ending is to be {', '.join(endings[:-1])} or {endings[-1]}.")
     if not out.parent.is_dir():
         raise CallError(f"--out {out}: there is no folder {out.parent}.")
     if out.is_dir() or not os.access(out.parent, os.W_OK) or (out.exists() and not os.access(out, os.W_OK)):
@@ -227,8 +231,8 @@ def _parser() -> argparse.ArgumentParser:
         "--out",
         type=Path,
         metavar="FILE",
-        help="a .csv file, written as the rows are computed: after an interruption the same line carries on; or .xlsx, which "
-        "like the table that is printed without --out is made at the end",
+        help="a .csv file, written as the rows are computed: after an interruption the same line carries on; .xlsx; or .json, "
+        "the boxes and types of fields in COCO's format. These two, and the table without --out, are made at the end",
     )
     words = "pictures whose rows are written together (default %(default)s)"
     command.add_argument("--batch-size", type=_positive, default=BATCH_SIZE, metavar="N", help=words)

@@ -182,16 +182,14 @@ def cell_to_json(cell: Cell) -> dict:
         "message": _message_to_json(one.message),
         "prediction_set": list(one.prediction_set),
         "second": cell.second and _second_to_json(cell.second),
-        "place": one.place
-        and {
-            "number": one.place.number,
-            "of": one.place.of,
-            "box": list(one.place.box),
-            "found": one.place.found,
-            "cut": one.place.is_cut,
-        },
+        "place": one.place and _place_to_json(one.place),
         "picture": base64.b64encode(cell.thumbnail).decode(),
     }
+
+
+def _place_to_json(place: Place) -> dict:
+    facts = {"number": place.number, "of": place.of, "box": list(place.box), "found": place.found, "cut": place.is_cut}
+    return facts | {"size": list(place.size)}
 
 
 def _second_to_json(one: Prediction) -> dict:
@@ -278,16 +276,11 @@ def _place(value: Mapping | None) -> Place | None:
     """Where a cell of a field is; None for the picture of a single cell, as of every cell of an older review."""
     if value is None:
         return None
-    number, of, box = value["number"], value["of"], tuple(map(float, value["box"]))
-    if (
-        not isinstance(number, int)
-        or not isinstance(of, int)
-        or number < 1
-        or len(box) != 4
-        or not (box[0] < box[2] and box[1] < box[3])
-    ):
+    number, of, box, size = value["number"], value["of"], tuple(map(float, value["box"])), tuple(map(int, value["size"]))
+    is_box = len(box) == 4 and box[0] < box[2] and box[1] < box[3]
+    if not (isinstance(number, int) and isinstance(of, int) and number > 0 and is_box and len(size) == 2):
         raise ValueError("a cell of a field has a number and a box")
-    return Place(number, of, box, float(value["found"]), value["cut"] is True)
+    return Place(number, of, box, float(value["found"]), value["cut"] is True, size)
 
 
 def _is_suspected(value: Mapping) -> bool:

@@ -160,7 +160,7 @@ def test_wrong_calls_are_one_line_and_status_2(folder, model_folder, tmp_path, c
         ([folder, "--model", empty], "cannot be loaded"),
         ([folder / "b", tmp_path / "bad.zip", "--model", model_folder], "bad.zip: The ZIP is damaged"),
         ([folder, "--out", tmp_path / "out.xlsx"], "room for 2 pictures, not 5"),
-        ([folder, "--out", tmp_path / "out.txt"], ".csv or .xlsx"),
+        ([folder, "--out", tmp_path / "out.txt"], ".csv, .xlsx or .json"),
         ([folder, "--out", tmp_path / "no" / "out.csv"], "there is no folder"),
     ):
         assert run(*arguments) == 2

@@ -19,6 +19,7 @@ MEAN = STD = 0.5  # of what the network takes, as network.py has it
 FIRST_SIDE = 160  # pixels of the longer side at which the search begins
 LARGE_ENOUGH = 40  # pixels of a cell, from which on a finer scale shows nothing more
 TILE, OVERLAP = 640, 128  # pixels at the scale of the search; the overlap is more than a cell
+CUT = 4  # pixels from the border of two tiles, up to which a box is taken to be cut by it
 MULTIPLE = 16  # of pixels, that a side of what the network takes has to be
 SAME = 0.5  # intersection over union, from which on two boxes are of one cell
 LOWEST = 0.05  # boxes of a lower score are never looked at
@@ -103,15 +104,23 @@ def find(image: Image.Image, network: Network, threshold: float) -> list[Box]:
 def _at_scale(image: Image.Image, scale: float, network: Network, threshold: float) -> np.ndarray:
     """(k, 5): x0 y0 x1 y1 in pixels of the picture, and the score."""
     found = [np.empty((0, 5))]
-    for x, y, pixels in _tiles(image, scale):
+    width, height = (max(round(side * scale), 1) for side in image.size)
+    for x, y, pixels in _tiles(image, scale, width, height):
         boxes = _decode(network(pixels), pixels.shape[2:], threshold)
+        boxes = boxes[_whole(boxes, x, y, width, height)]
         found.append((boxes + np.array([x, y, x, y, 0])) / [scale, scale, scale, scale, 1])
     return _without_doubles(np.concatenate(found))
 
 
-def _tiles(image: Image.Image, scale: float) -> Iterator[tuple[int, int, np.ndarray]]:
-    """(x, y, (1, 3, h, w)): where a tile begins at that scale, and its pixels, one tile in memory at a time."""
-    width, height = (max(round(side * scale), 1) for side in image.size)
+def _whole(boxes: np.ndarray, x: int, y: int, width: int, height: int) -> np.ndarray:
+    """(k,) of bool: the boxes that no border to another tile cuts. What it cuts, the other tile shows whole."""
+    right, lower = (np.inf if at + TILE >= side else TILE - CUT for at, side in ((x, width), (y, height)))
+    left, upper = (CUT if at else -np.inf for at in (x, y))
+    return (boxes[:, 0] > left) & (boxes[:, 1] > upper) & (boxes[:, 2] < right) & (boxes[:, 3] < lower)
+
+
+def _tiles(image: Image.Image, scale: float, width: int, height: int) -> Iterator[tuple[int, int, np.ndarray]]:
+    """(x, y, (1, 3, h, w)): where a tile of the scaled picture begins, and its pixels, one tile in memory at a time."""
     for y in _starts(height):
         for x in _starts(width):
             right, lower = min(x + TILE, width), min(y + TILE, height)

@@ -25,6 +25,7 @@ class Place:
     box: tuple[float, float, float, float]
     found: float
     is_cut: bool = False  # by the edge of the field
+    size: tuple[int, int] = (0, 0)  # of the field, (width, height)
 
 
 Part = tuple[Image.Image, Place | None]  # a picture of one cell; its place, None where the whole picture is that cell
@@ -70,9 +71,10 @@ def _off_centre(size: tuple[int, int], box: Box) -> tuple[float, float]:
 
 def places(size: tuple[int, int], boxes: Sequence[Box]) -> list[Place]:
     """The boxes as numbered places of a field of this (width, height)."""
+    corners = [(box.x0, box.y0, box.x1, box.y1) for box in boxes]
     return [
-        Place(number, len(boxes), (box.x0, box.y0, box.x1, box.y1), box.score, is_cut(size, (box.x0, box.y0, box.x1, box.y1)))
-        for number, box in enumerate(boxes, 1)
+        Place(number, len(boxes), box, found.score, is_cut(size, box), size)
+        for number, (box, found) in enumerate(zip(corners, boxes, strict=True), 1)
     ]
 
 

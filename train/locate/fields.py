@@ -50,7 +50,7 @@ READERS: dict[str, Callable[[Sequence[str]], datasets.Dataset]] = {
     "jhu": _jhu,
 }
 LARGEST_CELL = 112  # pixels of the median cell in a picture that is kept for training: crops.py shows none larger
-HELD_OUT = 5  # one in so many of a laboratory's fields that have no split
+HELD_OUT = 5
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,8 +122,7 @@ def parts(split: Path) -> dict[str, str]:
 
 
 def part_of(field: Field, known: Mapping[str, str], number: int) -> str:
-    """The part of a field, the `number`-th of its source; one in HELD_OUT of a source without a split is for validation."""
-    name = f"chula:{field.group}" if field.source == "chula" else field.image_id
-    if name in known:
-        return known[name]
-    return "validation" if field.source == "raabin" and number % HELD_OUT == 0 else "train"
+    """The part of a field, the `number`-th of its source. Of raabin, which has no split, one in HELD_OUT is for validation."""
+    if field.source == "raabin":
+        return "train" if number % HELD_OUT else "validation"
+    return known.get(f"chula:{field.group}" if field.source == "chula" else field.image_id, "train")

@@ -88,6 +88,19 @@ class State:
 
 def main(arguments: list[str]) -> int:
     """Exit status 0."""
+    given = _parser().parse_args(arguments)
+    recipe = Recipe(steps=given.steps, batch_size=given.batch_size, seed=given.seed, without=tuple(given.without))
+    given.out.mkdir(parents=True, exist_ok=True)
+    _keep(recipe, given.out)
+    training, validation = fields_of(given)
+    network = fit(recipe, training, given.out)
+    model = given.out / "model"
+    finalize.write(network, model, [field.image for fields in training.values() for field in fields[::10]])
+    evaluation.measure(model, validation, given.out)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = options.parser("locate", "Train the network that finds white cells in whole fields.")
     parser.add_argument("--data", nargs="+", required=True, metavar="SOURCE=PLACE", help="where chula, raabin, pbc and jhu are")
     parser.add_argument("--split", type=Path, required=True, metavar="FILE", help="a CSV of image_id and split")
@@ -98,16 +111,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--steps", type=options.number_from_2, default=Recipe.steps, help="default %(default)s")
     parser.add_argument("--batch-size", type=options.number_from_2, default=Recipe.batch_size, help="default %(default)s")
     parser.add_argument("--seed", type=int, default=0, help="default %(default)s")
-    given = parser.parse_args(arguments)
-    recipe = Recipe(steps=given.steps, batch_size=given.batch_size, seed=given.seed, without=tuple(given.without))
-    given.out.mkdir(parents=True, exist_ok=True)
-    _keep(recipe, given.out)
-    training, validation = fields_of(given)
-    network = fit(recipe, training, given.out)
-    model = given.out / "model"
-    finalize.write(network, model, [field.image for fields in training.values() for field in fields[::10]])
-    evaluation.measure(model, validation, given.out)
-    return 0
+    return parser
 
 
 def fields_of(given: argparse.Namespace) -> tuple[dict[str, list[Field]], list[Field]]:
