@@ -5,12 +5,14 @@ its outline in pixels, negative inside, so that edges are as soft as a microscop
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
 
 SIZE = (360, 363)  # width, height in pixels, as in PBC
+FIELD_SIZE = (1440, 900)  # of a field, as of a camera on a microscope
 
 GROUND = (254, 231, 206)
 RED_CELL = (194, 153, 153)
@@ -169,15 +171,35 @@ TYPES = list(LOOKS)  # their order decides what a seed draws
 def draw_cell(cell_type: str, seed: int = 0) -> Image.Image:
     """One cell of a type among red cells, SIZE. The same arguments give the same picture."""
     rng = np.random.default_rng([TYPES.index(cell_type), seed])
-    look = LOOKS[cell_type]
-    pixels = np.empty((SIZE[1], SIZE[0], 3), np.float32)
-    pixels[:] = GROUND
-    for centre in _red_cell_places(look.radius, rng):
-        _draw_red_cell(pixels, centre, rng)
-    turn = rng.uniform(0, 2 * math.pi)
+    middle = (SIZE[0] / 2, SIZE[1] / 2)
+    pixels = _red_cells(SIZE, [(middle, LOOKS[cell_type].radius)], 120, rng)
+    _draw_turned(pixels, cell_type, middle, rng)
+    return _noisy(pixels, rng)
+
+
+def draw_field(cell_types: Sequence[str], seed: int = 0, size: tuple[int, int] = FIELD_SIZE) -> tuple[Image.Image, np.ndarray]:
+    """(a field of this (width, height) with a cell of each type, their centres (n, 2) in pixels). No cell touches another."""
+    rng = np.random.default_rng([len(cell_types), seed])
+    columns = math.ceil(math.sqrt(len(cell_types) * size[0] / size[1]))
+    rows = math.ceil(len(cell_types) / columns)
+    spots = rng.permutation(columns * rows)[: len(cell_types)]
+    jitter = rng.uniform(0.45, 0.55, (len(cell_types), 2))
+    centres = (np.stack([spots % columns, spots // columns], 1) + jitter) * size / (columns, rows)
+    cells = [(tuple(centre), LOOKS[kind].radius) for kind, centre in zip(cell_types, centres.tolist(), strict=True)]
+    pixels = _red_cells(size, cells, 120 * size[0] * size[1] // (SIZE[0] * SIZE[1]), rng)
+    for kind, (centre, _) in zip(cell_types, cells, strict=True):
+        _draw_turned(pixels, kind, centre, rng)
+    return _noisy(pixels, rng), centres
+
+
+def _draw_turned(pixels: np.ndarray, cell_type: str, centre: tuple[float, float], rng: np.random.Generator) -> None:
+    look, turn = LOOKS[cell_type], rng.uniform(0, 2 * math.pi)
     cos, sin = math.cos(turn), math.sin(turn)
-    part, x, y = _around(pixels, SIZE[0] / 2 + rng.normal(0, 5), SIZE[1] / 2 + rng.normal(0, 5), 1.5 * look.radius + 8)
+    part, x, y = _around(pixels, centre[0] + rng.normal(0, 5), centre[1] + rng.normal(0, 5), 1.5 * look.radius + 8)
     _draw_white_cell(part, cos * x + sin * y, cos * y - sin * x, look, rng)
+
+
+def _noisy(pixels: np.ndarray, rng: np.random.Generator) -> Image.Image:
     noise = 2 * rng.standard_normal((*pixels.shape[:2], 1), np.float32)
     return Image.fromarray((pixels + noise).clip(0, 255).astype(np.uint8))
 
@@ -190,14 +212,20 @@ def _around(pixels: np.ndarray, x: float, y: float, far: float) -> tuple[np.ndar
     return pixels[top:bottom, left:right], columns, rows
 
 
-def _red_cell_places(radius: float, rng: np.random.Generator) -> list[tuple[float, float]]:
-    """Centres that touch neither the cell in the middle nor, as a rule, each other."""
-    middle, places = (SIZE[0] / 2, SIZE[1] / 2), []
-    for point in map(tuple, rng.uniform(-RED_CELL_RADIUS, np.array(SIZE) + RED_CELL_RADIUS, (120, 2)).tolist()):
-        far = math.dist(point, middle) > radius + RED_CELL_RADIUS + 6
+def _red_cells(
+    size: tuple[int, int], cells: Sequence[tuple[tuple[float, float], float]], tries: int, rng: np.random.Generator
+) -> np.ndarray:
+    """(height, width, 3): red cells that touch none of the white ones (centre, radius) and, as a rule, not each other."""
+    places = []
+    for point in map(tuple, rng.uniform(-RED_CELL_RADIUS, np.array(size) + RED_CELL_RADIUS, (tries, 2)).tolist()):
+        far = all(math.dist(point, centre) > radius + RED_CELL_RADIUS + 6 for centre, radius in cells)
         if far and all(math.dist(point, other) > 1.7 * RED_CELL_RADIUS for other in places):
             places.append(point)
-    return places
+    pixels = np.empty((size[1], size[0], 3), np.float32)
+    pixels[:] = GROUND
+    for centre in places:
+        _draw_red_cell(pixels, centre, rng)
+    return pixels
 
 
 def _draw_red_cell(pixels: np.ndarray, centre: tuple[float, float], rng: np.random.Generator) -> None:

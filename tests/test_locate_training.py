@@ -154,7 +154,7 @@ def test_a_pasted_cell_has_a_box_around_it():
 
 def test_a_held_out_laboratory_is_measured_and_not_learnt_from(places):
     arguments = [*places, "--without", "raabin", "--out", "run"]
-    training, validation = run.fields_of(run._parser().parse_args(arguments))
+    training, validation = run.fields_of(run.parser().parse_args(arguments))
     assert set(training) == {"pbc"}
     assert {field.source for field in validation} == {"raabin"}
     assert len(validation) == 10

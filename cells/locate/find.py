@@ -109,7 +109,7 @@ def _at_scale(image: Image.Image, scale: float, network: Network, threshold: flo
         boxes = _decode(network(pixels), pixels.shape[2:], threshold)
         boxes = boxes[_whole(boxes, x, y, width, height)]
         found.append((boxes + np.array([x, y, x, y, 0])) / [scale, scale, scale, scale, 1])
-    return _without_doubles(np.concatenate(found))
+    return without_doubles(np.concatenate(found))
 
 
 def _whole(boxes: np.ndarray, x: int, y: int, width: int, height: int) -> np.ndarray:
@@ -156,10 +156,10 @@ def _decode(outputs: tuple[np.ndarray, ...], shape: tuple[int, int], threshold: 
         left, upper, right, lower = sides[0, places].T
         x, y = x * stride, y * stride
         found.append(np.stack([x - left, y - upper, x + right, y + lower, scores[0, places]], 1))
-    return _without_doubles(np.concatenate(found))
+    return without_doubles(np.concatenate(found))
 
 
-def _without_doubles(boxes: np.ndarray) -> np.ndarray:
+def without_doubles(boxes: np.ndarray) -> np.ndarray:
     """(k, 5) -> those that no box of a higher score covers."""
     kept = []
     waiting = boxes[np.argsort(-boxes[:, 4], kind="stable")]

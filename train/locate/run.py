@@ -88,7 +88,7 @@ class State:
 
 def main(arguments: list[str]) -> int:
     """Exit status 0."""
-    given = _parser().parse_args(arguments)
+    given = parser().parse_args(arguments)
     recipe = Recipe(steps=given.steps, batch_size=given.batch_size, seed=given.seed, without=tuple(given.without))
     given.out.mkdir(parents=True, exist_ok=True)
     _keep(recipe, given.out)
@@ -100,18 +100,20 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = options.parser("locate", "Train the network that finds white cells in whole fields.")
-    parser.add_argument("--data", nargs="+", required=True, metavar="SOURCE=PLACE", help="where chula, raabin, pbc and jhu are")
-    parser.add_argument("--split", type=Path, required=True, metavar="FILE", help="a CSV of image_id and split")
-    parser.add_argument(
+def parser() -> argparse.ArgumentParser:
+    command = options.parser("locate", "Train the network that finds white cells in whole fields.")
+    command.add_argument(
+        "--data", nargs="+", required=True, metavar="SOURCE=PLACE", help="where chula, raabin, pbc and jhu are"
+    )
+    command.add_argument("--split", type=Path, required=True, metavar="FILE", help="a CSV of image_id and split")
+    command.add_argument(
         "--out", type=Path, default=Path("runs/locate"), metavar="RUN", help="the run folder (default %(default)s)"
     )
-    parser.add_argument("--without", nargs="+", default=(), choices=SHARES, help="leave these laboratories out of training")
-    parser.add_argument("--steps", type=options.number_from_2, default=Recipe.steps, help="default %(default)s")
-    parser.add_argument("--batch-size", type=options.number_from_2, default=Recipe.batch_size, help="default %(default)s")
-    parser.add_argument("--seed", type=int, default=0, help="default %(default)s")
-    return parser
+    command.add_argument("--without", nargs="+", default=(), choices=SHARES, help="leave these laboratories out of training")
+    command.add_argument("--steps", type=options.number_from_2, default=Recipe.steps, help="default %(default)s")
+    command.add_argument("--batch-size", type=options.number_from_2, default=Recipe.batch_size, help="default %(default)s")
+    command.add_argument("--seed", type=int, default=0, help="default %(default)s")
+    return command
 
 
 def fields_of(given: argparse.Namespace) -> tuple[dict[str, list[Field]], list[Field]]:
