@@ -7,6 +7,7 @@ from string import Template
 
 from huggingface_hub import SpaceCard
 
+from cells.locate.find import EMBEDDED_LOCATOR, LOCATOR_FILES
 from cells.model.folder import embedded, embedded_folder, split_revision
 from hub import card, catalog
 from hub.publish import Upload, from_clone, is_pulled
@@ -41,6 +42,7 @@ def contents(models: Sequence[str] = (), dataset: str = "") -> dict[str, Path | 
         folder = embedded_folder(name)
         files |= {f"models/{name}/{path}": file for path, file in model_contents(folder).items()}
         files[f"models/{name}/README.md"] = folder / "README.md"
+    files |= {f"models/{EMBEDDED_LOCATOR.name}/{name}": EMBEDDED_LOCATOR / name for name in (*LOCATOR_FILES, "README.md")}
     if models:
         named = "".join(f"{json.dumps(place)} = {json.dumps(place)}\n" for place in models)
         files["hub/models.toml"] = f"{catalog.LIST.read_text()}\n# Chosen for this Space:\n{named}".encode()

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from hostile import chunk, png, swapped_profile
 from PIL import Image, ImageCms, TiffImagePlugin
 
@@ -193,6 +194,15 @@ def animation(cell: Image.Image) -> bytes:
     return encode(cell, "GIF", save_all=True, append_images=[cell.rotate(90)])
 
 
+def whole_slide(cell: Image.Image) -> bytes:
+    """The same picture at two sizes, in tiles."""
+    buffer = io.BytesIO()
+    with tifffile.TiffWriter(buffer) as file:
+        for side in (256, 128):
+            file.write(np.asarray(cell.resize((side, side))), tile=(64, 64), photometric="rgb")
+    return buffer.getvalue()
+
+
 @pytest.mark.parametrize(
     ("make", "code", "words"),
     [
@@ -203,10 +213,11 @@ def animation(cell: Image.Image) -> bytes:
         (lambda cell: encode(cell)[:500], "picture_broken", "damaged"),
         (lambda cell: encode(cell, "JPEG")[:600], "picture_broken", "damaged"),
         (animation, "picture_several", "several pictures"),
+        (whole_slide, "picture_whole_slide", "export the fields"),
         (lambda cell: encode(Image.new("1", (10_000, 5_001))), "picture_too_large", "50 million"),
         (lambda cell: encode(Image.new("1", (30_000, 30_000))), "picture_far_too_large", "50 million"),
     ],
-    ids=["empty", "text", "pdf", "svg", "cut png", "cut jpeg", "animation", "over 50 megapixels", "bomb"],
+    ids=["empty", "text", "pdf", "svg", "cut png", "cut jpeg", "animation", "whole slide", "over 50 megapixels", "bomb"],
 )
 def test_bad_bytes_are_a_named_error(cell, make, code, words):
     with pytest.raises(images.ImageError, match=words) as caught:
@@ -300,3 +311,11 @@ def test_a_large_picture_of_ours_warns_of_nothing():
         warnings.simplefilter("error")
         with pytest.raises(images.ImageError, match="50 million"):
             read_image(encode(Image.new("1", (10_000, 9_000))))
+
+
+def test_the_file_of_a_slide_scanner_is_refused_by_its_name(tmp_path):
+    (tmp_path / "slide.SVS").write_bytes(b"II*")
+    with pytest.raises(images.ImageError, match="whole slide; export the fields"):
+        read_image(tmp_path / "slide.SVS")
+    with pytest.raises(images.ImageError, match="no such file"):
+        read_image(tmp_path / "other.svs")

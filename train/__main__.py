@@ -19,6 +19,7 @@ COMMANDS = {
     "compare": "train.studies.compare",
     "degraded": "train.studies.degraded",
     "laboratories": "train.studies.laboratories",
+    "fields": "train.studies.fields",
     "locate": "train.locate.run",
     "lr_finder": "train.studies.lr_finder",
     "onnx_check": "train.studies.onnx_check",

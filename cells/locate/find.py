@@ -12,6 +12,7 @@ from PIL import Image
 from cells.messages import Error
 from cells.model.folder import EMBEDDED
 
+EMBEDDED_LOCATOR = EMBEDDED / "locate"
 FACTS_FILE, ARRAYS_FILE, ONNX_FILE = LOCATOR_FILES = "locator.json", "model.safetensors", "locator.onnx"
 
 STRIDES = (8, 16)  # see network.py
@@ -78,7 +79,7 @@ class Locator:
 @cache
 def embedded() -> Locator:
     """The locator that comes with this code, loaded once. Raises LocatorError."""
-    return Locator.load(EMBEDDED / "locate")
+    return Locator.load(EMBEDDED_LOCATOR)
 
 
 def find(image: Image.Image, network: Network, threshold: float) -> list[Box]:

@@ -12,7 +12,7 @@ AUTO, CELL, FIELD = HOW = "auto", "cell", "field"  # how a picture is taken
 FILLED = 0.42  # of a crop's side, by the longer side of the box: as PBC frames its cells
 CELL_SHARES = (0.2, 0.7)  # of the picture's longer side, that a single cell fills
 CENTRED = 0.15  # of the picture's side, up to which a single cell's centre lies off the middle
-SMALL = 512  # pixels of the longer side, up to which a picture without a white cell may still be one of a platelet or a smudge
+SMALL = 512  # pixels of the longer side, up to which a picture is as a rule one of a single cell
 EDGE = 0.02  # of the box's longer side, up to which a cell counts as cut by the picture's edge
 
 
@@ -52,21 +52,19 @@ def parts(image: Image.Image, how: str, locator: Locator) -> list[Part]:
 
 
 def is_cell(size: tuple[int, int], boxes: Sequence[Box]) -> bool:
-    """Whether a picture of this (width, height) shows a single cell: one in the middle, alone or in a small picture.
+    """Whether a picture of this (width, height) shows a single cell.
 
-    A small picture without a white cell is one too, for the network knows neither platelets nor smudge cells.
+    A small picture does where something lies in its middle, or nothing is found: a platelet is smaller than a white cell, and may
+    not be found. A larger one does where its only cell lies in the middle and fills CELL_SHARES of it.
     """
-    longer = max(size)
-    if not boxes:
-        return longer <= SMALL
-    if len(boxes) > 1 and longer > SMALL:
+    longer, middle = max(size), (size[0] / 2, size[1] / 2)
+    if longer <= SMALL:
+        return not boxes or any(box.x0 < middle[0] < box.x1 and box.y0 < middle[1] < box.y1 for box in boxes)
+    if len(boxes) != 1:
         return False
-    middle = [box for box in boxes if all(abs(off) <= CENTRED for off in _off_centre(size, box))]
-    return any(CELL_SHARES[0] <= box.side / longer <= CELL_SHARES[1] for box in middle)
-
-
-def _off_centre(size: tuple[int, int], box: Box) -> tuple[float, float]:
-    return (box.x0 + box.x1) / 2 / size[0] - 0.5, (box.y0 + box.y1) / 2 / size[1] - 0.5
+    [box] = boxes
+    off = ((box.x0 + box.x1) / 2 - middle[0]) / size[0], ((box.y0 + box.y1) / 2 - middle[1]) / size[1]
+    return CELL_SHARES[0] <= box.side / longer <= CELL_SHARES[1] and max(map(abs, off)) <= CENTRED
 
 
 def places(size: tuple[int, int], boxes: Sequence[Box]) -> list[Place]:

@@ -27,7 +27,10 @@ SUFFIXES = (
     *(".pbm", ".pgm", ".pnm", ".ppm"),
 )
 
+WHOLE_SLIDES = (".svs", ".ndpi", ".scn", ".mrxs", ".vms", ".bif", ".czi", ".vsi", ".dcm")  # of slide scanners
+
 ORIENTATION = 0x0112  # of EXIF
+TILE_WIDTH = 0x0142  # of TIFF
 
 
 class Packed(Protocol):
@@ -99,6 +102,8 @@ def _read_bytes(source: str | os.PathLike | Packed) -> bytes:
         if not isinstance(source, str | os.PathLike):
             return source.read_bytes()
         path = Path(source)
+        if path.suffix.lower() in WHOLE_SLIDES and path.is_file():
+            raise ImageError("picture_whole_slide")
         _check_file(path.stat())
         return path.read_bytes()
     except FileNotFoundError:
@@ -122,12 +127,15 @@ def _check_file(status: os.stat_result) -> None:
 
 def _checked(image: Image.Image, data: bytes) -> Image.Image:
     """The same, if it is one picture of a sane size, which its header says."""
+    # Whether the file has a second picture, never how many: to count them takes long.
+    is_stack = getattr(image, "is_animated", False) and image.format != "MPO"  # a telephone's JPEG has two
+    if is_stack and image.format == "TIFF" and TILE_WIDTH in image.tag_v2:  # the same slide at several sizes, in tiles
+        raise ImageError("picture_whole_slide")
     pixels, most = image.width * image.height, _most_pixels(image, data)
     if pixels > most:
         raise ImageError("picture_too_large", megapixels=f"{pixels / 1e6:.4g}", allowed=_millions(most))
     _check_shape(image)
-    # Whether the file has a second picture, never how many: to count them takes long.
-    if getattr(image, "is_animated", False) and image.format != "MPO":  # a telephone's JPEG with a second, smaller picture
+    if is_stack:
         raise ImageError("picture_several")
     return image
 

@@ -94,13 +94,14 @@ def read(source: str, places: Sequence[str], wanted: Callable[[str], bool] = lam
     """The fields of one source by image_id, at their own size, without those that have no box. Raises DataError."""
     rows = READERS[source](places).cast_column("image", datasets.Image(decode=False))
     rows = rows.select([row for row, image_id in enumerate(rows["image_id"][:]) if wanted(image_id)])
-    found = [_field(source, row) for row in rows if len(row["boxes"])]
+    found = [field(source, row) for row in rows if len(row["boxes"])]
     if not found:
         raise DataError(f"{places[0]}: no picture with a box in it.")
     return sorted(found, key=lambda field: field.image_id)
 
 
-def _field(source: str, row: Mapping) -> Field:
+def field(source: str, row: Mapping) -> Field:
+    """Of a row with image_id, the encoded image and boxes. Raises DataError."""
     try:
         image = np.asarray(read_image(pbc.source_of(row["image"])))
     except ImageError as error:

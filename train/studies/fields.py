@@ -1,0 +1,103 @@
+"""What the locator does for answers: python -m train fields MODEL --data ... --split FILE.
+
+For single cells of each laboratory (validation pictures of those that the model learnt from, all but the test part of others):
+how many are taken as a field by `auto`, how many have a cell in the middle, and how right the model is on the pictures as they
+are and on those that have a cell in the middle cut anew around its box. For chula's validation slides: how many labelled cells
+are found in the whole fields, and how right the model names them, among five types.
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import datasets
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from cells import pbc
+from cells.locate import find, parts
+from cells.locate.find import Box, Locator
+from cells.model.classifier import Classifier
+from cells.read.images import read_image
+from train import backend, data, options
+from train.laboratories import FIVE, among
+from train.locate import evaluation, fields
+from train.sources import chula
+
+
+def main(arguments: list[str]) -> int:
+    """The command."""
+    parser = options.parser("fields", "Measure what finding cells does for the answers.")
+    options.add_models(parser, "results/fields.csv")
+    chosen = parser.parse_args(arguments)
+    dataset, split, locator = data.load(chosen.data), pbc.read_split(chosen.split), find.embedded()
+    rows = []
+    for name in chosen.models:
+        classifier = Classifier.load(name)
+        trained = set(data.sources_of(classifier.folder))
+        for laboratory in dict.fromkeys(dataset["source"][:]):
+            own = data.of_laboratory(dataset, split, laboratory, "validation" if laboratory in trained else None)
+            if len(own):
+                rows.append({"model": Path(name).name, "laboratory": laboratory} | single_cells(classifier, own, locator))
+                print(rows[-1], flush=True)
+        if "chula" in data.by_source(chosen.data):
+            whole = list(_validation_fields(data.by_source(chosen.data)["chula"], chosen.split))
+            rows.append(
+                {"model": Path(name).name, "laboratory": "chula, whole fields"} | whole_fields(classifier, whole, locator)
+            )
+            print(rows[-1], flush=True)
+    pd.DataFrame(rows).to_csv(chosen.out, index=False, float_format="%.6g")
+    return 0
+
+
+def single_cells(classifier: Classifier, rows: datasets.Dataset, locator: Locator) -> dict[str, float]:
+    """Of labelled pictures of single cells."""
+    images = [read_image(pbc.source_of(image)) for image in rows.cast_column("image", datasets.Image(decode=False))["image"]]
+    found = [locator.find(image) for image in images]
+    are_cells = [parts.is_cell(image.size, boxes) for image, boxes in zip(images, found, strict=True)]
+    framed = [reframed(image, boxes) for image, boxes in zip(images, found, strict=True)]
+    as_is, anew = backend.predict(classifier, rows), list(classifier.predict(framed))
+    truths, labels = np.array(rows["cell_type"][:]), list(classifier.labels)
+    measured = [among(FIVE, truths, np.stack([one.probabilities for one in each]), labels) for each in (as_is, anew)]
+    return {
+        "pictures": len(rows),
+        "as_fields": 1 - np.mean(are_cells),
+        "with_a_cell": np.mean([one is not image for one, image in zip(framed, images, strict=True)]),
+        **measured[0],
+        "reframed_accuracy": measured[1]["five_accuracy"],
+        "reframed_balanced": measured[1]["five_balanced"],
+    }
+
+
+def reframed(image: Image.Image, boxes: Sequence[Box]) -> Image.Image:
+    """The picture cut anew around the cell in its middle; as it is where there is none."""
+    centre = np.array(image.size) / 2
+    near = [box for box in boxes if box.x0 < centre[0] < box.x1 and box.y0 < centre[1] < box.y1]
+    if not near:
+        return image
+    best = max(near, key=lambda box: box.score)
+    return Image.fromarray(parts.crop(np.asarray(image), (best.x0, best.y0, best.x1, best.y1)))
+
+
+def _validation_fields(places: Sequence[str], split: Path) -> Iterator[tuple[fields.Field, list[str]]]:
+    """(field with the boxes that chula's authors labelled, the type of each)."""
+    known = fields.parts(split)
+    for row in chula.fields(places).cast_column("image", datasets.Image(decode=False)):
+        field = fields.field("chula", row)
+        if fields.part_of(field, known, 0) == "validation" and len(field.boxes):
+            yield field, row["cell_types"]
+
+
+def whole_fields(classifier: Classifier, whole: Sequence[tuple[fields.Field, list[str]]], locator: Locator) -> dict[str, float]:
+    """Of fields with labelled cells: recall, and the accuracy of five types on the cells found."""
+    crops, truths = [], []
+    for field, types in whole:
+        hits = evaluation.rows_of(field, locator.find(Image.fromarray(field.image)))
+        named = {tuple(box): name for box, name in zip(field.boxes.tolist(), types, strict=True)}
+        for row in hits:
+            if row["labelled"] and row["score"] > 0:
+                crops.append(Image.fromarray(parts.crop(field.image, [row[name] for name in ("x0", "y0", "x1", "y1")])))
+                truths.append(named[tuple(row[f"label_{name}"] for name in ("x0", "y0", "x1", "y1"))])
+    probabilities = np.stack([one.probabilities for one in classifier.predict(crops)])
+    recall = len(crops) / sum(len(types) for _, types in whole)
+    return {"pictures": len(whole), "recall": recall} | among(FIVE, np.array(truths), probabilities, list(classifier.labels))
