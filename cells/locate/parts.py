@@ -54,8 +54,8 @@ def parts(image: Image.Image, how: str, locator: Locator) -> list[Part]:
 def is_cell(size: tuple[int, int], boxes: Sequence[Box]) -> bool:
     """Whether a picture of this (width, height) shows a single cell.
 
-    A small picture does where something lies in its middle, or nothing is found: a platelet is smaller than a white cell, and may
-    not be found. A larger one does where its only cell lies in the middle and fills CELL_SHARES of it.
+    A small picture does where something lies in its middle or nothing is found, as of a platelet. A larger one does where its
+    only cell lies in the middle and fills CELL_SHARES of it.
     """
     longer, middle = max(size), (size[0] / 2, size[1] / 2)
     if longer <= SMALL:
