@@ -17,6 +17,7 @@ from cells.model.batch_statistics import for_batch
 from cells.model.classifier import Classifier
 from cells.model.uncertainty import OK, REVIEW, UNFAMILIAR, Familiar, Uncertainty
 from cells.synthetic import draw_cell
+from train.__main__ import main as train
 
 FEWEST = batch_statistics.FEWEST
 
@@ -144,3 +145,21 @@ def test_the_command_line_can_do_without(far, near, folder, tmp_path, capsys):
         assert main(["classify", str(folder), "--out", str(out), *call]) == 0
         assert "statistics" not in capsys.readouterr().err
         assert not pd.read_csv(out)["model"].str.contains("batch").any()
+
+
+def test_the_study_measures_each_weight_and_keeps_other_rows(far, parquet, tmp_path, capsys):
+    out, split = tmp_path / "out.csv", tmp_path / "split.csv"
+    split.write_text("image_id,split\nnone,train\n")
+    shutil.copytree(far, tmp_path / "run" / "model")
+    (tmp_path / "run" / "model" / "metrics.json").write_text('{"sources": ["jhu"]}')  # so that pbc is a laboratory never seen
+    call = ["batch_statistics", str(tmp_path / "run"), "--data", parquet, "--split", str(split), "--out", str(out)]
+    assert train(call) == 0
+    rows = pd.read_csv(out)
+    assert rows["weight"].tolist() == [0, 0.2, batch_statistics.WEIGHT, 0.7]
+    assert set(rows["model"]) == {"run"}
+    assert (rows["unfamiliar_share"] == 1).all()
+    assert rows["used"].all()
+    assert not rows["trained"].any()
+    rows.assign(model="other").to_csv(out, index=False)
+    assert train(call) == 0
+    assert pd.read_csv(out)["model"].tolist() == ["other"] * 4 + ["run"] * 4
