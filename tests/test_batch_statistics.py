@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from test_any_network import write
 
+from benchmarks import steps
 from cells.__main__ import main
 from cells.model import adapted_network, batch_statistics
 from cells.model.batch_statistics import for_batch
@@ -147,19 +148,21 @@ def test_the_command_line_can_do_without(far, near, folder, tmp_path, capsys):
         assert not pd.read_csv(out)["model"].str.contains("batch").any()
 
 
-def test_the_study_measures_each_weight_and_keeps_other_rows(far, parquet, tmp_path, capsys):
-    out, split = tmp_path / "out.csv", tmp_path / "split.csv"
+def test_the_study_measures_each_weight_and_keeps_other_rows(far, tmp_path):
+    cells, out, split = tmp_path / "cells.parquet", tmp_path / "out.csv", tmp_path / "split.csv"
+    steps.write_parquet(steps.pbc_rows(4), cells)
     split.write_text("image_id,split\nnone,train\n")
+    earlier = [{"model": model, "laboratory": "pbc", "weight": 0.5} for model in ("18", "run")]
+    pd.DataFrame(earlier).to_csv(out, index=False)
     shutil.copytree(far, tmp_path / "run" / "model")
-    (tmp_path / "run" / "model" / "metrics.json").write_text('{"sources": ["jhu"]}')  # so that pbc is a laboratory never seen
-    call = ["batch_statistics", str(tmp_path / "run"), "--data", parquet, "--split", str(split), "--out", str(out)]
-    assert train(call) == 0
-    rows = pd.read_csv(out)
-    assert rows["weight"].tolist() == [0, 0.2, batch_statistics.WEIGHT, 0.7]
-    assert set(rows["model"]) == {"run"}
-    assert (rows["unfamiliar_share"] == 1).all()
-    assert rows["used"].all()
-    assert not rows["trained"].any()
-    rows.assign(model="other").to_csv(out, index=False)
-    assert train(call) == 0
-    assert pd.read_csv(out)["model"].tolist() == ["other"] * 4 + ["run"] * 4
+    (tmp_path / "run" / "model" / "metrics.json").write_text('{"sources": ["jhu"]}')  # so that it has not seen pbc
+    assert (
+        train(["batch_statistics", str(tmp_path / "run"), "--data", str(cells), "--split", str(split), "--out", str(out)]) == 0
+    )
+    rows = pd.read_csv(out, dtype={"model": str})
+    assert rows["model"].tolist() == ["18"] + ["run"] * 4
+    assert rows["weight"].tolist() == [0.5, 0, 0.2, batch_statistics.WEIGHT, 0.7]
+    assert rows["unfamiliar_share"].tolist()[1:] == [1] * 4
+    assert rows["used"].tolist()[1:] == [True] * 4
+    assert rows["trained"].tolist()[1:] == [False] * 4
+    assert rows["five_accuracy"][1:].between(0, 1).all()

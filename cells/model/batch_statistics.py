@@ -15,7 +15,7 @@ from cells.model.threads import pool
 from cells.model.uncertainty import ERROR, UNFAMILIAR
 from cells.read.images import ImageError, Source, read_image
 
-SAMPLE = 256  # pictures at most that the statistics come from: the network takes all at once
+SAMPLE = 256  # pictures at most that the statistics come from
 FEWEST = 50  # readable pictures of the sample
 WEIGHT = 0.4  # of the batch's statistics against the running ones; python -m train batch_statistics measures others
 NEVER_OK = 2.0  # above any probability: the thresholds were fitted to answers with the running statistics

@@ -30,11 +30,10 @@ def main(arguments: list[str]) -> int:
     for name in chosen.models:
         for rows in measure(load(name), dataset, split):
             for row in rows:
-                print(
-                    "  ".join(
-                        f"{key} {value:.4f}" if isinstance(value, float) else f"{key} {value}" for key, value in row.items()
-                    )
+                words = (
+                    f"unfamiliar {row['unfamiliar_share']:6.1%}  weight {row['weight']}  five types {row['five_accuracy']:.4f}"
                 )
+                print(f"{row['model']:20s} {row['laboratory']:8s} {words}", flush=True)
             _write(pd.DataFrame(rows), chosen.out)
     return 0
 
