@@ -1,4 +1,5 @@
-"""python -m cells classify PATH... [--model NAME|FOLDER|HUB_ID] [--as HOW] [--out FILE] [--batch-size N] [--ray [ADDRESS]]"""
+"""python -m cells classify PATH... [--model NAME|FOLDER|HUB_ID] [--as HOW] [--out FILE] [--batch-size N]
+[--no-batch-statistics] [--ray [ADDRESS]]"""
 
 import argparse
 import os
@@ -14,6 +15,7 @@ from tqdm import tqdm
 from cells import cluster
 from cells.locate.find import LocatorError
 from cells.locate.parts import AUTO, CELL, FIELD, HOW
+from cells.model import batch_statistics
 from cells.model.classifier import Classifier, Prediction
 from cells.model.folder import DEFAULT, ModelError
 from cells.model.uncertainty import EMPTY, ERROR
@@ -26,6 +28,10 @@ from cells.write.resumable_csv import ResumableCsv, ResumableCsvError
 
 COCO = ".json"
 BATCH_SIZE = 32  # pictures whose rows are made, and written, together
+BATCH_STATISTICS = (
+    "Most pictures are unfamiliar: the network takes its batch-norm statistics from them in part, and no cell is ok "
+    "(--no-batch-statistics: as it was trained)."
+)
 
 
 class Found(NamedTuple):
@@ -55,7 +61,8 @@ def main(arguments: list[str] | None = None) -> int:
     """
     options = _parser().parse_args(arguments)
     try:
-        return classify(options.paths, options.model, options.out, options.batch_size, options.ray, options.how)
+        given = (options.paths, options.model, options.out, options.batch_size, options.ray, options.how)
+        return classify(*given, options.batch_statistics)
     except (CallError, ModelError, LocatorError, ResumableCsvError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -65,11 +72,18 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def classify(
-    paths: list[str], model: str, out: Path | None, batch_size: int, address: str | None = None, how: str = AUTO
+    paths: list[str],
+    model: str,
+    out: Path | None,
+    batch_size: int,
+    address: str | None = None,
+    how: str = AUTO,
+    has_batch_statistics: bool = True,
 ) -> int:
     """Classify files, folders and ZIPs into a file, or into a table on standard output; the exit status.
 
-    With the address of a Ray cluster the pictures may be in parquet files or object storage too.
+    With the address of a Ray cluster the pictures may be in parquet files or object storage too. `has_batch_statistics`: where
+    most pictures are unfamiliar the batch's own statistics are used; a cluster does without them.
     """
     _check_out(out, address)
     if address is not None:
@@ -82,7 +96,10 @@ def classify(
             most = excel.MAX_ROWS - 1
             raise CallError(f"--out {out}: a sheet has room for {most} pictures, not {len(pictures)}; write a .csv file.")
         into = _row_by_row if out is not None and out.suffix.lower() == ".csv" else _at_once
-        found = into(pictures, Classifier.load(model), out, batch_size, how)
+        classifier = Classifier.load(model)
+        if has_batch_statistics:
+            classifier = _for_batch(classifier, pictures, how)
+        found = into(pictures, classifier, out, batch_size, how)
     for line in found.lines():
         print(line, file=sys.stderr)
     return 1 if found.unread else 0
@@ -97,6 +114,14 @@ def _pictures(paths: Sequence[str]) -> list[tuple[str, Source]]:
         except ArchiveError as error:
             raise CallError(f"{path}: {error}") from None
     return found
+
+
+def _for_batch(classifier: Classifier, pictures: list[tuple[str, Source]], how: str) -> Classifier:
+    """What answers for all these pictures, also for those that an interrupted call left; standard error says so."""
+    chosen = batch_statistics.for_batch(classifier, [source for _, source in pictures], how)
+    if chosen is not classifier:
+        print(BATCH_STATISTICS, file=sys.stderr)
+    return chosen
 
 
 def _on_ray(paths: list[str], model: str, out: Path, batch_size: int, address: str) -> Found:
@@ -243,6 +268,12 @@ def _parser() -> argparse.ArgumentParser:
         default=AUTO,
         help="take each picture as one of a single cell, or as a field whose white cells are found; auto decides by what the "
         "picture shows (default %(default)s)",
+    )
+    command.add_argument(
+        "--no-batch-statistics",
+        dest="batch_statistics",
+        action="store_false",
+        help="classify with the statistics of the training pictures even where most of the cells are unfamiliar",
     )
     command.add_argument(
         "--ray",

@@ -121,6 +121,20 @@ def test_figures_of_laboratories_are_on_the_page(run, tmp_path):
     assert "| `mine` | jhu | left out | 10,000 | 0.8000 |  | 0.9000 |  |  |" in page
 
 
+def test_figures_of_the_batchs_statistics_are_on_the_page(run, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    row = {"model": "tiny", "laboratory": "chula", "trained": False, "pictures": 1509, "unfamiliar_share": 0.875, "used": True}
+    rows = [row | {"weight": weight, "five_accuracy": weight, "five_balanced": 0.25} for weight in (0.0, 0.5)]
+    pd.DataFrame(rows).to_csv(out / "batch_statistics.csv", index=False)
+    (out / "batch_statistics.md").write_text("What it means.")
+    assert main(["compare", str(run), "--out", str(out)]) == 0
+    page = (out / "README.md").read_text()
+    assert "| used | 0 | 0.5 |" in page
+    assert "| `tiny` | chula | never seen | 1,509 | 87.5% | yes | 0.0000 (0.2500) | 0.5000 (0.2500) |" in page
+    assert "What it means." in page
+
+
 def test_an_unfinished_run_is_refused(tmp_path, capsys):
     assert main(["compare", str(tmp_path)]) == 2
     assert "is no finished run" in capsys.readouterr().err

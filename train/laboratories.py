@@ -24,13 +24,21 @@ SPECIFICITY = 0.95  # at which a sensitivity is given
 
 def measure(classifier: Classifier, dataset: datasets.Dataset, split: dict[str, str]) -> Iterator[dict]:
     """A row for each laboratory of the dataset: see figures(). Raises DataError."""
+    for name, is_trained, rows in parts(classifier, dataset, split):
+        yield {"laboratory": name, "trained": is_trained} | figures(backend.predict(classifier, rows), rows)
+
+
+def parts(
+    classifier: Classifier, dataset: datasets.Dataset, split: dict[str, str]
+) -> Iterator[tuple[str, bool, datasets.Dataset]]:
+    """(laboratory, whether the model has learnt from it, the pictures on which the model is measured). Raises DataError."""
     if not set(FIVE) <= set(classifier.labels):
         raise pbc.DataError(f"{classifier.folder} does not name the cell types; laboratories are compared by them.")
     trained = set(data.sources_of(classifier.folder))
     for name in dict.fromkeys(dataset["source"][:]):
         rows = data.of_laboratory(dataset, split, name, None if name not in trained else "validation")
         if len(rows):
-            yield {"laboratory": name, "trained": name in trained} | figures(backend.predict(classifier, rows), rows)
+            yield name, name in trained, rows
 
 
 def figures(predictions: Sequence[Prediction], rows: datasets.Dataset) -> dict[str, float]:

@@ -155,7 +155,7 @@ def about(review: Review, words: Mapping[str, str] = ENGLISH, when: datetime | N
         *((words[f"held_{why}"], summary[why]) for why in ("review", "unfamiliar", "disagree", "empty", "error")),
         *((words[choice], summary[choice]) for choice in REJECTED),
         *((words[key], len(found)) for key, found in _blasts(review).items() if found),
-        (words["review_below"], round(review.review_below, 4)),
+        *([(words["review_below"], round(review.review_below, 4))] if review.review_below <= 1 else []),  # else none is ok
         (words["comment"], review.comment),
         (words["note"], words["not_for_diagnosis"]),
     ]

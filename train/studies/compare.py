@@ -9,6 +9,7 @@ from matplotlib import pyplot as plt
 
 from cells.classes import NAMES, TYPE_OF_SUBTYPE
 from cells.measures import HUB_ID, MEASURES, command, interval, places, read_metrics, split_name
+from cells.model import batch_statistics
 from train import figures, options, report
 from train.laboratories import card_row
 from train.studies import degraded
@@ -16,6 +17,7 @@ from train.studies import degraded
 TEMPLATE, SECTION = Path(__file__).with_name("compare.md"), Path(__file__).with_name("compare_run.md")
 KEPT = ("metrics.json", "predictions.csv", "validation.csv", "history.csv", "recipe.json")
 SHOWN_ERRORS = 10
+ROLES = {True: "learnt from", False: "never seen"}  # by whether a model has learnt from a laboratory
 BACKENDS = {"torch": "PyTorch", "fp32": "ONNX Runtime in 32 bits", "int8": "ONNX Runtime in 8 bits"}
 
 # our architecture: (the thesis's name, balanced accuracy, accuracy, Cohen's kappa, error rate), with the digits of the thesis.
@@ -53,6 +55,7 @@ def write(runs: list[Path], out: Path) -> None:
         table="\n".join(_table(summaries)),
         times="\n".join(_time(name, summary) for name, summary in summaries.items()),
         laboratories=_laboratories(out, summaries),
+        batch_statistics=_batch_statistics(out),
         ood_eval=_ood_eval(out),
         degraded=_degraded(out),
         speed="" if speed is None else _speed(speed, out),
@@ -142,10 +145,7 @@ def _laboratories(out: Path, summaries: dict[str, dict]) -> str:
     if not (out / "laboratories.csv").exists():
         return ""
     measured = pd.read_csv(out / "laboratories.csv")
-    rows = [
-        _of_laboratory(row.model, "learnt from" if row.trained else "never seen", card_row(row._asdict()))
-        for row in measured.itertuples()
-    ]
+    rows = [_of_laboratory(row.model, ROLES[row.trained], card_row(row._asdict())) for row in measured.itertuples()]
     for name, summary in summaries.items():
         left_out = (row for row in summary.get("laboratories") or [] if row["role"] == "left out")
         rows += [_of_laboratory(name, "left out", row) for row in left_out]
@@ -160,6 +160,27 @@ def _of_laboratory(model: str, role: str, row: dict) -> str:
     forms = {"accuracy": ".4f", "balanced_accuracy": ".4f", "five_types": ".4f", "ok_share": ".1%", "ok_correct": ".1%"}
     figures = ("" if row.get(key) is None else format(row[key], form) for key, form in forms.items())
     return f"| `{model}` | {row['name']} | {role} | {row['pictures']:,} | {' | '.join(figures)} |"
+
+
+def _batch_statistics(out: Path) -> str:
+    """A row per model and laboratory, a column per weight, where they were measured."""
+    if not (out / "batch_statistics.csv").exists():
+        return ""
+    measured = pd.read_csv(out / "batch_statistics.csv", dtype={"model": str})
+    weights = [f"{weight:g}" for weight in measured["weight"].unique()]
+    rows = []
+    for (model, laboratory), of_weights in measured.groupby(["model", "laboratory"], sort=False):
+        first = of_weights.iloc[0]
+        known = (f"`{model}`", laboratory, ROLES[first.trained], f"{first.pictures:,}", f"{first.unfamiliar_share:.1%}")
+        scores = [f"{row.five_accuracy:.4f} ({row.five_balanced:.4f})" for row in of_weights.itertuples()]
+        rows.append(f"| {' | '.join((*known, 'yes' if first.used else 'no', *scores))} |")
+    return Template(TEMPLATE.with_name("compare_batch_statistics.md").read_text()).substitute(
+        weight=batch_statistics.WEIGHT,
+        weights=" | ".join(weights),
+        rule=" | ".join(["---"] * len(weights)),
+        rows="\n".join(rows),
+        notes=_text(out / "batch_statistics.md"),
+    )
 
 
 def _ood_eval(out: Path) -> str:
