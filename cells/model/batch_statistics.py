@@ -10,7 +10,7 @@ from itertools import chain
 
 import numpy as np
 
-from cells.locate.parts import CELL, reader
+from cells.locate.parts import CELL, FIELD, reader
 from cells.model.classifier import Classifier
 from cells.model.folder import unusable
 from cells.model.threads import pool
@@ -31,7 +31,7 @@ def for_batch(classifier: Classifier, sources: Sequence[Source], how: str = CELL
     same list in the same order gives the same answers. Raises ModelError, LocatorError.
     """
     chosen = sample(sources)
-    if how == CELL and len(chosen) < FEWEST:
+    if how != FIELD and len(chosen) < FEWEST:  # as a rule of a cell each: none is classified twice for nothing
         return classifier
     if not is_unlike([prediction.status for prediction in classifier.predict(chosen, how=how)]):
         return classifier
