@@ -34,6 +34,7 @@ ENGLISH = {
     "review_always": "The model is not right often enough when it names this type: look at this cell yourself.",
     "blast": "May be a blast: a pathologist decides.",
     "cell_cut": "The edge of the field cuts this cell: it counts only where a person decides.",
+    "field_low_power": "The cells in this field have about {pixels} px, and {smallest} are needed: use a higher magnification.",
     "field_empty": "No white cell was found in this field.",
     # typical ranges
     "range_not_numbers": "The typical range of {label} is to be two numbers.",

@@ -7,9 +7,11 @@ import numpy as np
 from PIL import Image
 
 from cells.locate.find import Box, Locator, embedded
+from cells.read.images import ImageError
 
 AUTO, CELL, FIELD = HOW = "auto", "cell", "field"  # how a picture is taken
 FILLED = 0.42  # of a crop's side, by the longer side of the box: as PBC frames its cells
+SMALLEST = 24  # pixels of the median cell, below which there is too little of it to be named
 CELL_SHARES = (0.2, 0.7)  # of the picture's longer side, that a single cell fills
 CENTRED = 0.15  # of the picture's side, up to which a single cell's centre lies off the middle
 SMALL = 512  # pixels of the longer side, up to which a picture is as a rule one of a single cell
@@ -41,12 +43,18 @@ def reader(how: str) -> Parts:
 
 
 def parts(image: Image.Image, how: str, locator: Locator) -> list[Part]:
-    """The cells of an RGB picture that is taken as one of HOW; none for a field without a white cell."""
+    """The cells of an RGB picture that is taken as one of HOW; none for a field without a white cell.
+
+    Raises ImageError for a field whose cells are too small to be named.
+    """
     if how == CELL:
         return [(image, None)]
     boxes = locator.find(image)
     if how == AUTO and is_cell(image.size, boxes):
         return [(image, None)]
+    typical = np.median([box.side for box in boxes]) if boxes else SMALLEST
+    if typical < SMALLEST:
+        raise ImageError("field_low_power", pixels=round(typical), smallest=SMALLEST)
     pixels = np.asarray(image)
     return [(Image.fromarray(crop(pixels, place.box)), place) for place in places(image.size, boxes)]
 
