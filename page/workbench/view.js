@@ -1,7 +1,7 @@
 // What the browser shows of a review. Elements are made once and moved; a step touches the cells that it is about, so that no
 // answer of the server ever redraws the gallery.
 
-import { REJECTED, groupPlace } from './review.js';
+import { REJECTED, WITHOUT_GUESS, called, groupPlace } from './review.js';
 
 const percent = share => `${(100 * share).toFixed(1)} %`;
 
@@ -43,6 +43,16 @@ export class Gallery {
     this.colours = new Map([...this.classes.values()].map(each => [each.label, each.colour]));
   }
 
+  // Cells that are none any more.
+  remove(ids) {
+    for (const id of ids) {
+      this.cells.get(id)?.remove();
+      this.cells.delete(id);
+      this.selected.delete(id);
+      if (this.current === id) this.current = null;
+    }
+  }
+
   clear() {
     this.root.replaceChildren();
     this.cells.clear();
@@ -56,7 +66,7 @@ export class Gallery {
   }
 
   groupName(group) {
-    if (group === 'error') return this.texts.status_long.error;
+    if (WITHOUT_GUESS.includes(group)) return this.texts.status_long[group];
     const [status, label] = group.includes('/') ? group.split('/') : ['', group];
     const word = { unfamiliar: this.texts.status.unfamiliar, disagree: this.texts.disagree }[status];
     return word ? `${word}: ${this.name(label)}` : this.name(label);
@@ -101,7 +111,7 @@ export class Gallery {
       title.textContent = this.groupName(name);
       count.textContent = `${buttons.length} · ${Math.round(100 * buttons.length / total)} %`;
       root.hidden = buttons.every(button => button.hidden);
-      confirm.hidden = name === 'error' || REJECTED.includes(name) || !buttons.some(button => button.isConfirmable);
+      confirm.hidden = REJECTED.includes(name) || !buttons.some(button => button.isConfirmable);
     }
   }
 
@@ -135,7 +145,7 @@ export class Gallery {
   }
 
   describe(button, cell, reading) {
-    const decision = reading.decision(cell), status = reading.status(cell), label = reading.label(cell) ?? 'error';
+    const decision = reading.decision(cell), status = reading.status(cell), label = reading.label(cell) ?? status;
     button.doubt = reading.doubt(cell);
     button.isConfirmable = reading.isConfirmable(cell);
     button.toggleAttribute('data-blast', reading.isSuspected(cell));
@@ -143,7 +153,7 @@ export class Gallery {
     button.dataset.decision = decision;
     button.dataset.status = decision ? 'decided' : status;
     button.style.setProperty('--colour', this.colours.get(label) ?? '#888');
-    const words = [cell.name];
+    const words = [called(cell)];
     if (decision) words.push(`${this.texts.by_person}: ${this.name(decision)}`);
     if (cell.probabilities) words.push(`${this.name(reading.guess(cell))} ${percent(Math.max(...cell.probabilities))}`);
     words.push(status === 'disagree' ? this.texts.disagree : this.texts.status[status]);
@@ -220,11 +230,11 @@ export class Detail {
     if (!cell) { this.root.replaceChildren(); return; }
     const status = reading.status(cell), decision = reading.decision(cell);
     const picture = cell.picture
-      ? element('img', { class: 'large', alt: cell.name, src: `data:image/jpeg;base64,${cell.picture}`, 'data-large': cell.id })
+      ? element('img', { class: 'large', alt: called(cell), src: `data:image/jpeg;base64,${cell.picture}`, 'data-large': cell.id })
       : element('p', { class: 'blank' }, this.texts.no_picture);
     this.root.replaceChildren(
       picture,
-      element('p', { class: 'file' }, count > 1 ? this.texts.many_selected.replace('{count}', count) : cell.name),
+      element('p', { class: 'file' }, count > 1 ? this.texts.many_selected.replace('{count}', count) : called(cell)),
       this.status(cell, status, decision, reading.isSuspected(cell)),
       this.bars(cell, reading),
       this.choices(choices, decision),
