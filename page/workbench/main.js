@@ -1,9 +1,10 @@
 // The workbench: it ties the review, the store, the view and the server together. The browser owns the review; the server
 // answers questions about it and keeps nothing.
 
+import { Field } from './field.js';
 import { action } from './keys.js';
 import {
-  Reading, choices, consistent, create, modelName, nextSteps, parse, pictureOf, taken, undone, withAnswer, withCells, withSteps, withoutCells, wouldLose,
+  Reading, choices, consistent, create, drawnCell, isOfField, lastDrawn, modelName, nextNumber, nextSteps, parse, pictureOf, retaken, taken, undone, withAnswer, withCells, withSteps, withoutCells, wouldLose,
 } from './review.js';
 import { Journal, open, webStorage } from './store.js';
 import { Detail, Gallery, chart, element } from './view.js';
@@ -52,6 +53,9 @@ class Workbench {
     const on = { confirmGroup: name => this.confirmGroup(name), decide: choice => this.decide(choice) };
     this.gallery = new Gallery(this.at('#gallery'), this.settings, on);
     this.detail = new Detail(this.at('#detail'), this.settings, this.gallery, on);
+    this.field = new Field(this.at('#field'), this.texts, this.gallery, {
+      select: id => this.choose(id, false), add: (picture, box) => this.addCell(picture, box), enlarge: () => this.enlarge(this.at('aside > #field') !== null),
+    });
   }
 
   listen() {
@@ -68,6 +72,7 @@ class Workbench {
     on('#cancel', 'click', () => this.cancel());
     on('#new', 'click', () => this.newBatch());
     on('#saliency', 'click', () => this.saliency());
+    on('#take_as', 'click', () => this.takeAs());
     on('#undo', 'click', () => this.undo());
     on('#redo', 'click', () => this.redo());
     on('#comment', 'input', event => this.note(event.target.value));
@@ -333,8 +338,26 @@ class Workbench {
   showDetail(reading = this.reading()) {
     const cell = this.review.cells.find(each => each.id === this.gallery.current);
     this.detail.show(cell, reading, this.gallery.selected.size, this.choices());
-    this.at('#undo').disabled = !this.review.steps.length;
+    this.showField(cell, reading);
+    this.at('#undo').disabled = !this.review.steps.length && !lastDrawn(this.review);
     this.at('#redo').disabled = !this.redoable.length;
+  }
+
+  // The field of the selected cell, and how its picture may be taken instead.
+  showField(cell, reading) {
+    this.field.show(cell, reading);
+    if (this.at('#field').hidden) this.enlarge(false);
+    const button = this.at('#take_as'), isHeld = Boolean(cell) && this.sources.has(pictureOf(cell));
+    button.hidden = !cell || cell.status === 'error';
+    button.textContent = cell && isOfField(cell) ? this.texts.take_as_cell : this.texts.take_as_field;
+    button.disabled = !isHeld || this.root.dataset.phase !== 'review';
+    button.title = isHeld ? '' : this.texts.file_gone;
+  }
+
+  // The field in place of the gallery, or beside it.
+  enlarge(isLarge) {
+    this.at(isLarge ? '.left' : 'aside').prepend(this.at('#field'));
+    this.field.enlarge.textContent = isLarge ? this.texts.field_smaller : this.texts.field_larger;
   }
 
   showSummary(reading) {
@@ -486,7 +509,7 @@ class Workbench {
       saliency: () => this.saliency(),
       size: () => this.resize(Number(this.at('#size').value) + 16 * found.by),
       help: () => this.at('#about').showModal(),
-      deselect: () => this.choose(this.gallery.current),
+      deselect: () => (this.field.isAdding ? this.field.setAdding(false) : this.choose(this.gallery.current)),
     })[found.do]();
   }
 
@@ -569,6 +592,8 @@ class Workbench {
   }
 
   undo() {
+    const drawn = lastDrawn(this.review);
+    if (drawn) return this.takeAway(drawn);
     const [review, back] = undone(this.review);
     if (!back.length) return;
     this.review = review;
@@ -585,6 +610,53 @@ class Workbench {
     this.keepSteps(steps, []);
     this.redraw(steps);
     this.choose(steps[0].cell);
+  }
+
+  // The cell in a box that a person drew. The server gets the file of the field, or the smaller picture that the review keeps.
+  async addCell(picture, box) {
+    const { batch, fields, cells } = this.review, { picture: small, width, height } = fields[picture], number = nextNumber(this.review, picture);
+    const id = `${picture}.${number}-${Math.random().toString(36).slice(2, 8)}`; // two tabs may add to one field
+    this.say('');
+    const file = this.sources.get(picture), uploaded = file && await this.upload(file).catch(() => null);
+    const sent = uploaded ? { path: uploaded.path } : { picture: small };
+    const name = cells.find(cell => pictureOf(cell) === picture).name;
+    const answer = await this.ask('add_cell', { ...this.common(), source: picture, id, name, number, box, size: [width, height], ...sent });
+    if (!answer || this.review?.batch !== batch) return;
+    await this.told(this.add({ ...answer, cells: answer.cells.map(cell => drawnCell(this.review, cell)) }));
+    this.choose(id, false);
+  }
+
+  // What a person drew last, and said nothing of, goes again.
+  async takeAway({ id, source }) {
+    const { batch } = this.review, other = this.review.cells.find(cell => cell.id !== id && pictureOf(cell) === source);
+    this.review = withoutCells(this.review, [id]);
+    this.forget([id]);
+    const stored = this.keepIn(batch, store => store.addCells(batch, [], [id]), [id]);
+    this.draw();
+    this.choose(other?.id ?? this.gallery.visible()[0], false);
+    await stored;
+  }
+
+  // A picture as a field in place of a single cell, or the other way. Other pictures stay as they are.
+  async takeAs() {
+    const { batch, cells } = this.review, cell = cells.find(each => each.id === this.gallery.current);
+    const id = pictureOf(cell), file = this.sources.get(id), how = isOfField(cell) ? 'cell' : 'field', run = this.run;
+    if (!file) return;
+    this.say('');
+    this.at('#take_as').disabled = true;
+    const answer = await this.answer(run, [{ id, name: cell.name, file }], { ...this.common(), how }).catch(() => null);
+    if (run !== this.run || this.review?.batch !== batch) return;
+    if (!answer || answer.error) this.say(answer?.error.text ?? this.texts.errors.server_gone);
+    else {
+      const { gone, cells: further, lost } = retaken(this.review, id, answer.cells);
+      if (!lost || confirm(this.texts.take_lost.replace('{count}', lost))) await this.told(this.add({ ...answer, cells: further }, gone));
+    }
+    this.showDetail();
+  }
+
+  // What an addition says where it cannot be.
+  async told(addition) {
+    await addition.catch(error => this.say(error instanceof Said ? error.message : this.texts.errors.server_gone));
   }
 
   note(comment) {
