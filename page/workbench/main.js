@@ -50,11 +50,14 @@ class Workbench {
   at(selector) { return this.root.querySelector(selector); }
 
   find() {
-    const on = { confirmGroup: name => this.confirmGroup(name), decide: choice => this.decide(choice) };
+    const on = {
+      confirmGroup: name => this.confirmGroup(name), decide: choice => this.decide(choice), takeAs: cell => this.takeAs(cell),
+      canTake: cell => this.sources.has(pictureOf(cell)) && this.root.dataset.phase === 'review',
+    };
     this.gallery = new Gallery(this.at('#gallery'), this.settings, on);
     this.detail = new Detail(this.at('#detail'), this.settings, this.gallery, on);
     this.field = new Field(this.at('#field'), this.texts, this.gallery, {
-      select: id => this.choose(id, false), add: (picture, box) => this.addCell(picture, box), enlarge: () => this.enlarge(this.at('aside > #field') !== null),
+      select: id => this.choose(id, false), add: (picture, box) => this.addCell(picture, box), enlarge: () => this.enlarge(!this.isLarge()),
     });
   }
 
@@ -72,7 +75,6 @@ class Workbench {
     on('#cancel', 'click', () => this.cancel());
     on('#new', 'click', () => this.newBatch());
     on('#saliency', 'click', () => this.saliency());
-    on('#take_as', 'click', () => this.takeAs());
     on('#undo', 'click', () => this.undo());
     on('#redo', 'click', () => this.redo());
     on('#comment', 'input', event => this.note(event.target.value));
@@ -275,10 +277,9 @@ class Workbench {
     const kept = withoutCells(this.review, gone), head = withAnswer(kept, answer), added = head.cells.slice(kept.cells.length);
     this.review = head;
     this.forget(gone);
-    const stored = this.keepIn(head.batch, async store => { await store.saveHead(head); await store.addCells(head.batch, added, gone); await store.addFields(head.batch, answer.fields); }, gone);
+    await this.keepIn(head.batch, async store => { await store.saveHead(head); await store.addCells(head.batch, added, gone); await store.addFields(head.batch, answer.fields); }, gone);
     this.draw();
     if (!this.gallery.current) this.choose(added[0]?.id ?? this.gallery.visible()[0], false);
-    await stored;
   }
 
   // Cells that are none any more leave the gallery, and steps about them cannot come back.
@@ -343,21 +344,28 @@ class Workbench {
     this.at('#redo').disabled = !this.redoable.length;
   }
 
-  // The field of the selected cell, and how its picture may be taken instead.
+  // The field of the selected cell.
   showField(cell, reading) {
     this.field.show(cell, reading);
     if (this.at('#field').hidden) this.enlarge(false);
-    const button = this.at('#take_as'), isHeld = Boolean(cell) && this.sources.has(pictureOf(cell));
-    button.hidden = !cell || cell.status === 'error';
-    button.textContent = cell && isOfField(cell) ? this.texts.take_as_cell : this.texts.take_as_field;
-    button.disabled = !isHeld || this.root.dataset.phase !== 'review';
-    button.title = isHeld ? '' : this.texts.file_gone;
   }
 
   // The field in place of the gallery, or beside it.
   enlarge(isLarge) {
+    if (isLarge === this.isLarge()) return;
     this.at(isLarge ? '.left' : 'aside').prepend(this.at('#field'));
     this.field.enlarge.textContent = isLarge ? this.texts.field_smaller : this.texts.field_larger;
+  }
+
+  isLarge() {
+    return this.at('.left > #field') !== null;
+  }
+
+  // The ids among which a person moves: of the cells of a large field by their numbers, otherwise of the gallery.
+  ids() {
+    if (!this.isLarge()) return this.gallery.visible();
+    const { picture } = this.field, cells = this.review.cells.filter(cell => cell.place && pictureOf(cell) === picture);
+    return cells.sort((a, b) => a.place.number - b.place.number).map(cell => cell.id);
   }
 
   showSummary(reading) {
@@ -464,7 +472,7 @@ class Workbench {
 
   choose(id, focus = true, extend = false) {
     if (!this.gallery.cells.has(id)) return;
-    const ids = this.gallery.visible();
+    const ids = this.ids();
     if (extend) {
       this.anchor ??= this.gallery.current;
       const [from, to] = [ids.indexOf(this.anchor), ids.indexOf(id)].sort((a, b) => a - b);
@@ -497,7 +505,7 @@ class Workbench {
     if (!found || (event.key === 'Enter' && onButton)) return;
     event.preventDefault();
     ({
-      move: () => this.choose(this.gallery.neighbour(found.to), true, found.extend),
+      move: () => this.choose(this.gallery.neighbour(found.to, this.isLarge() ? this.ids() : null), true, found.extend),
       decide: () => this.decide(found.choice),
       confirm: () => this.confirm(),
       confirmGroup: () => this.confirmGroup(heading.dataset.heading),
@@ -550,7 +558,7 @@ class Workbench {
 
   // The cell to move on to: the next that is not decided, or at the end the one that is selected.
   following(ids) {
-    const visible = this.gallery.visible(), decided = this.reading().decisions;
+    const visible = this.ids(), decided = this.reading().decisions;
     const last = Math.max(...ids.map(id => visible.indexOf(id)));
     return visible.slice(last + 1).find(id => !decided.has(id)) ?? this.gallery.current;
   }
@@ -638,10 +646,8 @@ class Workbench {
   }
 
   // A picture as a field in place of a single cell, or the other way. Other pictures stay as they are.
-  async takeAs() {
-    const { batch, cells } = this.review, cell = cells.find(each => each.id === this.gallery.current);
-    const id = pictureOf(cell), file = this.sources.get(id), how = isOfField(cell) ? 'cell' : 'field', run = this.run;
-    if (!file) return;
+  async takeAs(cell) {
+    const { batch } = this.review, id = pictureOf(cell), file = this.sources.get(id), how = isOfField(cell) ? 'cell' : 'field', run = this.run;
     this.say('');
     this.at('#take_as').disabled = true;
     const answer = await this.answer(run, [{ id, name: cell.name, file }], { ...this.common(), how }).catch(() => null);

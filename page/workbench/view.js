@@ -1,7 +1,7 @@
 // What the browser shows of a review. Elements are made once and moved; a step touches the cells that it is about, so that no
 // answer of the server ever redraws the gallery.
 
-import { REJECTED, WITHOUT_GUESS, called, groupPlace } from './review.js';
+import { REJECTED, WITHOUT_GUESS, called, groupPlace, isOfField } from './review.js';
 
 const percent = share => `${(100 * share).toFixed(1)} %`;
 
@@ -192,13 +192,13 @@ export class Gallery {
     button.scrollIntoView({ block: 'nearest' });
   }
 
-  // The id that a key leads to from the current cell.
-  neighbour(to) {
-    const ids = this.visible(), at = ids.indexOf(this.current);
+  // The id that a key leads to from the current cell, in the gallery or in a list of ids.
+  neighbour(to, list = null) {
+    const ids = list ?? this.visible(), at = ids.indexOf(this.current);
     if (to === 'first' || at < 0) return ids[0];
     if (to === 'last') return ids.at(-1);
-    if (to === 'next') return ids[Math.min(at + 1, ids.length - 1)];
-    if (to === 'previous') return ids[Math.max(at - 1, 0)];
+    if (to === 'next' || (list && to === 'below')) return ids[Math.min(at + 1, ids.length - 1)];
+    if (to === 'previous' || (list && to === 'above')) return ids[Math.max(at - 1, 0)];
     return this.vertical(ids, at, to === 'below' ? 1 : -1) ?? this.current;
   }
 
@@ -234,11 +234,20 @@ export class Detail {
       : element('p', { class: 'blank' }, this.texts.no_picture);
     this.root.replaceChildren(
       picture,
-      element('p', { class: 'file' }, count > 1 ? this.texts.many_selected.replace('{count}', count) : called(cell)),
+      this.file(cell, count),
       this.status(cell, status, decision, reading.isSuspected(cell)),
       this.bars(cell, reading),
       this.choices(choices, decision),
     );
+  }
+
+  // The name, and a button by which its picture is taken in the other way, which needs the picture's file.
+  file(cell, count) {
+    if (count > 1) return element('p', { class: 'file' }, this.texts.many_selected.replace('{count}', count));
+    const canTake = this.on.canTake(cell), words = isOfField(cell) ? this.texts.take_as_cell : this.texts.take_as_field;
+    return element('p', { class: 'file' }, element('span', {}, called(cell)), cell.status === 'error' ? null : element('button', {
+      type: 'button', id: 'take_as', disabled: !canTake, title: canTake ? null : this.texts.file_gone, onclick: () => this.on.takeAs(cell),
+    }, words));
   }
 
   status(cell, status, decision, isSuspected) {
