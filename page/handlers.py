@@ -10,7 +10,7 @@ import functools
 import inspect
 import io
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,18 +22,21 @@ from cells.classes import CELL_TYPES, ERYTHROBLAST, LABELS, CellClass, describe
 from cells.classes import from_json as classes_from_json
 from cells.classes import to_json as classes_to_json
 from cells.colours import colour
+from cells.locate.parts import AUTO, HOW, Place, reader
 from cells.messages import Error
 from cells.model.classifier import Classifier, classify_all
 from cells.model.folder import ModelError
+from cells.model.prediction import Prediction
+from cells.model.uncertainty import EMPTY
 from cells.read import archive, limits
 from cells.read.archive import Entry
-from cells.read.images import Source, fitted, read_image
+from cells.read.images import ImageError, Source, fitted, read_image
 from cells.review import THUMBNAIL, Cell, Review, cell_to_json
 from cells.synthetic import draw_cell
 from cells.write import excel, table
 from hub import catalog, examples
 from hub.publish import HubError
-from page import uploads, views
+from page import fields, uploads, views
 from page.texts import LANGUAGES, RefusedError, name, texts, translate, words_of
 
 LARGE = 480  # pixels of a saliency map's longer side
@@ -159,24 +162,62 @@ def read_archive(path: str, changed: int, size: int) -> list[Entry]:
 
 @answered
 async def classify(asked: dict, language: str) -> dict:
-    """What one or two models say of at most limits.CHUNK pictures; cells are as a review keeps them."""
-    batch = text_of(asked, "batch")
-    models = list(dict.fromkeys(filter(None, (text_of(asked, "model"), text_of(asked, "second", "")))))  # none twice
+    """What one or two models say of the cells in at most limits.CHUNK pictures; cells are as a review keeps them.
+
+    `how` is one of HOW: how all of these pictures are taken. `fields` of the answer has the pictures that were taken as fields.
+    """
+    batch, models, how = text_of(asked, "batch"), models_of(asked), text_of(asked, "how", AUTO)
     sources = asked.get("sources")
-    if not models or not isinstance(sources, list) or not 1 <= len(sources) <= limits.CHUNK:
+    if how not in HOW or not isinstance(sources, list) or not 1 <= len(sources) <= limits.CHUNK:
         raise RefusedError("bad_request")
-    return await CLASSIFYING.run(classified, batch, models, sources, language)
+    return await CLASSIFYING.run(classified, batch, models, sources, language, how)
 
 
-def classified(batch: str, models: list[str], asked: list, language: str) -> dict:
+def models_of(asked: dict) -> list[str]:
+    """The names of the model and of the one that it is compared with, none twice. Raises RefusedError."""
+    models = list(dict.fromkeys(filter(None, (text_of(asked, "model"), text_of(asked, "second", "")))))
+    if not models:
+        raise RefusedError("bad_request")
+    return models
+
+
+def classified(batch: str, models: list[str], asked: list, language: str, how: str = AUTO) -> dict:
     """The answer of classify. Uploaded pictures are deleted at its end, so a call that failed can be sent again."""
     sources = sources_of(asked, language)
     classifiers = [catalog.load(model) for model in models]
     names, pictures = [one.name for one in sources], [one.picture for one in sources]
-    found = classify_all(classifiers, pictures, names, thumbnail_side=THUMBNAIL)
-    cells = [Cell(first, small, *others, id=one.id) for one, (small, first, *others) in zip(sources, found, strict=True)]
+    rows = classify_all(classifiers, pictures, names, thumbnail_side=THUMBNAIL, parts=reader(how))
+    cells, found = [], {}
+    for one in sources:
+        of_picture = list(rows_of_picture(rows))
+        cells += [in_language(row, one.id, language) for row in of_picture]
+        if is_field(of_picture[0][1]):
+            with contextlib.suppress(ImageError):  # it was read before, but perhaps only just in time
+                found[one.id] = fields.field_to_json(read_image(one.picture))
+    uploads.delete(one.upload for one in sources if one.upload)
+    return answer_of(batch, classifiers, cells) | {"fields": found}
+
+
+Row = tuple[bytes, *tuple[Prediction, ...]]  # see classify_all
+
+
+def rows_of_picture(rows: Iterator[Row]) -> Iterator[Row]:
+    """The next row, and those of the other cells of its field."""
+    for row in rows:
+        yield row
+        place = row[1].place
+        if place is None or place.number == place.of:
+            return
+
+
+def is_field(prediction: Prediction) -> bool:
+    return prediction.place is not None or prediction.status == EMPTY
+
+
+def answer_of(batch: str, classifiers: list[Classifier], cells: list[dict]) -> dict:
+    """Cells with what a review has to know of the models that classified them."""
     first, second = [*classifiers, None][:2]
-    answer = {
+    return {
         "batch": batch,
         "model": str(first),
         "second_model": str(second or ""),
@@ -185,10 +226,30 @@ def classified(batch: str, models: list[str], asked: list, language: str) -> dic
         "classes": classes_to_json(first.classes),
         "second_classes": classes_to_json(second.classes if second else ()),
         "review_below": first.uncertainty.lowest,
-        "cells": [in_language(cell, language) for cell in cells],
+        "cells": cells,
     }
-    uploads.delete(one.upload for one in sources if one.upload)
-    return answer
+
+
+@answered
+async def add_cell(asked: dict, language: str) -> dict:
+    """What the models say of the cell in a `box` that a person drew on a field; an answer like that of classify.
+
+    `box` is x0, y0, x1, y1 in pixels of a field of `size` (width, height). The picture, see picture_of, may be a smaller one.
+    """
+    place = fields.drawn(asked.get("size"), asked.get("number"), asked.get("box"))
+    return await CLASSIFYING.run(added_cell, text_of(asked, "batch"), models_of(asked), place, asked, language)
+
+
+def added_cell(batch: str, models: list[str], place: Place, asked: dict, language: str) -> dict:
+    """The answer of add_cell."""
+    picture, upload = picture_of(asked)
+    classifiers = [catalog.load(model) for model in models]
+    parts = fields.parts_of(place, asked["size"][0])
+    rows = classify_all(classifiers, [picture], [text_of(asked, "name")], thumbnail_side=THUMBNAIL, parts=parts)
+    cells = [in_language(row, text_of(asked, "source"), language) for row in rows]
+    if upload:
+        uploads.delete([upload])
+    return answer_of(batch, classifiers, [cell | {"id": text_of(asked, "id")} for cell in cells])
 
 
 @dataclass(frozen=True)
@@ -228,10 +289,13 @@ def element_of(found: list, place: object) -> object:
     return found[place]
 
 
-def in_language(cell: Cell, language: str) -> dict:
-    kept = cell_to_json(cell)
+def in_language(row: Row, source: str, language: str) -> dict:
+    """A row as the browser keeps it. Its id is that of its picture (`source`), in a field with the number of the cell."""
+    small, first, *others = row
+    id_ = source if first.place is None else f"{source}.{first.place.number}"
+    kept = cell_to_json(Cell(first, small, *others, id=id_)) | {"source": source}
     if kept["message"]:
-        kept["message"]["text"] = translate(cell.prediction.message, language)
+        kept["message"]["text"] = translate(first.message, language)
     return kept
 
 
@@ -463,4 +527,4 @@ FILES = {
 }
 
 # What the component may call, by these names.
-SERVER_FUNCTIONS = (open_archive, classify, discard, refresh, real_examples, saliency, differential, export)
+SERVER_FUNCTIONS = (open_archive, classify, add_cell, discard, refresh, real_examples, saliency, differential, export)

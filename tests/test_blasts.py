@@ -13,6 +13,7 @@ from test_review import SMALL, decide, predict, review_of, to_json
 
 from cells.__main__ import main
 from cells.classes import LABELS
+from cells.locate.parts import CELL
 from cells.messages import message
 from cells.model.classifier import Classifier
 from cells.model.folder import ModelError
@@ -170,10 +171,10 @@ def test_a_broken_word_on_blasts_is_refused(review, value):
 def test_the_server_says_which_cells_may_be_blasts(suspicious, folder, monkeypatch):
     known = {"ten": Classifier.load(suspicious(0.0)), "other": Classifier.load(folder)}
     monkeypatch.setattr(catalog, "load", known.get)
-    (cell,) = handlers.classified("b", ["ten"], [{"id": "1", "drawn": "ig"}], "es")["cells"]
+    (cell,) = handlers.classified("b", ["ten"], [{"id": "1", "drawn": "ig"}], "es", CELL)["cells"]
     assert (cell["blast"], cell["status"], cell["second"]) == (True, "review", None)
     assert cell["message"] == {"code": "blast", "values": {}, "text": "Puede ser un blasto: lo decide un patólogo."}
-    (cell,) = handlers.classified("b", ["other", "ten"], [{"id": "1", "drawn": "ig"}], "en")["cells"]
+    (cell,) = handlers.classified("b", ["other", "ten"], [{"id": "1", "drawn": "ig"}], "en", CELL)["cells"]
     assert (cell["blast"], cell["status"], cell["message"], cell["second"]["blast"]) == (False, "ok", None, True)
 
 

@@ -314,7 +314,7 @@ def test_pictures_are_added_to_a_batch_and_no_decision_changes(page, uploads, tm
     sent = [json.loads(body)["data"] for body in asked if json.loads(body).get("fn_name") == "classify"]
     assert len({one["batch"] for one in sent}) == 1
     assert {(one["model"], one["second"]) for one in sent} == {(DEFAULT, "vit_tiny")}
-    assert page.locator("#batch").inner_text() == f"7 {EN['pictures']} · {model}"
+    assert page.locator("#batch").inner_text() == f"{EN['taken_single']['many'].format(count=7)} · {model}"
     give(page, "more/monocyte.png", "two_cells")
     page.reload()
     finished(page)

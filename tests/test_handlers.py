@@ -13,10 +13,13 @@ from pathlib import Path
 import numpy as np
 import openpyxl
 import pytest
+from PIL import Image
 from test_review import SMALL, decide, predict, review_of, to_json, unreadable
 
 from cells.classes import LABELS, CellClass, describe
 from cells.classes import to_json as classes_to_json
+from cells.locate import parts
+from cells.locate.find import Box
 from cells.messages import message
 from cells.model.classifier import Classifier
 from cells.read import limits
@@ -25,7 +28,7 @@ from cells.review import Cell, Review
 from cells.synthetic import draw_cell
 from cells.write import table
 from hub import catalog, examples
-from page import handlers
+from page import fields, handlers
 from page.texts import LANGUAGES, texts
 
 EN, ES = texts("en")["errors"], texts("es")["errors"]
@@ -45,6 +48,23 @@ def models(monkeypatch, model_folder):
     monkeypatch.setattr(catalog, "names", lambda: ["one", "two", "user/far"])
     monkeypatch.setattr(catalog, "is_embedded", lambda name: name in known)
     return known
+
+
+class FakeLocator:
+    """In place of the embedded one: `boxes` by the picture's (width, height); elsewhere no cell."""
+
+    def __init__(self) -> None:
+        self.boxes: dict[tuple[int, int], list[Box]] = {}
+
+    def find(self, image: Image.Image) -> list[Box]:
+        return self.boxes.get(image.size, [])
+
+
+@pytest.fixture(autouse=True)
+def locator(monkeypatch) -> FakeLocator:
+    fake = FakeLocator()
+    monkeypatch.setattr(parts, "embedded", lambda: fake)
+    return fake
 
 
 @pytest.fixture
@@ -266,6 +286,144 @@ def test_a_disk_that_fails_is_a_sentence(classify, monkeypatch):
 
     monkeypatch.setattr(handlers, "classify_all", fail)
     assert classify({"drawn": "ig"}, language="es")["error"] == {"code": "disk_full", "text": ES["disk_full"]}
+
+
+# --- fields ---
+
+FIELD = (2000, 1500)
+BOXES = [Box(300, 300, 420, 420, 0.9), Box(1000, 700, 1120, 820, 0.8), Box(1900, 1000, 2000, 1120, 0.7)]  # the last is cut
+
+
+@pytest.fixture(scope="module")
+def field() -> bytes:
+    """Three drawn cells on a light ground, where BOXES are; one is cut by the edge."""
+    picture = Image.new("RGB", FIELD, "#f4e6e0")
+    for label, box in zip(("neutrophil", "lymphocyte", "monocyte"), BOXES, strict=True):
+        picture.paste(draw_cell(label).resize((280, 280)), (round(box.x0) - 80, round(box.y0) - 80))
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def field_path(locator, upload, field) -> str:
+    """The same as an upload, of which the locator finds the cells."""
+    locator.boxes[FIELD] = BOXES
+    return upload("field.png", field)
+
+
+def test_each_cell_of_a_field_is_a_cell_of_the_review_beside_single_ones(classify, field_path, upload):
+    sources = {"path": upload("a.png", png())}, {"path": field_path, "name": "field.png"}, {"path": upload("b.png", b"x")}
+    answer = classify(*sources)
+    assert [(cell["id"], cell["source"], cell["name"]) for cell in answer["cells"]] == [
+        *[("0", "0", "0.png"), ("1.1", "1", "field.png"), ("1.2", "1", "field.png"), ("1.3", "1", "field.png")],
+        ("2", "2", "2.png"),
+    ]
+    single, *cells, broken = answer["cells"]
+    assert (single["place"], broken["place"], broken["status"]) == (None, None, "error")
+    assert [cell["place"]["box"] for cell in cells] == [[box.x0, box.y0, box.x1, box.y1] for box in BOXES]
+    assert [cell["place"]["number"] for cell in cells] == [1, 2, 3]
+    assert [cell["place"]["cut"] for cell in cells] == [False, False, True]
+    assert cells[2]["status"] != "ok"
+    assert len({cell["picture"] for cell in cells}) == 3
+
+
+def test_the_picture_of_a_field_comes_once_and_small_with_its_true_size(classify, field_path, upload):
+    (found,) = classify({"path": upload("a.png", png())}, {"path": field_path})["fields"].items()
+    assert found[0] == "1"
+    assert (found[1]["width"], found[1]["height"]) == FIELD
+    assert read_image(base64.b64decode(found[1]["picture"])).size == (1280, 960)
+    assert not Path(field_path).parent.exists()
+
+
+def test_a_field_without_a_white_cell_is_one_row_without_an_answer(classify, field_path, locator):
+    locator.boxes.clear()
+    answer = classify({"path": field_path}, language="es")
+    (cell,) = answer["cells"]
+    assert (cell["id"], cell["status"], cell["probabilities"], cell["place"]) == ("0", "empty", None, None)
+    assert cell["message"]["text"] == texts("es")["messages"]["field_empty"]
+    assert list(answer["fields"]) == ["0"]
+
+
+def test_a_person_says_how_a_picture_is_taken(classify, upload, field, locator):
+    locator.boxes[FIELD] = BOXES[:1]
+    taken = {how: classify({"path": upload("a.png", field)}, how=how) for how in ("cell", "field")}
+    assert [cell["id"] for cell in taken["cell"]["cells"]] == ["0"]
+    assert taken["cell"]["fields"] == {}
+    assert [cell["id"] for cell in taken["field"]["cells"]] == ["0.1"]
+    assert classify({"drawn": "ig"}, how="both")["error"]["code"] == "bad_request"
+
+
+@pytest.fixture
+def add(ask):
+    """add(...) -> the answer on the second of BOXES, drawn by a person, unless something else is said."""
+
+    def call(**asked: object) -> dict:
+        box = BOXES[1]
+        drawn = {"number": 4, "size": list(FIELD), "box": [box.x0, box.y0, box.x1, box.y1]}
+        named = {"batch": "b", "model": "one", "second": "", "source": "1", "id": "1.4-x", "name": "field.png"}
+        return ask(handlers.add_cell, **named | drawn | asked)
+
+    return call
+
+
+def test_a_cell_that_a_person_adds_is_classified_as_the_locators_would_be(add, classify, field_path, upload, field):
+    (found,) = [cell for cell in classify({"path": field_path})["cells"] if cell["id"] == "0.2"]
+    path = upload("field.png", field)
+    answer = add(path=path)
+    (cell,) = answer["cells"]
+    np.testing.assert_allclose(cell["probabilities"], found["probabilities"], atol=1e-6)
+    assert cell["picture"] == found["picture"]
+    assert (cell["id"], cell["source"], cell["name"]) == ("1.4-x", "1", "field.png")
+    assert cell["place"] == {"number": 4, "of": 4, "box": [1000, 700, 1120, 820], "found": 0, "cut": False}
+    assert not Path(path).parent.exists()
+    assert answer["batch"] == "b"
+
+
+def test_the_small_picture_of_a_field_serves_where_its_file_is_gone(add, field):
+    small = fields.field_to_json(read_image(field))["picture"]
+    (cell,) = add(picture=small)["cells"]
+    assert cell["place"]["box"] == [1000, 700, 1120, 820]  # in pixels of the field itself
+    shown = np.asarray(read_image(base64.b64decode(cell["picture"])))
+    assert shown[len(shown) // 2, len(shown) // 2].mean() < shown[5, 5].mean()  # the cell is in the middle
+
+
+def test_an_added_cell_at_the_edge_waits_for_a_person(add, field, upload):
+    (cell,) = add(path=upload("a.png", field), box=[1900, 1000, 2000, 1120])["cells"]
+    assert cell["place"]["cut"]
+    assert cell["status"] != "ok"
+
+
+NO_BOX = [None, [], "1234", [1, 2, 3], [5, 5, 5, 9], [0, 0, 9, 1501], [-1, 0, 5, 5], [float("nan")] * 4, [0, 0, "x", 5]]
+
+
+@pytest.mark.parametrize("box", NO_BOX, ids=str)
+def test_a_box_that_is_none_is_refused(add, box):
+    assert add(box=box, picture="")["error"]["code"] == "bad_request"
+
+
+NO_FIELD = [{"size": None}, {"size": ["1", 2]}, {"size": [0, 5]}, {"number": 0}, {"number": "1"}]
+
+
+@pytest.mark.parametrize("more", NO_FIELD, ids=str)
+def test_a_field_of_no_size_and_a_cell_of_no_number_are_refused(add, more):
+    assert add(picture="", **more)["error"]["code"] == "bad_request"
+
+
+def test_a_box_larger_than_a_cell_can_be_is_a_sentence(add):
+    assert add(box=[0, 0, 1001, 50], picture="")["error"]["text"] == EN["box_too_large"]
+
+
+def test_a_table_has_the_places_of_cells(ask, classify, field_path, upload):
+    answer = classify({"path": upload("a.png", png())}, {"path": field_path, "name": "f.png"})
+    review = {**answer, "format": 1, "created": "", "steps": [], "comment": "", "cells": answer["cells"], "fields": {}}
+    exported = ask(handlers.export, kind="csv", review=review)
+    rows = list(csv.DictReader(io.StringIO(base64.b64decode(exported["data"]).decode("utf-8-sig"))))
+    assert [(row["field"], row["cell"], row["x0"]) for row in rows] == [
+        *[("", "", ""), ("f.png", "1", "300"), ("f.png", "2", "1000"), ("f.png", "3", "1900")],
+    ]
+    workbook = openpyxl.load_workbook(io.BytesIO(base64.b64decode(ask(handlers.export, kind="excel", review=review)["data"])))
+    assert any(cell.value == 1900 for row in workbook.worksheets[0].iter_rows() for cell in row)
 
 
 # --- too many at once ---

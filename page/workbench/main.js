@@ -1,8 +1,11 @@
 // The workbench: it ties the review, the store, the view and the server together. The browser owns the review; the server
 // answers questions about it and keeps nothing.
 
+import { Field } from './field.js';
 import { action } from './keys.js';
-import { Reading, choices, create, modelName, nextSteps, parse, undone, withAnswer, withCells, withSteps, wouldLose } from './review.js';
+import {
+  Reading, choices, consistent, create, drawnCell, isOfField, lastDrawn, modelName, nextNumber, nextSteps, parse, pictureOf, retaken, taken, undone, withAnswer, withCells, withSteps, withoutCells, wouldLose,
+} from './review.js';
 import { Journal, open, webStorage } from './store.js';
 import { Detail, Gallery, chart, element } from './view.js';
 
@@ -30,7 +33,7 @@ class Workbench {
     Object.assign(this, { root, server, upload, settings, texts: settings.texts });
     this.review = null;
     this.redoable = [];
-    this.sources = new Map();
+    this.sources = new Map(); // id of a picture -> its file, as long as this page is open
     this.run = 0;
     this.waiting = []; // what was added while others are classified
     this.saving = Promise.resolve();
@@ -47,9 +50,15 @@ class Workbench {
   at(selector) { return this.root.querySelector(selector); }
 
   find() {
-    const on = { confirmGroup: name => this.confirmGroup(name), decide: choice => this.decide(choice) };
+    const on = {
+      confirmGroup: name => this.confirmGroup(name), decide: choice => this.decide(choice), takeAs: cell => this.takeAs(cell),
+      canTake: cell => this.sources.has(pictureOf(cell)) && this.root.dataset.phase === 'review',
+    };
     this.gallery = new Gallery(this.at('#gallery'), this.settings, on);
     this.detail = new Detail(this.at('#detail'), this.settings, this.gallery, on);
+    this.field = new Field(this.at('#field'), this.texts, this.gallery, {
+      select: id => this.choose(id, false), add: (picture, box) => this.addCell(picture, box), enlarge: () => this.enlarge(!this.isLarge()),
+    });
   }
 
   listen() {
@@ -60,7 +69,7 @@ class Workbench {
     this.root.addEventListener('drop', event => this.drop(event));
     on('#add', 'click', () => this.at('#adding').showModal());
     on('#classify', 'click', () => this.classify());
-    on('#examples', 'click', () => this.classify(this.settings.drawn.map(label => ({ name: `${this.texts.drawn} ${this.gallery.name(label)}`, drawn: label }))));
+    on('#examples', 'click', () => this.classify(this.settings.drawn.map(label => ({ name: `${this.texts.drawn} ${this.gallery.name(label)}`, drawn: label })), false, 'cell'));
     on('#real', 'click', () => this.real());
     for (const selector of ['#model', '#second']) on(selector, 'change', event => this.fetch(event.target));
     on('#cancel', 'click', () => this.cancel());
@@ -124,7 +133,7 @@ class Workbench {
   // Real cells, one of each type, of a dataset on the Hub.
   async real() {
     const answer = await this.ask('real_examples', {});
-    if (answer) await this.classify(answer.examples);
+    if (answer) await this.classify(answer.examples, false, 'cell');
   }
 
   // The server's answer, or null once the person was told why there is none.
@@ -159,8 +168,9 @@ class Workbench {
     return found;
   }
 
-  // Classify what was chosen: as a new batch, or as further cells of the open one, by the models that it was started with.
-  async classify(chosen = this.chosen, isMore = false) {
+  // Classify what was chosen: as a new batch, or as further cells of the open one, by the models that it was started with. `how`
+  // says what the pictures show: a field, a single cell, or whichever the server finds.
+  async classify(chosen = this.chosen, isMore = false, how = 'auto') {
     if (!chosen?.length) return this.say(this.texts.errors.no_pictures);
     const run = ++this.run, archives = [];
     this.say('');
@@ -171,17 +181,23 @@ class Workbench {
       const sources = await this.listed(chosen, archives);
       if (run !== this.run) return;
       if (!isMore) await this.begin();
-      const { model, second_model, cells } = this.review, { language, limits } = this.settings;
-      if (cells.length + sources.length > limits.cells) throw new Said(this.texts.errors.batch_full.replace('{most}', limits.cells));
-      const models = isMore ? { model: modelName(model), second: modelName(second_model) } : { model: this.at('#model').value, second: this.at('#second').value };
+      const { limits } = this.settings;
+      if (this.review.cells.length + sources.length > limits.cells) throw new Said(this.texts.errors.batch_full.replace('{most}', limits.cells));
+      const common = isMore ? this.common() : { ...this.common(), model: this.at('#model').value, second: this.at('#second').value };
       const tag = isMore ? `${Math.random().toString(36).slice(2, 10)}-` : ''; // two tabs may add to one batch
-      await this.classifyAll(run, sources.map((source, index) => ({ ...source, id: `${tag}${index + 1}` })), { language, batch: this.review.batch, ...models });
+      await this.classifyAll(run, sources.map((source, index) => ({ ...source, id: `${tag}${index + 1}` })), { ...common, how });
     } catch (error) {
       if (run === this.run) this.say(error instanceof Said ? error.message : this.texts.errors.server_gone);
     } finally {
       if (archives.length) this.server.discard({ paths: archives }).catch(() => {});
       if (run === this.run) this.ended();
     }
+  }
+
+  // What every request about cells of this batch says.
+  common() {
+    const { batch, model, second_model } = this.review;
+    return { language: this.settings.language, batch, model: modelName(model), second: modelName(second_model) };
   }
 
   // Nothing is classified any more; what was added meanwhile has its turn.
@@ -220,7 +236,7 @@ class Workbench {
         const answer = await under.shift();
         if (run !== this.run) return;
         if (answer.error) throw new Said(answer.error.text);
-        finished += answer.cells.length;
+        finished += new Set(answer.cells.map(pictureOf)).size;
         await this.add(answer);
         this.progress(finished, total, performance.now() - began);
       }
@@ -251,17 +267,26 @@ class Workbench {
     }
   }
 
-  async add(answer) {
-    const before = this.review.cells.length, { model, second_model } = this.review;
-    if (before && (answer.model !== model || answer.second_model !== second_model)) { // the server has another version by now
+  // Further cells of the batch, in place of those in `gone`. Raises Said.
+  async add(answer, gone = []) {
+    const { model, second_model, cells } = this.review;
+    if (cells.length && (answer.model !== model || answer.second_model !== second_model)) { // the server has another version by now
       throw new Said(this.texts.errors.other_model.replace('{model}', model).replace('{found}', answer.model));
     }
-    this.review = withAnswer(this.review, answer);
-    const added = this.review.cells.slice(before);
-    const head = this.review;
-    await this.keepIn(head.batch, async store => { await store.saveHead(head); await store.addCells(head.batch, added, before); });
+    if (cells.length - gone.length + answer.cells.length > this.settings.limits.cells) throw new Said(this.texts.errors.batch_full.replace('{most}', this.settings.limits.cells));
+    const kept = withoutCells(this.review, gone), head = withAnswer(kept, answer), added = head.cells.slice(kept.cells.length);
+    this.review = head;
+    this.forget(gone);
+    await this.keepIn(head.batch, async store => { await store.saveHead(head); await store.addCells(head.batch, added, gone); await store.addFields(head.batch, answer.fields); }, gone);
     this.draw();
-    if (!this.gallery.current) this.choose(this.gallery.visible()[0], false);
+    if (!this.gallery.current) this.choose(added[0]?.id ?? this.gallery.visible()[0], false);
+  }
+
+  // Cells that are none any more leave the gallery, and steps about them cannot come back.
+  forget(ids) {
+    if (!ids.length) return;
+    this.gallery.remove(ids);
+    this.redoable = [];
   }
 
   progress(finished, total, milliseconds) {
@@ -314,8 +339,33 @@ class Workbench {
   showDetail(reading = this.reading()) {
     const cell = this.review.cells.find(each => each.id === this.gallery.current);
     this.detail.show(cell, reading, this.gallery.selected.size, this.choices());
-    this.at('#undo').disabled = !this.review.steps.length;
+    this.showField(cell, reading);
+    this.at('#undo').disabled = !this.review.steps.length && !lastDrawn(this.review);
     this.at('#redo').disabled = !this.redoable.length;
+  }
+
+  // The field of the selected cell.
+  showField(cell, reading) {
+    this.field.show(cell, reading);
+    if (this.at('#field').hidden) this.enlarge(false);
+  }
+
+  // The field in place of the gallery, or beside it.
+  enlarge(isLarge) {
+    if (isLarge === this.isLarge()) return;
+    this.at(isLarge ? '.left' : 'aside').prepend(this.at('#field'));
+    this.field.enlarge.textContent = isLarge ? this.texts.field_smaller : this.texts.field_larger;
+  }
+
+  isLarge() {
+    return this.at('.left > #field') !== null;
+  }
+
+  // The ids among which a person moves: of the cells of a large field by their numbers, otherwise of the gallery.
+  ids() {
+    if (!this.isLarge()) return this.gallery.visible();
+    const { picture } = this.field, cells = this.review.cells.filter(cell => cell.place && pictureOf(cell) === picture);
+    return cells.sort((a, b) => a.place.number - b.place.number).map(cell => cell.id);
   }
 
   showSummary(reading) {
@@ -323,9 +373,18 @@ class Workbench {
     const words = { all: found.pictures, review: found.review + found.disagree, unfamiliar: found.unfamiliar, changed: found.changed, undecided: found.pictures - found.decided };
     for (const option of this.at('#filter').options) option.textContent = `${this.texts.filter[option.value]} ${words[option.value]}`;
     this.at('#reviewed').textContent = this.texts.reviewed.replace('{decided}', found.decided).replace('{total}', found.pictures);
-    this.at('#batch').textContent = `${found.pictures} ${this.texts.pictures} · ${this.review.model}${this.review.second_model ? ` · ${this.review.second_model}` : ''}`;
+    this.at('#batch').textContent = `${this.taken()} · ${this.review.model}${this.review.second_model ? ` · ${this.review.second_model}` : ''}`;
     this.warn(reading, found);
     this.warnOfBlasts(reading);
+  }
+
+  // How the pictures were taken, in words.
+  taken() {
+    const { fields, cells, single, error } = taken(this.review), { taken_fields, taken_cells, taken_single, status } = this.texts;
+    const say = (words, count) => (count === 1 ? words.one : words.many).replace('{count}', count);
+    return [
+      fields && say(taken_fields, fields).replace('{cells}', say(taken_cells, cells)), single && say(taken_single, single), error && `${error} ${status.error}`,
+    ].filter(Boolean).join(', ');
   }
 
   // The line at the top. It is written only where it changes, since a screen reader says it each time.
@@ -412,8 +471,8 @@ class Workbench {
   }
 
   choose(id, focus = true, extend = false) {
-    if (!id) return;
-    const ids = this.gallery.visible();
+    if (!this.gallery.cells.has(id)) return;
+    const ids = this.ids();
     if (extend) {
       this.anchor ??= this.gallery.current;
       const [from, to] = [ids.indexOf(this.anchor), ids.indexOf(id)].sort((a, b) => a - b);
@@ -446,7 +505,7 @@ class Workbench {
     if (!found || (event.key === 'Enter' && onButton)) return;
     event.preventDefault();
     ({
-      move: () => this.choose(this.gallery.neighbour(found.to), true, found.extend),
+      move: () => this.choose(this.gallery.neighbour(found.to, this.isLarge() ? this.ids() : null), true, found.extend),
       decide: () => this.decide(found.choice),
       confirm: () => this.confirm(),
       confirmGroup: () => this.confirmGroup(heading.dataset.heading),
@@ -458,7 +517,7 @@ class Workbench {
       saliency: () => this.saliency(),
       size: () => this.resize(Number(this.at('#size').value) + 16 * found.by),
       help: () => this.at('#about').showModal(),
-      deselect: () => this.choose(this.gallery.current),
+      deselect: () => (this.field.isAdding ? this.field.setAdding(false) : this.choose(this.gallery.current)),
     })[found.do]();
   }
 
@@ -499,7 +558,7 @@ class Workbench {
 
   // The cell to move on to: the next that is not decided, or at the end the one that is selected.
   following(ids) {
-    const visible = this.gallery.visible(), decided = this.reading().decisions;
+    const visible = this.ids(), decided = this.reading().decisions;
     const last = Math.max(...ids.map(id => visible.indexOf(id)));
     return visible.slice(last + 1).find(id => !decided.has(id)) ?? this.gallery.current;
   }
@@ -541,6 +600,8 @@ class Workbench {
   }
 
   undo() {
+    const drawn = lastDrawn(this.review);
+    if (drawn) return this.takeAway(drawn);
     const [review, back] = undone(this.review);
     if (!back.length) return;
     this.review = review;
@@ -557,6 +618,51 @@ class Workbench {
     this.keepSteps(steps, []);
     this.redraw(steps);
     this.choose(steps[0].cell);
+  }
+
+  // The cell in a box that a person drew. The server gets the file of the field, or the smaller picture that the review keeps.
+  async addCell(picture, box) {
+    const { batch, fields, cells } = this.review, { picture: small, width, height } = fields[picture], number = nextNumber(this.review, picture);
+    const id = `${picture}.${number}-${Math.random().toString(36).slice(2, 8)}`; // two tabs may add to one field
+    this.say('');
+    const file = this.sources.get(picture), uploaded = file && await this.upload(file).catch(() => null);
+    const sent = uploaded ? { path: uploaded.path } : { picture: small };
+    const name = cells.find(cell => pictureOf(cell) === picture).name;
+    const answer = await this.ask('add_cell', { ...this.common(), source: picture, id, name, number, box, size: [width, height], ...sent });
+    if (!answer || this.review?.batch !== batch) return;
+    await this.told(this.add({ ...answer, cells: answer.cells.map(cell => drawnCell(this.review, cell)) }));
+    this.choose(id, false);
+  }
+
+  // What a person drew last, and said nothing of, goes again.
+  async takeAway({ id, source }) {
+    const { batch } = this.review, other = this.review.cells.find(cell => cell.id !== id && pictureOf(cell) === source);
+    this.review = withoutCells(this.review, [id]);
+    this.forget([id]);
+    const stored = this.keepIn(batch, store => store.addCells(batch, [], [id]), [id]);
+    this.draw();
+    this.choose(other?.id ?? this.gallery.visible()[0], false);
+    await stored;
+  }
+
+  // A picture as a field in place of a single cell, or the other way. Other pictures stay as they are.
+  async takeAs(cell) {
+    const { batch } = this.review, id = pictureOf(cell), file = this.sources.get(id), how = isOfField(cell) ? 'cell' : 'field', run = this.run;
+    this.say('');
+    this.at('#take_as').disabled = true;
+    const answer = await this.answer(run, [{ id, name: cell.name, file }], { ...this.common(), how }).catch(() => null);
+    if (run !== this.run || this.review?.batch !== batch) return;
+    if (!answer || answer.error) this.say(answer?.error.text ?? this.texts.errors.server_gone);
+    else {
+      const { gone, cells: further, lost } = retaken(this.review, id, answer.cells);
+      if (!lost || confirm(this.texts.take_lost.replace('{count}', lost))) await this.told(this.add({ ...answer, cells: further }, gone));
+    }
+    this.showDetail();
+  }
+
+  // What an addition says where it cannot be.
+  async told(addition) {
+    await addition.catch(error => this.say(error instanceof Said ? error.message : this.texts.errors.server_gone));
   }
 
   note(comment) {
@@ -624,12 +730,13 @@ class Workbench {
     this.keepIn(entry.batch, store => store.change(entry)).then(stored => stored && this.journal.remove(entry));
   }
 
-  // Changes are stored one after another; where the browser refuses, one line offers the file.
-  keep(change) {
+  // Changes are stored one after another; where the browser refuses, one line offers the file. Other tabs hear of it, and of cells
+  // that are none any more.
+  keep(change, gone = []) {
     this.saving = this.saving.then(async () => {
       try {
         await change(await (this.store ??= open()));
-        this.channel.postMessage(this.review?.batch ?? '');
+        this.channel.postMessage({ batch: this.review?.batch ?? '', gone });
         return true;
       } catch {
         this.unkept();
@@ -640,11 +747,11 @@ class Workbench {
   }
 
   // A change of a review that the store has. One that another tab removed is stored again, whole.
-  keepIn(batch, change) {
+  keepIn(batch, change, gone = []) {
     return this.keep(async store => {
       if (await store.has(batch)) await change(store);
       else if (this.review?.batch === batch) await store.put(this.review);
-    });
+    }, gone);
   }
 
   unkept() {
@@ -680,22 +787,26 @@ class Workbench {
   }
 
   // Another tab changed this batch: its comment, steps and cells are read again. What is here alone stays.
-  async refresh(batch) {
+  async refresh({ batch, gone = [] }) {
     if (batch !== this.review?.batch) return;
-    let saving, head, cells;
+    this.review = withoutCells(this.review, gone);
+    this.forget(gone);
+    let saving, head, cells, fields;
     do { // what is done meanwhile must not be overwritten by what was read before it
       saving = this.saving;
       await saving;
       const store = await this.store;
       head = await store?.head(batch);
       cells = head && await store.cellCount(batch) > this.review?.cells.length ? await store.cells(batch) : [];
+      fields = cells?.length ? await store.fields(batch) : {};
     } while (saving !== this.saving);
     if (!head || batch !== this.review?.batch) return;
     const { steps, comment } = this.journal.applied(head);
-    const isSame = !cells.length && JSON.stringify(steps) === JSON.stringify(this.review.steps);
-    this.review = withCells({ ...this.review, steps, comment }, cells);
+    const isSame = !cells.length && !gone.length && JSON.stringify(steps) === JSON.stringify(this.review.steps);
+    this.review = withCells({ ...this.review, fields: { ...this.review.fields, ...fields }, steps, comment }, cells);
     if (this.at('#comment').value !== comment) this.at('#comment').value = comment;
     if (!isSame) this.draw();
+    if (!this.gallery.current) this.choose(this.gallery.visible()[0], false);
   }
 
   async newBatch() {
@@ -711,7 +822,7 @@ class Workbench {
   }
 
   saveFile() {
-    download(`review-${this.review.created.slice(0, 10)}.json`, new Blob([JSON.stringify(this.review)], { type: 'application/json' }));
+    download(`review-${this.review.created.slice(0, 10)}.json`, new Blob([JSON.stringify(consistent(this.review))], { type: 'application/json' }));
   }
 
   // A saved review takes the place of what is open, which goes as with "New"; nothing goes without a question.
@@ -736,7 +847,7 @@ class Workbench {
     const cell = this.review?.cells.find(each => each.id === this.gallery.current);
     const label = cell && this.reading().guess(cell);
     if (!label) return this.say(this.texts.errors.no_picture_of_cell);
-    const file = this.sources.get(cell.id);
+    const file = !cell.place && this.sources.get(pictureOf(cell)); // of a cell in a field its own small picture
     const uploaded = file && await this.upload(file).catch(() => null);
     const picture = uploaded ? { path: uploaded.path } : { picture: cell.picture };
     const answer = await this.ask('saliency', { model: this.review.model, label, ...picture });
@@ -744,7 +855,7 @@ class Workbench {
   }
 
   async export(kind) {
-    const answer = await this.ask('export', { kind, review: this.review, typical: this.ranges() });
+    const answer = await this.ask('export', { kind, review: { ...consistent(this.review), fields: {} }, typical: this.ranges() });
     if (!answer) return;
     const bytes = Uint8Array.from(atob(answer.data), letter => letter.charCodeAt(0));
     download(answer.name, new Blob([bytes], { type: answer.type }));

@@ -4,11 +4,12 @@
 export const FORMAT = 1;
 export const REJECTED = ['not_a_cell', 'two_cells'];
 export const BLAST = 'blast';
+export const WITHOUT_GUESS = ['empty', 'error']; // statuses of a field without a white cell, and of what is no picture
 
 export function create(batch, created) {
   return {
     format: FORMAT, batch, created, model: '', second_model: '', labels: [], second_labels: [], classes: [], second_classes: [],
-    review_below: 0, cells: [], steps: [], comment: '',
+    review_below: 0, cells: [], fields: {}, steps: [], comment: '',
   };
 }
 
@@ -17,7 +18,8 @@ export function create(batch, created) {
 export function withAnswer(review, answer) {
   if (answer.batch !== review.batch) return review;
   const { model, second_model, labels, second_labels, classes = [], second_classes = [], review_below } = answer;
-  return withCells({ ...review, model, second_model, labels, second_labels, classes, second_classes, review_below }, answer.cells);
+  const fields = { ...review.fields, ...answer.fields };
+  return withCells({ ...review, model, second_model, labels, second_labels, classes, second_classes, review_below, fields }, answer.cells);
 }
 
 // The review with further cells; those that it has already stay as they are.
@@ -25,6 +27,80 @@ export function withCells(review, cells) {
   const known = new Set(review.cells.map(cell => cell.id));
   return { ...review, cells: [...review.cells, ...cells.filter(cell => !known.has(cell.id))] };
 }
+
+// The review without these cells and what was decided of them.
+export function withoutCells(review, ids) {
+  const gone = new Set(ids);
+  return { ...review, cells: review.cells.filter(cell => !gone.has(cell.id)), steps: review.steps.filter(step => !gone.has(step.cell)) };
+}
+
+// What the server is sent and a file holds: no step of a cell that another tab took away meanwhile.
+export function consistent(review) {
+  const known = new Set(review.cells.map(cell => cell.id));
+  return { ...review, steps: review.steps.filter(step => known.has(step.cell)) };
+}
+
+// --- fields ---
+
+// The id of the picture that a cell is in.
+export function pictureOf(cell) {
+  return cell.source ?? cell.id;
+}
+
+// The name of a cell for people: in a field with its number.
+export function called(cell) {
+  return cell.place ? `${cell.name} · ${cell.place.number}` : cell.name;
+}
+
+export function isOfField(cell) {
+  return Boolean(cell.place) || cell.status === 'empty';
+}
+
+// Whether a person drew its box.
+export function isDrawn(cell) {
+  return cell.place?.found === 0;
+}
+
+// How the pictures were taken: {fields, cells: in them, single, error: could not be read}.
+export function taken({ cells }) {
+  const fields = new Set(cells.filter(isOfField).map(pictureOf));
+  const error = cells.filter(cell => cell.status === 'error').length;
+  return {
+    fields: fields.size, cells: cells.filter(cell => cell.place).length, error,
+    single: cells.filter(cell => !isOfField(cell)).length - error,
+  };
+}
+
+// The number of the next cell that a person adds to a field.
+export function nextNumber(review, picture) {
+  return review.cells.reduce((most, cell) => (pictureOf(cell) === picture ? Math.max(most, cell.place?.number ?? 0) : most), 0) + 1;
+}
+
+// A cell that a person adds; `after` is the last step before it, by which undo knows the order.
+export function drawnCell(review, cell) {
+  return { ...cell, after: highest(review.steps) };
+}
+
+// The cell that undo takes away: the last drawn one, if no step came after it.
+export function lastDrawn(review) {
+  const open = review.cells.filter(cell => isDrawn(cell) && cell.after >= highest(review.steps));
+  return open.reduce((last, cell) => (last && last.after > cell.after ? last : cell), null);
+}
+
+// What becomes of a picture's cells when it is taken in another way: {gone: ids of cells that are none any more, cells: further
+// ones, lost: how many of those that go were decided or drawn by a person}. A cell remains where its id and its box are the same.
+export function retaken(review, picture, cells) {
+  const same = (one, other) => one.id === other.id && JSON.stringify(one.place?.box) === JSON.stringify(other.place?.box) && one.status === other.status;
+  const before = review.cells.filter(cell => pictureOf(cell) === picture);
+  const gone = before.filter(cell => !cells.some(each => same(cell, each)));
+  const decided = decisions(review.steps);
+  return {
+    gone: gone.map(cell => cell.id), cells: cells.filter(cell => !before.some(each => same(cell, each))),
+    lost: gone.filter(cell => isDrawn(cell) || decided.has(cell.id)).length,
+  };
+}
+
+// --- decisions ---
 
 // Whether another review lacks a step or the comment of this one.
 export function wouldLose(review, other) {
@@ -73,7 +149,7 @@ export function choices({ labels, second_labels }) {
   return [...new Set([...labels, ...second_labels.filter(label => label === BLAST), ...REJECTED])];
 }
 
-// What the model says of a cell: the label with the largest probability; null for a picture that could not be read.
+// What the model says of a cell: the label with the largest probability; null where it says nothing.
 export function guess(probabilities, labels) {
   if (!probabilities) return null;
   return labels[probabilities.reduce((best, p, index) => (p > probabilities[best] ? index : best), 0)];
@@ -122,7 +198,7 @@ export class Reading {
     return this.typeOf(other) === this.typeOf(this.guess(cell)) ? 'ok' : 'disagree';
   }
 
-  // What stands for a cell: a person's word, otherwise the model's; null for an unreadable picture.
+  // What stands for a cell: a person's word, otherwise the model's; null where the model has no guess.
   label(cell) {
     return this.decision(cell) || this.guess(cell);
   }
@@ -131,9 +207,9 @@ export class Reading {
     return !this.decision(cell) && this.status(cell) !== 'ok';
   }
 
-  // Whether "confirm all" takes the cell. One that may be a blast is decided by itself where the model names another class.
+  // Whether "confirm all" takes the cell, for which it needs a guess. One that may be a blast is decided by itself where the model names another class.
   isConfirmable(cell) {
-    return !this.decision(cell) && (!this.isSuspected(cell) || this.guess(cell) === BLAST);
+    return Boolean(cell.probabilities) && !this.decision(cell) && (!this.isSuspected(cell) || this.guess(cell) === BLAST);
   }
 
   isChanged(cell) {
@@ -144,7 +220,7 @@ export class Reading {
   group(cell) {
     const status = this.status(cell);
     if (this.decision(cell) || status === 'ok' || status === 'review') return this.label(cell);
-    return status === 'error' ? 'error' : `${status}/${this.guess(cell)}`;
+    return WITHOUT_GUESS.includes(status) ? status : `${status}/${this.guess(cell)}`;
   }
 
   // Smaller for a more doubtful cell; smallest where it may be a blast.
@@ -177,7 +253,7 @@ export class Reading {
   }
 
   summary() {
-    const found = { pictures: 0, decided: 0, changed: 0, review: 0, unfamiliar: 0, disagree: 0, error: 0 };
+    const found = { pictures: 0, decided: 0, changed: 0, review: 0, unfamiliar: 0, disagree: 0, empty: 0, error: 0 };
     for (const cell of this.review.cells) {
       found.pictures += 1;
       if (this.decision(cell)) found.decided += 1;
@@ -193,7 +269,7 @@ export function groupPlace(name, order) {
   const base = { disagree: -1000, '': 0, unfamiliar: 1000 }[status] ?? 0;
   if (label === BLAST) return { '': -3000, disagree: -2999, unfamiliar: -2998 }[status];
   const at = [...order, ...REJECTED].indexOf(label);
-  return name === 'error' ? 3000 : base + (at < 0 ? 500 : at);
+  return WITHOUT_GUESS.includes(name) ? 3000 + WITHOUT_GUESS.indexOf(name) : base + (at < 0 ? 500 : at);
 }
 
 // A review that a file or the browser's storage holds. Throws Error where it is none.
@@ -203,8 +279,9 @@ export function parse(value) {
     && Array.isArray(value.cells) && Array.isArray(value.steps)
     && value.cells.every(cell => isText(cell.id) && isText(cell.name) && (cell.probabilities === null || Array.isArray(cell.probabilities)))
     && value.steps.every(step => isText(step.cell) && Number.isInteger(step.number) && isText(step.decision));
-  const { classes, second_classes } = value ?? {};
+  const { classes, second_classes, fields = {} } = value ?? {};
   const described = [classes, second_classes].map(some => some ?? []);
   if (!whole || !described.every(some => Array.isArray(some) && some.every(each => isText(each?.name)))) throw new Error('not a review');
-  return { ...create(value.batch, value.created ?? ''), ...value, classes: described[0], second_classes: described[1] };
+  if (!Object.values(fields).every(each => isText(each?.picture) && each.width > 0 && each.height > 0)) throw new Error('not a review');
+  return { ...create(value.batch, value.created ?? ''), ...value, fields, classes: described[0], second_classes: described[1] };
 }

@@ -1,7 +1,10 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
-import { Reading, choices, create, decisions, modelName, nextSteps, parse, undone, withAnswer, withCells, withSteps, wouldLose } from './review.js';
+import {
+  Reading, called, choices, consistent, create, decisions, drawnCell, lastDrawn, modelName, nextNumber, nextSteps, parse, pictureOf, retaken, taken, undone,
+  withAnswer, withCells, withSteps, withoutCells, wouldLose,
+} from './review.js';
 
 const labels = ['neutrophil', 'lymphocyte', 'monocyte'];
 const cell = (id, probabilities, status = 'ok', second = null) => ({ id, name: `${id}.png`, probabilities, status, second, message: null, prediction_set: [], picture: '' });
@@ -134,4 +137,62 @@ test('the name of a model, which may hold a revision, without its version', () =
   assert.equal(modelName('resnet18@212b7737/int8'), 'resnet18');
   assert.equal(modelName('user/cells@v2@0123/int8'), 'user/cells@v2');
   assert.equal(modelName(''), '');
+});
+
+// --- fields ---
+
+const placed = (picture, number, box, more = {}) => ({
+  ...cell(`${picture}.${number}`, [1, 0, 0]), source: picture, name: `${picture}.jpg`, place: { number, of: 2, box, found: 0.9, cut: false }, ...more,
+});
+const empty = id => ({ ...cell(id, null, 'empty'), source: id });
+
+test('how pictures were taken, and what a cell is called', () => {
+  const all = review(placed('1', 1, [0, 0, 9, 9]), placed('1', 2, [9, 9, 19, 19]), empty('2'), cell('3', [1, 0, 0]), cell('4', null, 'error'));
+  assert.deepEqual(taken(all), { fields: 2, cells: 2, error: 1, single: 1 });
+  assert.deepEqual(all.cells.map(called), ['1.jpg · 1', '1.jpg · 2', '2.png', '3.png', '4.png']);
+  assert.deepEqual(all.cells.map(pictureOf), ['1', '1', '2', '3', '4']);
+});
+
+test('a field without a white cell stands apart like an unreadable picture, and nothing of it is confirmed or counted', () => {
+  const all = review(empty('1'), cell('2', null, 'error'), cell('3', [1, 0, 0])), reading = new Reading(all);
+  assert.deepEqual(reading.groups(labels).map(group => group.name), ['neutrophil', 'empty', 'error']);
+  assert.deepEqual(all.cells.map(each => reading.isConfirmable(each)), [false, false, true]);
+  assert.deepEqual(reading.counts(), { neutrophil: 1 });
+  assert.equal(reading.summary().empty, 1);
+});
+
+test('the fields of an answer join those of the review, and a file must hold whole ones', () => {
+  const field = { picture: 'x', width: 9, height: 9 };
+  const both = withAnswer(withAnswer(create('b', ''), { ...answer('b'), fields: { 1: field } }), { ...answer('b'), fields: { 2: field } });
+  assert.deepEqual(parse(JSON.parse(JSON.stringify(both))).fields, { 1: field, 2: field });
+  assert.throws(() => parse({ ...both, fields: { 1: { picture: 5 } } }));
+});
+
+test('undo takes a drawn cell away only where no step came after it', () => {
+  const found = review(placed('1', 1, [0, 0, 9, 9]), placed('1', 7, [0, 0, 9, 9]), placed('2', 9, [0, 0, 9, 9]));
+  assert.equal(nextNumber(found, '1'), 8);
+  assert.equal(lastDrawn(found), null);
+  const drawn = drawnCell(decide(found, ['1.1'], 'monocyte'), placed('1', 8, [5, 5, 9, 9], { place: { number: 8, of: 8, box: [5, 5, 9, 9], found: 0 } }));
+  const open = withCells(decide(found, ['1.1'], 'monocyte'), [drawn]);
+  assert.equal(lastDrawn(open).id, '1.8');
+  assert.equal(lastDrawn(decide(open, ['1.7'], 'monocyte')), null);
+  assert.equal(lastDrawn(undone(decide(open, ['1.8'], 'monocyte'))[0]).id, '1.8');
+  assert.equal(lastDrawn(withoutCells(open, ['1.8'])), null);
+});
+
+test('a picture that is taken in another way keeps the cells that remain, and says how much of a person goes', () => {
+  const box = [0, 0, 9, 9], other = [5, 5, 20, 20];
+  const before = decide(review(placed('1', 1, box), placed('1', 2, other), placed('2', 1, box)), ['1.1', '1.2', '2.1'], 'monocyte');
+  assert.deepEqual(retaken(before, '1', [{ ...cell('1', [1, 0, 0]), source: '1' }]), { gone: ['1.1', '1.2'], cells: [{ ...cell('1', [1, 0, 0]), source: '1' }], lost: 2 });
+  const moved = placed('1', 2, [6, 5, 20, 20]);
+  assert.deepEqual(retaken(before, '1', [placed('1', 1, box), moved]), { gone: ['1.2'], cells: [moved], lost: 1 });
+  const drawn = placed('1', 3, other, { place: { number: 3, of: 3, box: other, found: 0 } });
+  assert.equal(retaken(withCells(review(placed('1', 1, box)), [drawn]), '1', []).lost, 1);
+});
+
+test('cells that go take what was decided of them along, and no file holds a step without its cell', () => {
+  const before = decide(review(placed('1', 1, [0, 0, 9, 9]), cell('2', [1, 0, 0])), ['1.1', '2'], 'monocyte');
+  const after = withoutCells(before, ['1.1']);
+  assert.deepEqual([after.cells.map(each => each.id), after.steps.map(step => step.cell)], [['2'], ['2']]);
+  assert.deepEqual(consistent({ ...after, steps: before.steps }).steps, after.steps);
 });

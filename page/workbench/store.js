@@ -1,7 +1,10 @@
 // Reviews in the browser's own database (IndexedDB), so that a reload, a crash or a lost server loses no decision. Every record
 // carries its batch: no tab can put a step on the cells of another batch.
 
-const NAME = 'blood-cells', VERSION = 1;
+const NAME = 'blood-cells', VERSION = 2;
+
+const KEYS = { reviews: 'batch', cells: ['batch', 'id'], fields: ['batch', 'id'], steps: ['batch', 'number', 'cell'] };
+const ALL = Object.keys(KEYS);
 
 // The store, or null where the browser refuses one.
 export async function open(indexedDB = globalThis.indexedDB) {
@@ -9,9 +12,9 @@ export async function open(indexedDB = globalThis.indexedDB) {
     const request = indexedDB.open(NAME, VERSION);
     request.onupgradeneeded = () => {
       const database = request.result;
-      database.createObjectStore('reviews', { keyPath: 'batch' });
-      database.createObjectStore('cells', { keyPath: ['batch', 'id'] });
-      database.createObjectStore('steps', { keyPath: ['batch', 'number', 'cell'] });
+      for (const [name, keyPath] of Object.entries(KEYS)) {
+        if (!database.objectStoreNames.contains(name)) database.createObjectStore(name, { keyPath });
+      }
     };
     return new Store(await settled(request));
   } catch {
@@ -36,21 +39,53 @@ function done(transaction) {
 
 const ofBatch = batch => IDBKeyRange.bound([batch], [batch, []]);
 
+// `at` keeps the order of cells: those of one answer as they came, behind those that came before.
+function putCells(transaction, batch, cells, since) {
+  cells.forEach((cell, index) => transaction.objectStore('cells').put({ ...cell, batch, at: since + index / 1e4 }));
+}
+
+function putFields(transaction, batch, fields) {
+  for (const [id, field] of Object.entries(fields)) transaction.objectStore('fields').put({ ...field, batch, id });
+}
+
+// Cells from their records. In those of the version before, `place` was their order, and no cell was of a field.
+export function inOrder(records) {
+  const order = each => each.at ?? each.place;
+  return records.sort((a, b) => order(a) - order(b)).map(({ batch: _, at, place, ...cell }) => ({ ...cell, place: at === undefined ? null : place }));
+}
+
 export class Store {
   constructor(database) {
     this.database = database;
   }
 
-  // What a review says of itself, without cells and steps.
-  async saveHead({ cells, steps, ...head }) {
+  // What a review says of itself, without cells, fields and steps.
+  async saveHead({ cells, fields, steps, ...head }) {
     const transaction = this.database.transaction('reviews', 'readwrite');
     transaction.objectStore('reviews').put({ ...head, opened: Date.now() });
     await done(transaction);
   }
 
-  async addCells(batch, cells, from) {
-    const transaction = this.database.transaction('cells', 'readwrite');
-    cells.forEach((cell, index) => transaction.objectStore('cells').put({ ...cell, batch, place: from + index }));
+  // Cells that follow those before; `gone` are cells that go with their steps. All of it or nothing.
+  async addCells(batch, cells, gone = []) {
+    const transaction = this.database.transaction(['cells', 'steps'], 'readwrite');
+    const steps = transaction.objectStore('steps');
+    for (const id of gone) transaction.objectStore('cells').delete([batch, id]);
+    if (gone.length) {
+      steps.openCursor(ofBatch(batch)).onsuccess = ({ target: { result: cursor } }) => {
+        if (!cursor) return;
+        if (gone.includes(cursor.value.cell)) cursor.delete();
+        cursor.continue();
+      };
+    }
+    putCells(transaction, batch, cells, Date.now());
+    await done(transaction);
+  }
+
+  // Apart from the cells: where the browser has room for no more pictures of fields, it may have some for cells.
+  async addFields(batch, fields = {}) {
+    const transaction = this.database.transaction('fields', 'readwrite');
+    putFields(transaction, batch, fields);
     await done(transaction);
   }
 
@@ -80,10 +115,10 @@ export class Store {
     return found.map(({ batch: _, ...step }) => step);
   }
 
-  // A review without its cells, or null.
+  // A review without its cells and fields, or null.
   async head(batch) {
     const head = await settled(this.database.transaction('reviews').objectStore('reviews').get(batch));
-    return head ? { ...head, cells: [], steps: await this.steps(batch) } : null;
+    return head ? { ...head, cells: [], fields: {}, steps: await this.steps(batch) } : null;
   }
 
   // A whole review: the wanted one, otherwise the one that was opened last, or null.
@@ -92,31 +127,35 @@ export class Store {
     const head = heads.find(each => each.batch === wanted) ?? heads.sort((a, b) => b.opened - a.opened)[0];
     if (!head) return null;
     const { opened, ...review } = head;
-    return { ...review, cells: await this.cells(head.batch), steps: await this.steps(head.batch) };
+    return { ...review, cells: await this.cells(head.batch), fields: await this.fields(head.batch), steps: await this.steps(head.batch) };
   }
 
   async cells(batch) {
     const cells = await settled(this.database.transaction('cells').objectStore('cells').getAll(ofBatch(batch)));
-    return cells.sort((a, b) => a.place - b.place).map(({ batch: _, place, ...cell }) => cell);
+    return inOrder(cells);
+  }
+
+  async fields(batch) {
+    const found = await settled(this.database.transaction('fields').objectStore('fields').getAll(ofBatch(batch)));
+    return Object.fromEntries(found.map(({ batch: _, id, ...field }) => [id, field]));
   }
 
   // A whole review, in place of whatever the store has of its batch: all of it or nothing.
-  async put({ cells, steps, ...head }) {
+  async put({ cells, fields = {}, steps, ...head }) {
     const { batch } = head;
-    const transaction = this.database.transaction(['reviews', 'cells', 'steps'], 'readwrite');
+    const transaction = this.database.transaction(ALL, 'readwrite');
+    for (const name of ['cells', 'fields', 'steps']) transaction.objectStore(name).delete(ofBatch(batch));
     transaction.objectStore('reviews').put({ ...head, opened: Date.now() });
-    transaction.objectStore('cells').delete(ofBatch(batch));
-    cells.forEach((cell, place) => transaction.objectStore('cells').put({ ...cell, batch, place }));
-    transaction.objectStore('steps').delete(ofBatch(batch));
+    putCells(transaction, batch, cells, 0);
+    putFields(transaction, batch, fields);
     for (const step of steps) transaction.objectStore('steps').put({ ...step, batch });
     await done(transaction);
   }
 
   async remove(batch) {
-    const transaction = this.database.transaction(['reviews', 'cells', 'steps'], 'readwrite');
+    const transaction = this.database.transaction(ALL, 'readwrite');
     transaction.objectStore('reviews').delete(batch);
-    transaction.objectStore('cells').delete(ofBatch(batch));
-    transaction.objectStore('steps').delete(ofBatch(batch));
+    for (const name of ['cells', 'fields', 'steps']) transaction.objectStore(name).delete(ofBatch(batch));
     await done(transaction);
   }
 }

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Journal, webStorage } from './store.js';
+import { Journal, inOrder, webStorage } from './store.js';
 
 // A web storage as far as the journal asks for it.
 function storage() {
@@ -65,4 +65,11 @@ test('a storage that is full or refused stops nobody: the values last as long as
     journal.add(entry(1));
     assert.equal(journal.entries.length, 1);
   }
+});
+
+test('cells come back in their order with their places, those of the version before too', () => {
+  const place = { number: 1, box: [0, 0, 9, 9] };
+  assert.deepEqual(inOrder([{ batch: 'b', id: 'x', at: 1700, place }, { batch: 'b', id: '2', place: 1 }, { batch: 'b', id: '1', place: 0 }]), [
+    { id: '1', place: null }, { id: '2', place: null }, { id: 'x', place },
+  ]);
 });

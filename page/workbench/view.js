@@ -1,7 +1,7 @@
 // What the browser shows of a review. Elements are made once and moved; a step touches the cells that it is about, so that no
 // answer of the server ever redraws the gallery.
 
-import { REJECTED, groupPlace } from './review.js';
+import { REJECTED, WITHOUT_GUESS, called, groupPlace, isOfField } from './review.js';
 
 const percent = share => `${(100 * share).toFixed(1)} %`;
 
@@ -43,6 +43,16 @@ export class Gallery {
     this.colours = new Map([...this.classes.values()].map(each => [each.label, each.colour]));
   }
 
+  // Cells that are none any more.
+  remove(ids) {
+    for (const id of ids) {
+      this.cells.get(id)?.remove();
+      this.cells.delete(id);
+      this.selected.delete(id);
+      if (this.current === id) this.current = null;
+    }
+  }
+
   clear() {
     this.root.replaceChildren();
     this.cells.clear();
@@ -56,7 +66,7 @@ export class Gallery {
   }
 
   groupName(group) {
-    if (group === 'error') return this.texts.status_long.error;
+    if (WITHOUT_GUESS.includes(group)) return this.texts.status_long[group];
     const [status, label] = group.includes('/') ? group.split('/') : ['', group];
     const word = { unfamiliar: this.texts.status.unfamiliar, disagree: this.texts.disagree }[status];
     return word ? `${word}: ${this.name(label)}` : this.name(label);
@@ -101,7 +111,7 @@ export class Gallery {
       title.textContent = this.groupName(name);
       count.textContent = `${buttons.length} · ${Math.round(100 * buttons.length / total)} %`;
       root.hidden = buttons.every(button => button.hidden);
-      confirm.hidden = name === 'error' || REJECTED.includes(name) || !buttons.some(button => button.isConfirmable);
+      confirm.hidden = REJECTED.includes(name) || !buttons.some(button => button.isConfirmable);
     }
   }
 
@@ -135,7 +145,7 @@ export class Gallery {
   }
 
   describe(button, cell, reading) {
-    const decision = reading.decision(cell), status = reading.status(cell), label = reading.label(cell) ?? 'error';
+    const decision = reading.decision(cell), status = reading.status(cell), label = reading.label(cell) ?? status;
     button.doubt = reading.doubt(cell);
     button.isConfirmable = reading.isConfirmable(cell);
     button.toggleAttribute('data-blast', reading.isSuspected(cell));
@@ -143,7 +153,7 @@ export class Gallery {
     button.dataset.decision = decision;
     button.dataset.status = decision ? 'decided' : status;
     button.style.setProperty('--colour', this.colours.get(label) ?? '#888');
-    const words = [cell.name];
+    const words = [called(cell)];
     if (decision) words.push(`${this.texts.by_person}: ${this.name(decision)}`);
     if (cell.probabilities) words.push(`${this.name(reading.guess(cell))} ${percent(Math.max(...cell.probabilities))}`);
     words.push(status === 'disagree' ? this.texts.disagree : this.texts.status[status]);
@@ -182,13 +192,13 @@ export class Gallery {
     button.scrollIntoView({ block: 'nearest' });
   }
 
-  // The id that a key leads to from the current cell.
-  neighbour(to) {
-    const ids = this.visible(), at = ids.indexOf(this.current);
+  // The id that a key leads to from the current cell, in the gallery or in a list of ids.
+  neighbour(to, list = null) {
+    const ids = list ?? this.visible(), at = ids.indexOf(this.current);
     if (to === 'first' || at < 0) return ids[0];
     if (to === 'last') return ids.at(-1);
-    if (to === 'next') return ids[Math.min(at + 1, ids.length - 1)];
-    if (to === 'previous') return ids[Math.max(at - 1, 0)];
+    if (to === 'next' || (list && to === 'below')) return ids[Math.min(at + 1, ids.length - 1)];
+    if (to === 'previous' || (list && to === 'above')) return ids[Math.max(at - 1, 0)];
     return this.vertical(ids, at, to === 'below' ? 1 : -1) ?? this.current;
   }
 
@@ -220,15 +230,24 @@ export class Detail {
     if (!cell) { this.root.replaceChildren(); return; }
     const status = reading.status(cell), decision = reading.decision(cell);
     const picture = cell.picture
-      ? element('img', { class: 'large', alt: cell.name, src: `data:image/jpeg;base64,${cell.picture}`, 'data-large': cell.id })
+      ? element('img', { class: 'large', alt: called(cell), src: `data:image/jpeg;base64,${cell.picture}`, 'data-large': cell.id })
       : element('p', { class: 'blank' }, this.texts.no_picture);
     this.root.replaceChildren(
       picture,
-      element('p', { class: 'file' }, count > 1 ? this.texts.many_selected.replace('{count}', count) : cell.name),
+      this.file(cell, count),
       this.status(cell, status, decision, reading.isSuspected(cell)),
       this.bars(cell, reading),
       this.choices(choices, decision),
     );
+  }
+
+  // The name, and a button by which its picture is taken in the other way, which needs the picture's file.
+  file(cell, count) {
+    if (count > 1) return element('p', { class: 'file' }, this.texts.many_selected.replace('{count}', count));
+    const canTake = this.on.canTake(cell), words = isOfField(cell) ? this.texts.take_as_cell : this.texts.take_as_field;
+    return element('p', { class: 'file' }, element('span', {}, called(cell)), cell.status === 'error' ? null : element('button', {
+      type: 'button', id: 'take_as', disabled: !canTake, title: canTake ? null : this.texts.file_gone, onclick: () => this.on.takeAs(cell),
+    }, words));
   }
 
   status(cell, status, decision, isSuspected) {
