@@ -34,7 +34,8 @@ def drawn(size: object, number: object, box: object) -> Place:
         raise RefusedError("bad_request")
     if max(x1 - x0, y1 - y0) > LARGEST * max(width, height):
         raise RefusedError("box_too_large")
-    return Place(number, number, (x0, y0, x1, y1), DRAWN, is_cut((width, height), (x0, y0, x1, y1)))
+    place = (x0, y0, x1, y1)
+    return Place(number, number, place, DRAWN, is_cut((width, height), place), (width, height))
 
 
 def parts_of(place: Place, width: int) -> Parts:

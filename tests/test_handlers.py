@@ -375,7 +375,14 @@ def test_a_cell_that_a_person_adds_is_classified_as_the_locators_would_be(add, c
     np.testing.assert_allclose(cell["probabilities"], found["probabilities"], atol=1e-6)
     assert cell["picture"] == found["picture"]
     assert (cell["id"], cell["source"], cell["name"]) == ("1.4-x", "1", "field.png")
-    assert cell["place"] == {"number": 4, "of": 4, "box": [1000, 700, 1120, 820], "found": 0, "cut": False}
+    assert cell["place"] == {
+        "number": 4,
+        "of": 4,
+        "box": [1000, 700, 1120, 820],
+        "found": 0,
+        "cut": False,
+        "size": [field.width, field.height],
+    }
     assert not Path(path).parent.exists()
     assert answer["batch"] == "b"
 
