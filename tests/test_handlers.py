@@ -381,7 +381,7 @@ def test_a_cell_that_a_person_adds_is_classified_as_the_locators_would_be(add, c
         "box": [1000, 700, 1120, 820],
         "found": 0,
         "cut": False,
-        "size": [field.width, field.height],
+        "size": list(FIELD),
     }
     assert not Path(path).parent.exists()
     assert answer["batch"] == "b"
