@@ -125,7 +125,7 @@ def test_figures_of_the_batchs_statistics_are_on_the_page(run, tmp_path):
     out = tmp_path / "out"
     out.mkdir()
     row = {"model": "tiny", "laboratory": "chula", "trained": False, "pictures": 1509, "unfamiliar_share": 0.875, "used": True}
-    rows = [row | {"weight": weight, "five_accuracy": weight, "five_balanced": 0.25} for weight in (0.0, 0.5)]
+    rows = [row | {"weight": weight, "five_accuracy": weight, "accuracy": 0.25} for weight in (0.0, 0.5)]
     pd.DataFrame(rows).to_csv(out / "batch_statistics.csv", index=False)
     (out / "batch_statistics.md").write_text("What it means.")
     assert main(["compare", str(run), "--out", str(out)]) == 0

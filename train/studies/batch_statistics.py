@@ -52,19 +52,20 @@ def measure(classifier: Classifier, dataset: datasets.Dataset, split: dict[str, 
     for name, is_trained, rows in laboratories.parts(classifier, dataset, split):
         predictions = backend.predict(classifier, rows)
         statuses = [prediction.status for prediction in predictions]
+        chosen = sample(backend.sources(rows))
+        moved = {weight: adapted(classifier, chosen, weight) for weight in WEIGHTS if weight}
         known = {
             "model": classifier.name,
             "laboratory": name,
             "trained": is_trained,
             "pictures": len(rows),
             "unfamiliar_share": statuses.count(UNFAMILIAR) / len(statuses),
-            "used": is_unlike(sample(statuses)),
+            "used": is_unlike(sample(statuses)) and moved[WEIGHT] is not classifier,
         }
         found = []
         for weight in WEIGHTS:
             if weight:
-                model = adapted(classifier, sample(backend.sources(rows)), weight)
-                predictions = backend.predict(model, rows)
+                predictions = backend.predict(moved[weight], rows)
             figures = laboratories.figures(predictions, rows)
             kept = ("accuracy", "balanced_accuracy", "five_pictures", "five_accuracy", "five_balanced")
             found.append(known | {"weight": weight} | {key: figures.get(key) for key in kept})

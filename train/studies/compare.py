@@ -172,7 +172,7 @@ def _batch_statistics(out: Path) -> str:
     for (model, laboratory), of_weights in measured.groupby(["model", "laboratory"], sort=False):
         first = of_weights.iloc[0]
         known = (f"`{model}`", laboratory, ROLES[first.trained], f"{first.pictures:,}", f"{first.unfamiliar_share:.1%}")
-        scores = [f"{row.five_accuracy:.4f} ({row.five_balanced:.4f})" for row in of_weights.itertuples()]
+        scores = [f"{row.five_accuracy:.4f} ({row.accuracy:.4f})" for row in of_weights.itertuples()]
         rows.append(f"| {' | '.join((*known, 'yes' if first.used else 'no', *scores))} |")
     return Template(TEMPLATE.with_name("compare_batch_statistics.md").read_text()).substitute(
         weight=batch_statistics.WEIGHT,
