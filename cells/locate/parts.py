@@ -11,6 +11,7 @@ from cells.locate.find import Box, Locator, embedded
 AUTO, CELL, FIELD = HOW = "auto", "cell", "field"  # how a picture is taken
 FILLED = 0.42  # of a crop's side, by the longer side of the box: as PBC frames its cells
 CELL_SHARES = (0.2, 0.7)  # of the picture's longer side, that a single cell fills
+SMALL_SHARE = 0.1  # the same of a small picture, whose one cell may be a platelet
 CENTRED = 0.15  # of the picture's side, up to which a single cell's centre lies off the middle
 SMALL = 512  # pixels of the longer side, up to which a picture without a white cell may still be one of a platelet or a smudge
 EDGE = 0.02  # of the box's longer side, up to which a cell counts as cut by the picture's edge
@@ -61,7 +62,8 @@ def is_cell(size: tuple[int, int], boxes: Sequence[Box]) -> bool:
     if len(boxes) > 1 and longer > SMALL:
         return False
     middle = [box for box in boxes if all(abs(off) <= CENTRED for off in _off_centre(size, box))]
-    return any(CELL_SHARES[0] <= box.side / longer <= CELL_SHARES[1] for box in middle)
+    least = SMALL_SHARE if longer <= SMALL else CELL_SHARES[0]
+    return any(least <= box.side / longer <= CELL_SHARES[1] for box in middle)
 
 
 def _off_centre(size: tuple[int, int], box: Box) -> tuple[float, float]:
