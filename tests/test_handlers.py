@@ -345,6 +345,13 @@ def test_a_field_without_a_white_cell_is_one_row_without_an_answer(classify, fie
     assert list(answer["fields"]) == ["0"]
 
 
+def test_a_small_picture_of_a_platelet_that_the_locator_takes_for_a_cell_is_a_single_cell(classify, upload, locator):
+    platelet = draw_cell("platelet")
+    locator.boxes[platelet.size] = [Box(148, 150, 205, 208, 0.76)]
+    (cell,) = classify({"path": upload("a.png", png("platelet"))})["cells"]
+    assert (cell["id"], cell["place"]) == ("0", None)
+
+
 def test_a_person_says_how_a_picture_is_taken(classify, upload, field, locator):
     locator.boxes[FIELD] = BOXES[:1]
     taken = {how: classify({"path": upload("a.png", field)}, how=how) for how in ("cell", "field")}
