@@ -11,6 +11,7 @@ from pathlib import Path
 
 import gradio as gr
 
+from cells.locate.parts import AUTO, HOW
 from cells.messages import Error
 from cells.model.classifier import Classifier
 from cells.read import archive, limits
@@ -27,22 +28,28 @@ from page.texts import LANGUAGES, RefusedError
 def add(demo: gr.Blocks) -> None:
     """The call and its hidden components, within a page of Blocks."""
     files = gr.File(file_count="multiple", visible=False)
-    model = gr.Dropdown(catalog.names(), visible=False)
+    model, how = gr.Dropdown(catalog.names(), visible=False), gr.Dropdown(HOW, value=AUTO, label="how", visible=False)
     answer, called = gr.JSON(visible=False), gr.Button(visible=False)
 
     def classify_files(files, model, request: gr.Request) -> list[dict]:
-        """Classify pictures of single blood cells, or ZIPs of them; a row for each, with the columns of the CSV."""
+        """Classify pictures of single blood cells or of whole fields, or ZIPs; a row for each cell, as in the CSV."""
+        return classify_as(files, model, AUTO, request)
+
+    def classify_as(files, model, how, request: gr.Request) -> list[dict]:
+        """The same, where `how` says what each picture is: cell, field, or auto, by what is found in it."""
         session = request.session_hash if request else None
-        return rows(files or [], model, lambda: has_left(demo, session))
+        return rows(files or [], model, lambda: has_left(demo, session), how)
 
     lane = {"concurrency_limit": limits.CLASSIFYING, "concurrency_id": "classify"}
     # Gradio's own preprocessing makes an empty file for each one that was uploaded, which nobody deletes.
     called.click(classify_files, [files, model], answer, api_name="classify", preprocess=False, **lane)
+    # Another call, since a program over HTTP has to give every value of a call.
+    called.click(classify_as, [files, model, how], answer, api_name="classify_as", preprocess=False, **lane)
     gr.api(classify, api_name="classify_base64", **lane)
 
 
 def classify(pictures: list[str], model: str = "") -> list[dict]:
-    """Classify pictures of single blood cells; a row for each, with the columns of the CSV.
+    """Classify blood cells, in pictures of single cells or of whole fields; a row for each cell, with the columns of the CSV.
 
     Args:
         pictures: Each is the content of one picture file in base64.
@@ -50,7 +57,7 @@ def classify(pictures: list[str], model: str = "") -> list[dict]:
     """
     names = [f"picture {number}" for number in range(1, len(pictures) + 1)]
     with refusals():
-        return classified(list(zip(names, decoded(pictures), strict=True)), model or catalog.names()[0], lambda: False)
+        return classified(list(zip(names, decoded(pictures), strict=True)), model or catalog.names()[0], lambda: False, AUTO)
 
 
 def decoded(pictures: list[str]) -> list[bytes]:
@@ -63,8 +70,8 @@ def decoded(pictures: list[str]) -> list[bytes]:
         raise refused("A picture is not base64; send the content of a picture file in base64.") from None
 
 
-def rows(files: list[dict], model: str, is_over: Callable[[], bool] = lambda: False) -> list[dict]:
-    """A row for each picture of these uploads, which are deleted; once `is_over` says so, the rest is not begun.
+def rows(files: list[dict], model: str, is_over: Callable[[], bool] = lambda: False, how: str = AUTO) -> list[dict]:
+    """A row for each cell of these uploads, which are deleted; once `is_over` says so, the rest is not begun.
 
     A file is as Gradio has it: `path`, and `orig_name`, which is the name that its owner gave it. Raises gr.Error.
     """
@@ -73,18 +80,20 @@ def rows(files: list[dict], model: str, is_over: Callable[[], bool] = lambda: Fa
         with refusals():
             paths = [uploads.find(file["path"]) for file in files]
             called = [(file.get("orig_name") or Path(file["path"]).name)[: limits.NAME] for file in files]
-            return classified(unpacked(list(map(str, paths)), called), model, is_over)
+            return classified(unpacked(list(map(str, paths)), called), model, is_over, how)
     finally:
         uploads.delete(paths)
 
 
-def classified(sources: list[tuple[str, Source]], model: str, is_over: Callable[[], bool]) -> list[dict]:
-    """A row for each (name, picture). Raises gr.Error, RefusedError, and the errors of models and archives."""
+def classified(sources: list[tuple[str, Source]], model: str, is_over: Callable[[], bool], how: str) -> list[dict]:
+    """A row for each cell of each (name, picture). Raises gr.Error, RefusedError, and the errors of models and archives."""
     if not 1 <= len(sources) <= limits.MAX_FILES:
         raise refused(f"{len(sources)} pictures were given; give 1 to {limits.MAX_FILES}.")
+    if how not in HOW:
+        raise refused(f"how is to be {', '.join(HOW[:-1])} or {HOW[-1]}.")
     classifier = present(model)
     names, pictures = zip(*sources, strict=True)
-    cells = tuple(map(Cell, in_time(classifier.predict(pictures, names), is_over)))
+    cells = tuple(map(Cell, in_time(classifier.predict(pictures, names, how=how), is_over)))
     frame = table.to_frame(Review(cells, str(classifier), classes=classifier.classes)).astype(object)
     return frame.where(frame.notna(), None).to_dict("records")
 

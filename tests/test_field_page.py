@@ -6,6 +6,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from field_app import BOXES
+from gradio_client import Client, handle_file
+from gradio_client.exceptions import AppError
 from PIL import Image
 from serving import started
 from test_browser import EN, PHONE, ROOT, classify, download, finished, opened, press
@@ -224,3 +226,15 @@ def test_at_phone_width_the_field_takes_the_place_of_the_gallery(page, pictures)
     assert decisions(page) == {"1.2": "not_a_cell"}
     page.click("#field_large")
     assert cell(page, "1.2").is_visible()
+
+
+def test_a_program_says_what_a_picture_is(field_url, pictures):
+    client, files = Client(field_url, verbose=False), [handle_file(pictures[0])]
+    auto = client.predict(files, "resnet18", api_name="/classify")
+    assert [row["cell"] for row in auto] == [1, 2]
+    assert auto[0]["field"] == "field.png"
+    one = client.predict(files, "resnet18", "cell", api_name="/classify_as")
+    assert [row["file"] for row in one] == ["field.png"]
+    assert "field" not in one[0]
+    with pytest.raises(AppError, match="how is to be auto, cell or field"):
+        client.predict(files, "resnet18", "slide", api_name="/classify_as")

@@ -1,5 +1,6 @@
 """The trained network -> the model folder of the locator: safetensors, ONNX in 8 bits, locator.json."""
 
+import copy
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +20,8 @@ SIZE = 320  # pixels of a calibration picture's side
 def write(network: LocatorNetwork, folder: Path, images: Sequence[np.ndarray]) -> None:
     """images: uint8 (h, w, 3) of training, for the ranges of 8 bits. Raises ExportError, OSError."""
     folder.mkdir(parents=True, exist_ok=True)
-    tensors = {name: value.contiguous() for name, value in network.state_dict().items()}
+    tensors = copy.deepcopy(network).half().state_dict()  # as a classifier's: half the bytes
+    tensors = {name: value.contiguous() for name, value in tensors.items()}
     save_file(tensors, folder / ARRAYS_FILE)
     _to_onnx(network, folder / ONNX_FILE, images)
     facts = {"threshold": 0.5}
