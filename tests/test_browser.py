@@ -466,6 +466,7 @@ def test_dragging_by_touch_decides(page, uploads):
         ('[data-choice="basophil"]', "basophil"),
     ):
         dragged = f'[data-group="{first}"] [data-decision=""]'
+        page.locator(".review").evaluate("all => all.scrollTo(0, 0)")  # the selected cell, further down, was scrolled to
         wanted[page.locator(dragged).first.get_attribute("aria-label").split(",")[0]] = decision
         touch("touchStart", *middle(dragged))
         page.locator(".workbench.dragging").wait_for()  # after a long touch

@@ -91,7 +91,7 @@ def plain(folder: Path, classifier: Classifier) -> pd.DataFrame:
 def test_the_result_is_the_plain_runs_also_when_an_actor_is_killed(folder, model_folder, tmp_path):
     """It is killed while it reads a picture, which is a pipe: it waits there until somebody writes to it."""
     line = (folder, folder / "nothing.png", "--model", model_folder, "--batch-size", 2, "--out")
-    assert main(["classify", *map(str, line), str(tmp_path / "plain.csv")]) == 1
+    assert main(["classify", *map(str, line), str(tmp_path / "plain.csv"), "--as", "cell"]) == 1
     gate = folder / "c" / "4.png"
     picture = gate.read_bytes()
     gate.unlink()
@@ -209,7 +209,7 @@ def test_wrong_calls_are_one_line_and_status_2(folder, tmp_path, capsys, monkeyp
     for arguments, words in (
         (["--ray"], "--ray writes a file: give --out"),
         (["--out", tmp_path / "out.xlsx", "--ray"], "the ending is to be .csv or .parquet"),
-        (["--out", tmp_path / "out.parquet"], "the ending is to be .csv or .xlsx"),
+        (["--out", tmp_path / "out.parquet"], "the ending is to be .csv, .xlsx or .json"),
         (["--out", tmp_path / "out.csv", "--ray"], f"pip install '{cluster.REQUIREMENT}'"),
     ):
         assert main(["classify", str(folder), *map(str, arguments)]) == 2
