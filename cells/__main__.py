@@ -1,5 +1,7 @@
 """python -m cells classify PATH... [--model NAME|FOLDER|HUB_ID] [--as HOW] [--out FILE] [--batch-size N]
-[--no-batch-statistics] [--ray [ADDRESS]]"""
+[--no-batch-statistics] [--ray [ADDRESS]]
+
+python -m cells adapt FOLDER|CSV --out FOLDER [--model NAME|FOLDER|HUB_ID]"""
 
 import argparse
 import os
@@ -13,11 +15,12 @@ import pandas as pd
 from tqdm import tqdm
 
 from cells import cluster
-from cells.locate.find import LocatorError
+from cells.labelled import read_labelled
 from cells.locate.parts import AUTO, CELL, FIELD, HOW
+from cells.messages import Error
 from cells.model import batch_statistics
 from cells.model.classifier import Classifier, Prediction
-from cells.model.folder import DEFAULT, ModelError
+from cells.model.folder import DEFAULT
 from cells.model.uncertainty import EMPTY, ERROR
 from cells.read.archive import ArchiveError, expand_archives
 from cells.read.find_images import CallError, find_images
@@ -61,14 +64,46 @@ def main(arguments: list[str] | None = None) -> int:
     """
     options = _parser().parse_args(arguments)
     try:
-        given = (options.paths, options.model, options.out, options.batch_size, options.ray, options.how)
-        return classify(*given, options.batch_statistics)
-    except (CallError, ModelError, LocatorError, ResumableCsvError) as error:
+        return options.command(options)
+    except (CallError, ResumableCsvError, Error) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as stop:
         print(f"stopped; {str(stop) or 'nothing was written'}.", file=sys.stderr)
         return 130
+
+
+def _classify(options: argparse.Namespace) -> int:
+    given = (options.paths, options.model, options.out, options.batch_size, options.ray, options.how)
+    return classify(*given, options.batch_statistics)
+
+
+def _adapt(options: argparse.Namespace) -> int:
+    return adapt_to(options.cells, options.model, options.out)
+
+
+def adapt_to(cells: Path, model: str, out: Path) -> int:
+    """Write a model folder that is adapted to labelled cells (cells/labelled.py); the exit status."""
+    from cells.model import adapt  # PyTorch, which takes seconds
+    from cells.write import adapted_card
+
+    if out.exists() or not out.absolute().parent.is_dir():
+        raise CallError(f"--out {out}: give a folder that does not exist yet, in one that does.")
+    pictures, labels = read_labelled(cells)
+    with tqdm(total=100, unit="%", disable=not sys.stderr.isatty()) as progress:
+        adapted = adapt.adapt(
+            Classifier.load(model), pictures, labels, lambda share: progress.update(round(100 * share) - progress.n)
+        )
+    try:
+        adapted.save(out)
+        (out / "README.md").write_text(adapted_card.body(out), encoding="utf-8")
+    except OSError as error:
+        raise CallError(f"--out {out} cannot be written: {error.strerror or error}.") from None
+    report = adapted.report
+    print(f"{report.right} of {report.total} held-back cells are named as labelled, {report.right_before} before.")
+    print(f"{adapted_card.ok_words(report)}{adapted_card.missing_words(report)}")
+    print(f"python -m cells classify PICTURES --model {out}")
+    return 0
 
 
 def classify(
@@ -240,18 +275,16 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "python -m cells", description="Classify blood cells, in pictures of single cells and in whole fields."
     )
-    command = parser.add_subparsers(required=True, metavar="classify").add_parser(
+    commands = parser.add_subparsers(required=True, metavar="classify|adapt")
+    _add_adapt(commands)
+    command = commands.add_parser(
         "classify",
         help="classify pictures",
         description="Classify pictures; exit status 0 when every file was read, 1 when some were not, 2 for a wrong call.",
     )
+    command.set_defaults(command=_classify)
     command.add_argument("paths", nargs="+", metavar="PATH", help="a picture, a ZIP of pictures, or a folder (walked)")
-    command.add_argument(
-        "--model",
-        default=DEFAULT,
-        metavar="NAME|FOLDER|HUB_ID",
-        help=f"an embedded model's name, a model folder or a Hub id (default {DEFAULT})",
-    )
+    _add_model(command)
     command.add_argument(
         "--out",
         type=Path,
@@ -284,6 +317,24 @@ def _parser() -> argparse.ArgumentParser:
         "then be parquet files and object storage (s3://...) too, and --out takes .csv or .parquet",
     )
     return parser
+
+
+def _add_adapt(commands: "argparse._SubParsersAction") -> None:
+    command = commands.add_parser(
+        "adapt",
+        help="adapt a model to one laboratory",
+        description="Learn from labelled cells of one laboratory, best 10 or more of each type, and write a model for it.",
+    )
+    command.set_defaults(command=_adapt)
+    words = "a folder with a folder of pictures for each type; or the CSV of a review, beside its pictures"
+    command.add_argument("cells", type=Path, metavar="FOLDER|CSV", help=words)
+    _add_model(command)
+    command.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="the new model's folder, as models/mine")
+
+
+def _add_model(command: argparse.ArgumentParser) -> None:
+    words = f"an embedded model's name, a model folder or a Hub id (default {DEFAULT})"
+    command.add_argument("--model", default=DEFAULT, metavar="NAME|FOLDER|HUB_ID", help=words)
 
 
 def _positive(text: str) -> int:

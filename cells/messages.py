@@ -51,9 +51,16 @@ ENGLISH = {
     "model_lacks_weights": "it lacks weights, {weight} among them.",
     "model_lacks_file": "it has no {file}; weights in pickle form are never read.",
     "model_file_broken": "a .safetensors file of it is damaged or cut off; get the model again.",
+    "model_no_head": "its network ({network}) does not end in one linear layer.",
     "model_arrays_foreign": "its {file} belongs to another network.",
     "model_other_version": "{model} is {found} on this machine, where the call is of {wanted}.",
     "locator_unusable": "The network that finds cells in a field ({folder}) is missing or damaged; install the program again.",
+    # learning from labelled cells
+    "adapt_too_few": "{cells} different cells of {types} types are labelled; label at least {fewest}, of two types or more.",
+    "adapt_too_many": "At most {most} cells of {types} types are learnt from in this way; python -m train trains on more.",
+    "adapt_two_labels": "One picture is labelled twice, as {first} and as {second}; leave one of them out.",
+    "adapt_no_gain": "Nothing was learnt: of {total} held-back cells {right} are named as labelled, and {before} before; "
+    "label more cells, and look for wrong labels.",
     # anything else, in words of its own
     "text": "{text}",
 }

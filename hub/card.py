@@ -16,8 +16,9 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from cells.classes import NAMES
 from cells.measures import HOME, HUB_ID, MEASURES, command, interval, read_metrics, trained_on
-from cells.model.folder import QUANTIZED_RECORD, may_quantize, read_classes
+from cells.model.folder import ADAPTED_FILE, QUANTIZED_RECORD, may_quantize, read_classes
 from cells.model.folder import version as version_of
+from cells.write import adapted_card
 from hub import laboratories
 from hub.laboratories import LABORATORIES
 
@@ -66,7 +67,9 @@ def write(folder: Path) -> None:
 
 
 def text_of(folder: Path) -> str:
-    """The card of a model folder, from its config.json, metrics.json, trust.json and figures."""
+    """The card of a model folder, from its config.json, metrics.json, trust.json and figures, or from its adapted.json."""
+    if (folder / ADAPTED_FILE).is_file():
+        return f"---\n{_adapted_metadata(folder)}\n---\n\n{marked(adapted_card.body(folder))}"
     config, trust = (json.loads((folder / f"{name}.json").read_text()) for name in ("config", "trust"))
     metrics = read_metrics(folder / "metrics.json")
     size = (folder / "model.safetensors").stat().st_size
@@ -134,6 +137,18 @@ def _metadata(name: str, config: dict, metrics: dict) -> ModelCardData:
         metrics=["accuracy"],
         model_name=name,
         eval_results=results,
+    )
+
+
+def _adapted_metadata(folder: Path) -> ModelCardData:
+    timm = "pretrained_cfg" in json.loads((folder / "config.json").read_text())
+    return ModelCardData(
+        license="other",
+        license_name="see-card",
+        library_name="timm" if timm else "transformers",
+        pipeline_tag="image-classification",
+        tags=["image-classification", *(["timm"] if timm else []), "transformers", "blood-cells", "hematology"],
+        model_name=folder.resolve().name,
     )
 
 

@@ -28,15 +28,16 @@ from huggingface_hub.errors import (
 
 from cells.messages import Error
 from cells.model.classifier import load_onnx
-from cells.model.folder import EMBEDDED, MODEL_FILES, ONNX_FILE, QUANTIZED_FILE, REQUIRED_FILES
+from cells.model.folder import ADAPTED_FILE, EMBEDDED, MODEL_FILES, ONNX_FILE, QUANTIZED_FILE, REQUIRED_FILES
 from hub import card
 from hub.messages import ENGLISH
 
 logging.set_verbosity_error()  # what the client would warn of either ends in a HubError or does no harm
 
-PUBLISHED_FILES = (*MODEL_FILES, "metrics.json", "training_ids.txt", ONNX_FILE, QUANTIZED_FILE)
+PUBLISHED_FILES = (*MODEL_FILES, ADAPTED_FILE, "metrics.json", "training_ids.txt", ONNX_FILE, QUANTIZED_FILE)
 FIGURES = "figures/*.png"
-NEEDED = (*REQUIRED_FILES, "trust.json", "metrics.json")
+NEEDED = (*REQUIRED_FILES, "trust.json")
+MEASURED = "metrics.json", ADAPTED_FILE  # one of them is needed as well
 SEPARATOR = "--"  # of USER and NAME in the folder of a pulled model
 README = "README.md"
 
@@ -65,6 +66,8 @@ class Upload:
 def contents(folder: Path) -> dict[str, Path]:
     """The files of a model folder that are published beside the card: path in the repo -> local file. Raises HubError."""
     missing = [name for name in NEEDED if not (folder / name).is_file()]
+    if not any((folder / name).is_file() for name in MEASURED):
+        missing.append(MEASURED[0])
     if missing:
         raise HubError("folder_incomplete", folder=folder, files=", ".join(missing))
     names = [name for name in PUBLISHED_FILES if (folder / name).is_file()]

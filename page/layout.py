@@ -3,7 +3,7 @@
 import gradio as gr
 
 from hub import catalog, examples
-from page import api, handlers, static, views
+from page import api, handlers, learning, static, views
 from page.gradio_internals import Blocks
 from page.texts import LANGUAGES, texts
 
@@ -38,7 +38,7 @@ def add_workbench(language: str, models: list[str]) -> None:
         js_on_load=START.format(version=static.version()),
         apply_default_css=False,
         elem_id="workbench",
-        server_functions=list(handlers.SERVER_FUNCTIONS),
+        server_functions=[*handlers.SERVER_FUNCTIONS, learning.learn],
         settings=views.settings(
             language, models, bool(examples.dataset()), [one for name in models for one in catalog.described(name)]
         ),

@@ -80,6 +80,7 @@ def settings(language: str, models: list[str], real_examples: bool, classes: Ite
         "ranges": list(ORDER),
         "choices": [{"label": choice, "name": name(choice, language), "colour": OTHER} for choice in REJECTED],
         "typical": {label: list(pair) for label, pair in differential.TYPICAL.items()},
+        "learning": {"fewest": limits.LABELLED[0]},
         "limits": {
             "files": limits.MAX_FILES,
             "cells": limits.BATCH_CELLS,

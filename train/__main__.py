@@ -20,6 +20,7 @@ COMMANDS = {
     "compare": "train.studies.compare",
     "degraded": "train.studies.degraded",
     "laboratories": "train.studies.laboratories",
+    "adapt": "train.studies.adapt",
     "fields": "train.studies.fields",
     "locate": "train.locate.run",
     "lr_finder": "train.studies.lr_finder",

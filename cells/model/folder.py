@@ -29,6 +29,7 @@ QUANTIZED_RECORD = "quantized.json"  # what `python -m train onnx_check` measure
 LARGEST_FALL = 0.002  # of accuracy, up to which the quantised network serves
 
 UNCERTAINTY_FILE, UNCERTAINTY_ARRAYS = "trust.json", "trust.safetensors"
+ADAPTED_FILE = "adapted.json"  # of a model that cells/model/adapt.py made: what it learnt from, and how right it is
 CLASSES_FILE = "classes.json"  # which classes the network tells apart; without it, what cells/classes.py knows of its labels
 
 # What decides an answer.

@@ -75,3 +75,11 @@ class TimmLayers(TransformersLayers):
 def layers_of(network: nn.Module) -> TransformersLayers:
     """The layers of a network that AutoModelForImageClassification loaded. Raises ModelError."""
     return TimmLayers(network) if hasattr(network, "timm_model") else TransformersLayers(network)
+
+
+def head_of(network: nn.Module) -> nn.Linear:
+    """The linear layer that gives the logits of a network that AutoModelForImageClassification loaded. Raises ModelError."""
+    head = network.timm_model.get_classifier() if hasattr(network, "timm_model") else getattr(network, "classifier", None)
+    if not isinstance(head, nn.Linear):
+        raise ModelError("model_no_head", network=layers_of(network).name)
+    return head

@@ -24,3 +24,5 @@ COMMENT = 10_000  # letters
 FETCHING = 4  # models that are fetched from the Hub at once; classifying goes on meanwhile
 FETCH_SECONDS = 600  # of the clock, that a person waits for a model of the Hub
 EXPLAINING = 2  # saliency maps at once, each of which takes a core
+LEARNING = 1  # models that learn at once, which takes every core
+LABELLED = 5, 2_000  # cells that a model learns from, at least and at most

@@ -4,7 +4,7 @@
 import { Field } from './field.js';
 import { action } from './keys.js';
 import {
-  Reading, choices, consistent, create, drawnCell, isOfField, lastDrawn, modelName, nextNumber, nextSteps, parse, pictureOf, retaken, taken, undone, withAnswer, withCells, withSteps, withoutCells, wouldLose,
+  Reading, choices, consistent, create, drawnCell, isLearntLast, isOfField, lastDrawn, lessons, modelName, nextNumber, nextSteps, parse, pictureOf, retaken, taken, toLabel, toLearn, undone, unlearnt, withAnswer, withCells, withLearnt, withSteps, withoutCells, wouldLose,
 } from './review.js';
 import { Journal, open, webStorage } from './store.js';
 import { Detail, Gallery, chart, element } from './view.js';
@@ -76,6 +76,8 @@ class Workbench {
     on('#new', 'click', () => this.newBatch());
     on('#saliency', 'click', () => this.saliency());
     on('#undo', 'click', () => this.undo());
+    on('#learn', 'click', () => this.learn());
+    on('#keep_model', 'click', () => this.keepModel());
     on('#redo', 'click', () => this.redo());
     on('#comment', 'input', event => this.note(event.target.value));
     on('#size', 'input', event => this.resize(Number(event.target.value)));
@@ -269,7 +271,7 @@ class Workbench {
 
   // Further cells of the batch, in place of those in `gone`. Raises Said.
   async add(answer, gone = []) {
-    const { model, second_model, cells } = this.review;
+    const { model, second_model, cells } = { ...this.review, ...this.review.before };
     if (cells.length && (answer.model !== model || answer.second_model !== second_model)) { // the server has another version by now
       throw new Said(this.texts.errors.other_model.replace('{model}', model).replace('{found}', answer.model));
     }
@@ -340,7 +342,7 @@ class Workbench {
     const cell = this.review.cells.find(each => each.id === this.gallery.current);
     this.detail.show(cell, reading, this.gallery.selected.size, this.choices());
     this.showField(cell, reading);
-    this.at('#undo').disabled = !this.review.steps.length && !lastDrawn(this.review);
+    this.at('#undo').disabled = !this.review.steps.length && !lastDrawn(this.review) && !this.review.before;
     this.at('#redo').disabled = !this.redoable.length;
   }
 
@@ -370,12 +372,27 @@ class Workbench {
 
   showSummary(reading) {
     const found = reading.summary();
-    const words = { all: found.pictures, review: found.review + found.disagree, unfamiliar: found.unfamiliar, changed: found.changed, undecided: found.pictures - found.decided };
+    const words = { all: found.pictures, review: found.review + found.disagree, unfamiliar: found.unfamiliar, changed: found.changed, undecided: found.pictures - found.decided, label: toLabel(this.review).length };
     for (const option of this.at('#filter').options) option.textContent = `${this.texts.filter[option.value]} ${words[option.value]}`;
     this.at('#reviewed').textContent = this.texts.reviewed.replace('{decided}', found.decided).replace('{total}', found.pictures);
     this.at('#batch').textContent = `${this.taken()} · ${this.review.model}${this.review.second_model ? ` · ${this.review.second_model}` : ''}`;
     this.warn(reading, found);
     this.warnOfBlasts(reading);
+    this.showLearning();
+  }
+
+  // The button that learns, once there is enough to learn from, and what the last learning brought.
+  showLearning() {
+    const { cells, types } = lessons(this.review), { report } = this.review, { fewest } = this.settings.learning;
+    const learn = this.at('#learn');
+    learn.hidden = cells < fewest || types < 2;
+    learn.disabled = this.isLearning || this.root.dataset.phase !== 'review';
+    learn.textContent = this.isLearning ? this.texts.learning : this.texts.learn.replace('{count}', cells);
+    const words = report ? this.texts.learnt.replace('{right}', report.right).replace('{total}', report.total).replace('{before}', report.right_before).replace('{renamed}', report.renamed) : '';
+    const missing = report && Object.entries(report.missing).map(([label, count]) => `${count} ${this.gallery.name(label)}`).join(', ');
+    this.at('#learnt_words').textContent = missing ? `${words} ${this.texts.learn_missing.replace('{missing}', missing)}` : words;
+    this.at('#learnt').hidden = !report;
+    this.at('#keep_model').hidden = this.folder?.batch !== this.review.batch;
   }
 
   // How the pictures were taken, in words.
@@ -540,8 +557,10 @@ class Workbench {
   }
 
   setFilter(name) {
+    this.proposed = new Set(name === 'label' ? toLabel(this.review) : []); // they stay while they are decided
     const tests = {
       all: () => true, changed: (cell, reading) => reading.isChanged(cell), undecided: (cell, reading) => !reading.decision(cell),
+      label: cell => this.proposed.has(cell.id),
       review: (cell, reading) => reading.isHeld(cell) && reading.status(cell) !== 'unfamiliar', unfamiliar: (cell, reading) => reading.status(cell) === 'unfamiliar',
     };
     this.gallery.filter = tests[name];
@@ -602,6 +621,7 @@ class Workbench {
   undo() {
     const drawn = lastDrawn(this.review);
     if (drawn) return this.takeAway(drawn);
+    if (isLearntLast(this.review)) return this.unlearn();
     const [review, back] = undone(this.review);
     if (!back.length) return;
     this.review = review;
@@ -618,6 +638,41 @@ class Workbench {
     this.keepSteps(steps, []);
     this.redraw(steps);
     this.choose(steps[0].cell);
+  }
+
+  // --- learning ---
+
+  // The answers of a model that learnt from the decisions take the place of those before. What is decided meanwhile stays.
+  async learn() {
+    const { batch, model, before } = this.review, cells = toLearn(this.review);
+    this.say('');
+    this.isLearning = true;
+    this.showLearning();
+    const answer = await this.ask('learn', { batch, model: before?.model ?? model, cells });
+    this.isLearning = false;
+    if (answer && this.review?.batch === batch) {
+      this.review = withLearnt(this.review, answer);
+      this.folder = { batch, data: answer.folder };
+      await this.renamed();
+    } else if (this.review) this.showLearning();
+  }
+
+  async unlearn() {
+    this.review = unlearnt(this.review);
+    this.folder = null;
+    await this.renamed();
+  }
+
+  // Cells have other answers now: shown, then stored.
+  async renamed() {
+    const head = this.review;
+    this.draw();
+    await this.keepIn(head.batch, async store => { await store.saveAnswers(head.batch, head.cells); await store.saveHead(head); });
+  }
+
+  keepModel() {
+    const bytes = Uint8Array.from(atob(this.folder.data), letter => letter.charCodeAt(0));
+    download(`${modelName(this.review.model)}-adapted.zip`, new Blob([bytes], { type: 'application/zip' }));
   }
 
   // The cell in a box that a person drew. The server gets the file of the field, or the smaller picture that the review keeps.
@@ -850,7 +905,7 @@ class Workbench {
     const file = !cell.place && this.sources.get(pictureOf(cell)); // of a cell in a field its own small picture
     const uploaded = file && await this.upload(file).catch(() => null);
     const picture = uploaded ? { path: uploaded.path } : { picture: cell.picture };
-    const answer = await this.ask('saliency', { model: this.review.model, label, ...picture });
+    const answer = await this.ask('saliency', { model: this.review.before?.model ?? this.review.model, label, ...picture });
     if (answer) this.detail.showSaliency(cell.id, answer.picture, uploaded ? answer.note : `${answer.note} ${this.texts.saliency_small}`);
   }
 

@@ -19,7 +19,9 @@ export function withAnswer(review, answer) {
   if (answer.batch !== review.batch) return review;
   const { model, second_model, labels, second_labels, classes = [], second_classes = [], review_below } = answer;
   const fields = { ...review.fields, ...answer.fields };
-  return withCells({ ...review, model, second_model, labels, second_labels, classes, second_classes, review_below, fields }, answer.cells);
+  const said = { model, classes, review_below };
+  const head = review.before ? { before: { ...review.before, ...said } } : said; // what was learnt stays
+  return withCells({ ...review, second_model, labels, second_labels, second_classes, fields, ...head }, answer.cells);
 }
 
 // The review with further cells; those that it has already stay as they are.
@@ -98,6 +100,64 @@ export function retaken(review, picture, cells) {
     gone: gone.map(cell => cell.id), cells: cells.filter(cell => !before.some(each => same(cell, each))),
     lost: gone.filter(cell => isDrawn(cell) || decided.has(cell.id)).length,
   };
+}
+
+// --- learning from decisions ---
+
+// What the server learns from and names anew: every cell with a picture, with what a person decided.
+export function toLearn(review) {
+  const decided = decisions(review.steps);
+  return review.cells.filter(cell => cell.picture && cell.probabilities).map(({ id, name, picture, place }) => ({
+    id, name, picture, cut: place?.cut === true, decision: REJECTED.includes(decided.get(id)) ? '' : decided.get(id) ?? '',
+  }));
+}
+
+// {cells, types} that are decided, and can be learnt from.
+export function lessons(review) {
+  const found = toLearn(review).map(each => each.decision).filter(each => review.labels.includes(each));
+  return { cells: found.length, types: new Set(found).size };
+}
+
+// The review with the answers of the model that learnt, each in its cell, beside those before. Steps stay as they are.
+export function withLearnt(review, answer) {
+  if (answer.batch !== review.batch) return review;
+  const rows = new Map(answer.cells.map(row => [row.id, row]));
+  const { model, classes, review_below, report } = answer, { before } = review;
+  const renamed = review.cells.filter(cell => rows.has(cell.id) && guess(cell.probabilities, review.labels) !== guess(rows.get(cell.id).probabilities, review.labels)).length;
+  const head = before ?? { model: review.model, classes: review.classes, review_below: review.review_below };
+  return {
+    ...review, model, classes, review_below, report: { ...report, renamed }, before: { ...head, after: highest(review.steps) },
+    cells: review.cells.map(cell => (rows.has(cell.id) ? { ...cell, ...rows.get(cell.id), before: cell.before ?? answerOf(cell) } : cell)),
+  };
+}
+
+function answerOf({ probabilities, status, blast, message, prediction_set }) {
+  return { probabilities, status, blast, message, prediction_set };
+}
+
+// Whether undo takes back what was learnt: no step came after it.
+export function isLearntLast(review) {
+  return Boolean(review.before) && review.before.after >= highest(review.steps);
+}
+
+// The review with the answers as they were before anything was learnt.
+export function unlearnt({ before, report, ...review }) {
+  const { after, ...head } = before;
+  return { ...review, ...head, cells: review.cells.map(({ before: answer, ...cell }) => ({ ...cell, ...answer })) };
+}
+
+// The cells that would teach most: the most doubtful undecided ones, in turns from each guess.
+export function toLabel(review, most = 12) {
+  const decided = decisions(review.steps), of = new Map();
+  for (const cell of review.cells) {
+    if (decided.has(cell.id) || !cell.probabilities) continue;
+    const label = guess(cell.probabilities, review.labels);
+    of.set(label, [...of.get(label) ?? [], cell]);
+  }
+  const doubt = cell => Math.max(...cell.probabilities);
+  const queues = [...of.values()].map(cells => cells.sort((a, b) => doubt(a) - doubt(b)));
+  const turns = Array.from({ length: most }, (_, turn) => queues.map(cells => cells[turn]).filter(Boolean)).flat();
+  return turns.slice(0, most).map(cell => cell.id);
 }
 
 // --- decisions ---

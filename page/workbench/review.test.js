@@ -2,8 +2,8 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import {
-  Reading, called, choices, consistent, create, decisions, drawnCell, lastDrawn, modelName, nextNumber, nextSteps, parse, pictureOf, retaken, taken, undone,
-  withAnswer, withCells, withSteps, withoutCells, wouldLose,
+  Reading, called, choices, consistent, create, decisions, drawnCell, isLearntLast, lastDrawn, lessons, modelName, nextNumber, nextSteps, parse, pictureOf,
+  retaken, taken, toLabel, toLearn, undone, unlearnt, withAnswer, withCells, withLearnt, withSteps, withoutCells, wouldLose,
 } from './review.js';
 
 const labels = ['neutrophil', 'lymphocyte', 'monocyte'];
@@ -195,4 +195,40 @@ test('cells that go take what was decided of them along, and no file holds a ste
   const after = withoutCells(before, ['1.1']);
   assert.deepEqual([after.cells.map(each => each.id), after.steps.map(step => step.cell)], [['2'], ['2']]);
   assert.deepEqual(consistent({ ...after, steps: before.steps }).steps, after.steps);
+});
+
+const seen = (id, probabilities) => ({ ...cell(id, probabilities), blast: false, picture: 'jpeg' });
+const row = (id, probabilities) => ({ id, probabilities, status: 'review', blast: false, message: null, prediction_set: ['monocyte'] });
+const learnt = (...rows) => ({ batch: 'b', model: 'm@1+5/torch', classes: [], review_below: 0.5, report: { right: 4 }, cells: rows });
+
+test('what is learnt from are the decided cells with a picture, but for rejected ones', () => {
+  const found = decide(decide(review(seen('1', [1, 0, 0]), seen('2', [1, 0, 0]), seen('3', [1, 0, 0]), cell('4', [1, 0, 0])), ['1', '4'], 'monocyte'), ['2'], 'not_a_cell');
+  assert.deepEqual(toLearn(found).map(each => [each.id, each.decision]), [['1', 'monocyte'], ['2', ''], ['3', '']]);
+  assert.deepEqual(lessons(found), { cells: 1, types: 1 });
+});
+
+test('learning changes answers alone, and undo brings those before back', () => {
+  const before = decide(review(seen('1', [1, 0, 0]), seen('2', [1, 0, 0])), ['1'], 'lymphocyte');
+  const after = withLearnt(before, learnt(row('1', [0, 1, 0]), row('2', [0, 0, 1])));
+  assert.deepEqual(after.steps, before.steps);
+  assert.deepEqual([after.model, after.report.renamed], ['m@1+5/torch', 2]);
+  assert.equal(new Reading(after).label(after.cells[1]), 'monocyte');
+  assert.equal(new Reading(after).label(after.cells[0]), 'lymphocyte');
+  assert.ok(isLearntLast(after));
+  assert.ok(!isLearntLast(decide(after, ['2'], 'monocyte')));
+  const twice = withLearnt(after, learnt(row('2', [0, 1, 0])));
+  assert.deepEqual(unlearnt(twice), before);
+  assert.equal(withLearnt(before, { ...learnt(), batch: 'other' }), before);
+});
+
+test('cells that are added after learning do not undo it', () => {
+  const after = withLearnt(review(seen('1', [1, 0, 0])), learnt(row('1', [0, 1, 0])));
+  const more = withAnswer(after, answer('b', seen('2', [1, 0, 0])));
+  assert.equal(more.model, 'm@1+5/torch');
+  assert.deepEqual(unlearnt(more).model, 'm@1/int8');
+});
+
+test('the cells to label next are the most doubtful of each guess in turns', () => {
+  const found = review(seen('1', [0.9, 0.1, 0]), seen('2', [0.6, 0.4, 0]), seen('3', [0, 1, 0]), seen('4', [0.2, 0.8, 0]), seen('5', [0.5, 0.4, 0]));
+  assert.deepEqual(toLabel(decide(found, ['5'], 'monocyte'), 3), ['2', '4', '1']);
 });

@@ -82,6 +82,13 @@ export class Store {
     await done(transaction);
   }
 
+  // Other answers for cells, all that the review has, in their order.
+  async saveAnswers(batch, cells) {
+    const transaction = this.database.transaction('cells', 'readwrite');
+    putCells(transaction, batch, cells, 0);
+    await done(transaction);
+  }
+
   // Apart from the cells: where the browser has room for no more pictures of fields, it may have some for cells.
   async addFields(batch, fields = {}) {
     const transaction = this.database.transaction('fields', 'readwrite');

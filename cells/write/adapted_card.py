@@ -1,0 +1,69 @@
+"""The card of a model that was adapted to a laboratory, from its folder: what it learnt from, and how right it is."""
+
+import json
+from pathlib import Path
+from string import Template
+
+from cells.classes import NAMES
+from cells.model.adapt import ENOUGH, RIGHT, Report
+from cells.model.folder import ADAPTED_FILE, CLASSES_FILE, read_classes, version
+
+TEMPLATE = Template("""# $name: blood cells, adapted to one laboratory
+
+`$base`, fine-tuned on $total labelled cells of one laboratory with `python -m cells adapt`. In another laboratory it may be
+worse than its base. **For research and teaching, not for diagnosis.** Results name it `$name@$version`.
+
+| type | labelled cells |
+| --- | --- |
+$rows
+
+Its classes: $classes.
+
+Right on $right of $total held-back cells; the base was right on $right_before of them. Each cell was held back once,
+from a model that learnt from half of the others. $ok$missing
+
+```python
+from transformers import pipeline
+
+pipeline("image-classification", model="FOLDER")("cell.jpg")
+```
+
+The data and licences of the base stand on its card.
+""")
+
+
+def body(folder: Path) -> str:
+    """The card of a folder that Adapted.save() wrote."""
+    report = Report(**json.loads((folder / ADAPTED_FILE).read_text()))
+    labels = [one.name for one in read_classes(folder, _labels(folder))]
+    return TEMPLATE.substitute(
+        name=folder.resolve().name,
+        version=version(folder),
+        base=report.base,
+        total=report.total,
+        rows="\n".join(f"| {NAMES.get(label, label)} | {count} |" for label, count in report.cells.items()),
+        classes=", ".join(NAMES.get(label, label) for label in labels),
+        right=report.right,
+        right_before=report.right_before,
+        ok=ok_words(report),
+        missing=missing_words(report),
+    )
+
+
+def ok_words(report: Report) -> str:
+    """Which answers are `ok`, in a sentence."""
+    if not report.ok:
+        return f"No answer is `ok` yet: too few held-back cells were named rightly to promise {RIGHT:.0%}."
+    return f"With the new threshold {report.ok} of them would be `ok`, {report.ok_right} of these right."
+
+
+def missing_words(report: Report) -> str:
+    """Which types want more labels, in a sentence with a space before it; nothing where none does."""
+    if not report.missing:
+        return ""
+    wanted = ", ".join(f"{count} {NAMES.get(label, label)}" for label, count in report.missing.items())
+    return f" A type is never `ok` below {ENOUGH} labelled cells; still to label: {wanted}."
+
+
+def _labels(folder: Path) -> list[str]:
+    return [one["name"] for one in json.loads((folder / CLASSES_FILE).read_text())]
