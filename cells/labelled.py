@@ -15,7 +15,8 @@ from cells.read.images import ImageError, read_image
 from cells.review import REJECTED
 from cells.write.table import ENCODING, PLACE
 
-_LABELS = {word.lower(): one.name for one in KNOWN.values() for word in (one.english, one.spanish, one.name)}
+# A type comes before a subtype of the same words.
+_LABELS = {word.lower(): one.name for one in reversed(KNOWN.values()) for word in (one.english, one.spanish, one.name)}
 
 
 def read_labelled(place: Path) -> tuple[list[Image.Image], list[str]]:

@@ -9,6 +9,7 @@ from PIL import Image
 from transformers import AutoModelForImageClassification, ViTConfig, ViTForImageClassification, ViTImageProcessor
 
 from cells.__main__ import main
+from cells.labelled import label_of
 from cells.model import adapt, fine_tuning
 from cells.model.adapt import AdaptError
 from cells.model.classifier import Classifier
@@ -42,7 +43,7 @@ def base(model_folder) -> Classifier:
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
     """Random weights learn with a higher rate in fewer steps."""
-    monkeypatch.setattr(fine_tuning, "STEPS", 40)
+    monkeypatch.setattr(fine_tuning, "STEPS", 60)
     monkeypatch.setattr(fine_tuning, "RATE", 5e-3)
 
 
@@ -182,6 +183,20 @@ def test_a_type_with_few_cells_is_never_ok_and_is_named(base, labelled):
     rule = adapted.classifier.uncertainty.review_below
     assert rule[adapted.classifier.labels.index("basophil")] > 1
     assert rule[adapted.classifier.labels.index("platelet")] > 1  # none was labelled
+
+
+@pytest.mark.parametrize(
+    ("word", "label"),
+    [
+        ("basophil", "basophil"),
+        ("Immature Granulocyte", "ig"),
+        ("neutrófilo", "neutrophil"),
+        ("band neutrophil", "BNE"),
+        ("reactive lymphocyte", "reactive lymphocyte"),
+    ],
+)
+def test_a_folder_names_a_type_by_its_label_or_in_words(word, label):
+    assert label_of(word) == label
 
 
 def write_folder(folder, labelled) -> None:

@@ -36,7 +36,7 @@ def sent(number: int, decision: str = "", **more: object) -> dict:
 
 @pytest.fixture
 def called(models, monkeypatch) -> str:  # noqa: F811
-    monkeypatch.setattr(fine_tuning, "STEPS", 40)
+    monkeypatch.setattr(fine_tuning, "STEPS", 60)
     monkeypatch.setattr(fine_tuning, "RATE", 5e-3)
     return str(models["one"])
 

@@ -34,6 +34,7 @@ from cells.read import limits
 
 MOST_TYPES = 50
 FOLDS = 2
+HELD_BACK_STEPS = 0.5  # of the usual ones, so that all rounds together take as long as the last
 RIGHT = 0.95  # of the cells that are `ok`
 ENOUGH = 5  # cells of a type, before a cell that is named so can be `ok`
 FAMILIAR = 0.95  # of the labelled cells
@@ -154,7 +155,7 @@ def _cross_validated(tuning: FineTuning, answers: np.ndarray, say: Callable[[flo
     before = tuning.logits(np.arange(len(answers)))
     held, folds = np.empty_like(before), folds_of(answers)
     for fold in range(FOLDS):
-        tuning.fit(answers, np.flatnonzero(folds != fold))
+        tuning.fit(answers, np.flatnonzero(folds != fold), HELD_BACK_STEPS)
         own = np.flatnonzero(folds == fold)
         held[own] = tuning.logits(own)
         say((fold + 1) / (FOLDS + 2))

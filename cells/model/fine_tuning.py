@@ -51,11 +51,14 @@ class FineTuning:
         for parameter in self.halves.parameters():
             parameter.requires_grad_(True)
 
-    def fit(self, answers: np.ndarray, rows: np.ndarray) -> None:
-        """Fit the network, as it was at first, to these rows of the pictures; `answers` (n,) are indices of classes."""
+    def fit(self, answers: np.ndarray, rows: np.ndarray, share: float = 1) -> None:
+        """Fit the network, as it was at first, to these rows of the pictures; `answers` (n,) are indices of classes.
+
+        `share` of the usual steps.
+        """
         self.network.network.load_state_dict(self._start)
         of_class = [torch.from_numpy(rows[answers[rows] == one]) for one in np.unique(answers[rows])]
-        steps = min(MOST_STEPS, round(STEPS + MORE_STEPS * len(rows)))
+        steps = round(share * min(MOST_STEPS, STEPS + MORE_STEPS * len(rows)))
         optimizer = torch.optim.AdamW(self.halves.parameters(), RATE, weight_decay=0)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=steps, pct_start=0.2)
         for step in range(steps):
