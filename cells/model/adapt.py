@@ -24,6 +24,7 @@ from torch import nn
 
 from cells.classes import CellClass, describe
 from cells.messages import Error
+from cells.model.adapt_report import ENOUGH, RIGHT, Report
 from cells.model.classifier import Classifier
 from cells.model.fine_tuning import FineTuning
 from cells.model.folder import ADAPTED_FILE, CONFIG, NETWORK_FILES, UNCERTAINTY_FILE, WEIGHTS, unusable, write_classes
@@ -35,31 +36,12 @@ from cells.read import limits
 MOST_TYPES = 50
 FOLDS = 2
 HELD_BACK_STEPS = 0.5  # of the usual ones, so that all rounds together take as long as the last
-RIGHT = 0.95  # of the cells that are `ok`
-ENOUGH = 5  # cells of a type, before a cell that is named so can be `ok`
 FAMILIAR = 0.95  # of the labelled cells
 NEVER_OK = 2.0  # above any probability
 
 
 class AdaptError(Error):
     """Labelled cells from which nothing can be learnt."""
-
-
-@dataclass(frozen=True)
-class Report:
-    """What a model was adapted from, and how right it is on labelled cells that were held back."""
-
-    base: str  # NAME@VERSION
-    cells: dict[str, int]  # of each type
-    right: int  # of the held-back cells, which are all cells in turns
-    right_before: int  # of the same cells, by the base
-    ok: int  # of them, with the new threshold
-    ok_right: int
-    missing: dict[str, int]  # cells of a type that are still to be labelled, before one can be `ok`
-
-    @property
-    def total(self) -> int:
-        return sum(self.cells.values())
 
 
 @dataclass(frozen=True)

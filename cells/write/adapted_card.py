@@ -5,7 +5,7 @@ from pathlib import Path
 from string import Template
 
 from cells.classes import NAMES
-from cells.model.adapt import ENOUGH, RIGHT, Report
+from cells.model.adapt_report import ENOUGH, RIGHT, Report
 from cells.model.folder import ADAPTED_FILE, CLASSES_FILE, read_classes, version
 
 TEMPLATE = Template("""# $name: blood cells, adapted to one laboratory
