@@ -36,8 +36,8 @@ logging.set_verbosity_error()  # what the client would warn of either ends in a 
 
 PUBLISHED_FILES = (*MODEL_FILES, ADAPTED_FILE, "metrics.json", "training_ids.txt", ONNX_FILE, QUANTIZED_FILE)
 FIGURES = "figures/*.png"
-NEEDED = (*REQUIRED_FILES, "trust.json")
-MEASURED = "metrics.json", ADAPTED_FILE  # one of them is needed as well
+MEASURED = "metrics.json"  # an adapted model has its ADAPTED_FILE in its place
+NEEDED = (*REQUIRED_FILES, "trust.json", MEASURED)
 SEPARATOR = "--"  # of USER and NAME in the folder of a pulled model
 README = "README.md"
 
@@ -65,9 +65,10 @@ class Upload:
 
 def contents(folder: Path) -> dict[str, Path]:
     """The files of a model folder that are published beside the card: path in the repo -> local file. Raises HubError."""
-    missing = [name for name in NEEDED if not (folder / name).is_file()]
-    if not any((folder / name).is_file() for name in MEASURED):
-        missing.append(MEASURED[0])
+    present = {name for name in (*NEEDED, ADAPTED_FILE) if (folder / name).is_file()}
+    if ADAPTED_FILE in present:
+        present.add(MEASURED)
+    missing = [name for name in NEEDED if name not in present]
     if missing:
         raise HubError("folder_incomplete", folder=folder, files=", ".join(missing))
     names = [name for name in PUBLISHED_FILES if (folder / name).is_file()]
