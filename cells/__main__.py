@@ -96,7 +96,7 @@ def adapt_to(cells: Path, model: str, out: Path) -> int:
         )
     try:
         adapted.save(out)
-        (out / "README.md").write_text(adapted_card.body(out), encoding="utf-8")
+        adapted_card.write(out)
     except OSError as error:
         raise CallError(f"--out {out} cannot be written: {error.strerror or error}.") from None
     report = adapted.report

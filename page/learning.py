@@ -87,7 +87,7 @@ def zipped(adapted: "Adapted") -> bytes:
     with tempfile.TemporaryDirectory() as place, zipfile.ZipFile(packed, "w") as archive:
         folder = Path(place, f"{adapted.classifier.name}-adapted")
         adapted.save(folder)
-        (folder / "README.md").write_text(adapted_card.body(folder), encoding="utf-8")
+        adapted_card.write(folder)
         for file in sorted(folder.iterdir()):
             archive.write(file, f"{folder.name}/{file.name}")
     return packed.getvalue()

@@ -4,12 +4,14 @@ With SCREENSHOTS=FOLDER in the environment, the README's pictures are taken ther
 """
 
 import base64
+import contextlib
 import io
 import json
 import os
 import re
 import shutil
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import openpyxl
@@ -109,6 +111,18 @@ def opened(page, url: str):
     page.goto(url)
     page.locator("#bench[data-ready]").wait_for()
     return page
+
+
+@contextlib.contextmanager
+def unbroken(browser, url: str, **options: object) -> Iterator[object]:
+    """A page of its own at 1440 x 900 or as `options` have it, in which no script may fail."""
+    context = browser.new_context(**{"viewport": {"width": 1440, "height": 900}} | options)
+    broken = []
+    page = opened(context.new_page(), url)
+    page.on("pageerror", lambda one: broken.append(str(one)))
+    yield page
+    context.close()
+    assert not broken
 
 
 def classify(page, files: list[str]) -> None:

@@ -10,7 +10,7 @@ from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from PIL import Image
 from serving import started
-from test_browser import EN, PHONE, ROOT, classify, download, finished, opened, press
+from test_browser import EN, PHONE, ROOT, classify, download, finished, opened, press, unbroken
 
 from cells.synthetic import draw_cell
 
@@ -39,13 +39,8 @@ def pictures(tmp_path_factory) -> list[str]:
 
 @pytest.fixture
 def page(browser, field_url, request):
-    context = browser.new_context(**{"viewport": {"width": 1440, "height": 900}} | getattr(request, "param", {}))
-    broken = []
-    page = opened(context.new_page(), field_url)
-    page.on("pageerror", lambda one: broken.append(str(one)))
-    yield page
-    context.close()
-    assert not broken
+    with unbroken(browser, field_url, **getattr(request, "param", {})) as page:
+        yield page
 
 
 def cell(page, id_: str):

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from serving import started
 from test_adapt import BLUE, RED, cell
-from test_browser import ROOT, classify, opened
+from test_browser import ROOT, classify, unbroken
 from test_handlers import ask, models  # noqa: F401, fixtures
 
 from cells.model import fine_tuning
@@ -108,13 +108,8 @@ def pictures(tmp_path_factory) -> list[str]:
 
 @pytest.fixture
 def page(browser, learning_url):
-    context = browser.new_context(viewport={"width": 1440, "height": 900})
-    broken = []
-    page = opened(context.new_page(), learning_url)
-    page.on("pageerror", lambda one: broken.append(str(one)))
-    yield page
-    context.close()
-    assert not broken
+    with unbroken(browser, learning_url) as page:
+        yield page
 
 
 def decide(page, number: int) -> None:

@@ -32,6 +32,11 @@ The data and licences of the base stand on its card.
 """)
 
 
+def write(folder: Path) -> None:
+    """Write the folder's card, README.md. Raises OSError."""
+    (folder / "README.md").write_text(body(folder), encoding="utf-8")
+
+
 def body(folder: Path) -> str:
     """The card of a folder that Adapted.save() wrote."""
     report = Report(**json.loads((folder / ADAPTED_FILE).read_text()))
