@@ -8,7 +8,7 @@ import torch
 
 from cells.model.folder import ModelError
 from cells.pbc import DataError
-from train import options, recipe
+from train import options, recipe, repeats
 from train.checkpoint import CheckpointError
 from train.recipe import RecipeError
 from train.run import TRACKERS, RunError, train
@@ -62,6 +62,12 @@ def _train(arguments: list[str]) -> int:
     parser.epilog = f"Other commands: {', '.join(COMMANDS)}; python -m train COMMAND --help tells more."
     options.add_recipe(parser, required=False)
     parser.add_argument("--list", action="store_true", help="show the recipes")
+    parser.add_argument(
+        "--folds",
+        type=options.number_from_2,
+        metavar="K",
+        help="cross-validation: K runs, RUN_fold1 and so on, so that each picture is tested once, by group",
+    )
     parser.add_argument("--out", type=Path, metavar="RUN", help="the run folder (default runs/RECIPE); carried on if it exists")
     parser.add_argument("--track", choices=TRACKERS, help="log the epochs to this tracker as well, in the run folder")
     given = parser.parse_intermixed_args(arguments)
@@ -71,8 +77,16 @@ def _train(arguments: list[str]) -> int:
         return 0
     if not given.recipe:
         parser.error("name a recipe, or --list to see them.")
-    chosen = recipe.load(given.recipe).override(given.overrides)
+    seeds, overrides = repeats.seeds_of(given.overrides)
+    chosen = recipe.load(given.recipe).override(overrides)
     run = given.out or Path("runs") / chosen.name
+    if given.folds and (seeds or given.split):
+        parser.error("--folds makes its own splits, with one seed: leave out --split, and give one seed.")
+    if given.folds:
+        return repeats.train_folds(chosen, given.data, given.folds, run, given.track)
+    if seeds:
+        each = {seed: chosen.override([f"seed={seed}"]) for seed in seeds}
+        return repeats.train_seeds(each, given.data, given.split, run, given.track)
     return train(chosen, given.data, given.split, run, tracker=given.track)
 
 

@@ -22,6 +22,7 @@ from train.batches import Pictures, split_batch
 from train.recipe import Recipe
 from train.sources import FEATURES, chula, jhu, seoul
 from train.sources import pbc as pbc_source
+from train.split import folds as split_folds
 from train.split import split
 
 READERS = {HOME: pbc_source.read, "chula": chula.read, "jhu": jhu.read, "seoul": seoul.read}
@@ -180,6 +181,21 @@ def prepare(chosen: Recipe, places: Sequence[str], split_file: Path | None, say:
     _check_parts(dataset, parts, chosen)
     say(", ".join(f"{parts.count(name)} {name}" for name in pbc.PARTS))
     return Prepared(dataset, pixels, parts)
+
+
+def folds(
+    chosen: Recipe, places: Sequence[str], number: int, say: Callable[[str], None] = print
+) -> tuple[list[str], list[list[str]]]:
+    """(image_id of a recipe's pictures, for each fold of a cross-validation the part of each), per source. Raises DataError."""
+    dataset = label(load(_places_of(chosen, places)), chosen.labels)
+    pixels = decode(dataset, duplicates.SIZE)
+    found = [[""] * len(dataset) for _ in range(number)]
+    for rows in _rows_by_source(dataset).values():
+        own = split_folds(dataset.select(rows), _groups(dataset, pixels, rows, say), number)
+        for parts, of_source in zip(found, own, strict=True):
+            for row, one in zip(rows, of_source, strict=True):
+                parts[row] = one
+    return dataset["image_id"][:], found
 
 
 def _places_of(chosen: Recipe, places: Sequence[str]) -> list[str]:
