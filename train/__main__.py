@@ -26,6 +26,7 @@ COMMANDS = {
     "lr_finder": "train.studies.lr_finder",
     "onnx_check": "train.studies.onnx_check",
     "ood_eval": "train.studies.ood_eval",
+    "probe": "train.studies.probe",
     "report": "train.report",
     "speed": "train.studies.speed",
     "uncertainty": "train.uncertainty",

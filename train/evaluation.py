@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
@@ -21,6 +22,16 @@ def compute_logits(network: nn.Module, images: Tensor) -> Tensor:
     network.eval()
     statistics = adapter(network).statistics
     return torch.cat([network(normalise(batch.float() / 255, *statistics)).logits for batch in images.split(EVALUATION_BATCH)])
+
+
+@torch.inference_mode()
+def head_inputs(network: nn.Module, images: Tensor) -> np.ndarray:
+    """(n, width): what the network's head is given, of clean pictures, uint8 (n, 3, s, s)."""
+    seen = []
+    hook = adapter(network).head.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].flatten(1).cpu()))
+    compute_logits(network, images.to(network.device))
+    hook.remove()
+    return torch.cat(seen).numpy()
 
 
 def evaluate(network: nn.Module, sources: Mapping[str, Pictures], accelerator: Accelerator) -> dict[str, float]:

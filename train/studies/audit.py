@@ -29,9 +29,8 @@ from cells.classes import NAMES
 from cells.model.classifier import Classifier
 from cells.read.images import read_image
 from train import data, duplicates, metrics, options, report
-from train.evaluation import EVALUATION_BATCH
+from train.evaluation import head_inputs
 from train.network import adapter
-from train.transforms import normalise
 
 COLUMNS = ("kind", "image_id", "label", "other_image_id", "other_label", "score", "split")
 KINDS = TWO_LABELS, LABEL, TWO_CELLS, ONE_LABEL = ("same cells, two labels", "label", "two cells", "same cells, one label")
@@ -113,21 +112,9 @@ def out_of_sample(
     rows = np.flatnonzero(~known)
     probe = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=300))
     folds = list(StratifiedGroupKFold(FOLDS, shuffle=True, random_state=0).split(rows, labels[rows], groups[rows]))
-    features = pooled_features(classifier, pixels[torch.from_numpy(rows)])
+    features = head_inputs(classifier.network, pixels[torch.from_numpy(rows)])
     probabilities[rows] = cross_val_predict(probe, features, labels[rows], cv=folds, method="predict_proba")
     return probabilities
-
-
-@torch.inference_mode()
-def pooled_features(classifier: Classifier, pixels: Tensor) -> np.ndarray:
-    """(n, width): the input of the network's head, of pixels uint8 (n, 3, s, s)."""
-    seen = []
-    hook = adapter(classifier.network).head.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].cpu()))
-    statistics = adapter(classifier.network).statistics
-    for batch in pixels.split(EVALUATION_BATCH):
-        classifier.network(pixel_values=normalise(batch.to(classifier.network.device).float() / 255, *statistics))
-    hook.remove()
-    return torch.cat(seen).numpy()
 
 
 def _same_cells(pairs: Tensor, correlation: Tensor, labels: np.ndarray) -> list[tuple]:
