@@ -89,8 +89,9 @@ THESIS = {  # what tells them apart; the thesis gives no rate for its ViTs
 }
 
 
-def test_whatever_starts_from_pretrained_weights_is_the_thesiss_or_the_small_one():
-    assert {name for name in recipe.names() if recipe.load(name).pretrained} == {*THESIS, "efficientnet_lite0"}
+def test_whatever_starts_from_pretrained_weights_is_the_thesiss_or_named_here():
+    others = {"efficientnet_lite0", "dinobloom_small", "dinobloom_small_frozen"}
+    assert {name for name in recipe.names() if recipe.load(name).pretrained} == {*THESIS, *others}
 
 
 def test_classes_are_any_names():
@@ -132,7 +133,7 @@ def test_the_thesiss_recipes_have_its_values(name):
     ("assignments", "words"),
     [
         (["num_classes=10"], "one of 8, 13"),
-        (["freeze_epochs=5", "epochs=5"], "less than epochs"),
+        (["freeze_epochs=6", "epochs=5"], "from 0 to epochs"),
         (["gradient_accumulation_steps=65"], "from 1 to batch_size"),
         (["patch_size=24"], "a multiple of patch_size"),
         (["image_size=16"], "32 or more"),

@@ -34,6 +34,8 @@ from train.packages import PACKAGES, load_into
 from train.recipe import VITS, Recipe, RecipeError
 from train.transforms import MEAN, STD
 
+POSITIONS = "timm_model.pos_embed"
+
 
 class Adapter(ABC):
     """What the project asks of a network."""
@@ -273,7 +275,10 @@ def _check_whole(key: str, place: str, lacking: set[str]) -> None:
 
 
 def _pretrained(recipe: Recipe) -> nn.Module:
-    network, lacking = _load("pretrained", recipe.pretrained, **_labels(recipe), ignore_mismatched_sizes=True)
+    options = _labels(recipe) | {"ignore_mismatched_sizes": True}
+    network, lacking = _load("pretrained", recipe.pretrained, **options)
+    if any(name.endswith(POSITIONS) for name in lacking):  # a file of timm's may have other positions than its configuration
+        network, lacking = _load("pretrained", recipe.pretrained, **options, model_args={"img_size": recipe.image_size})
     config = network.config
     if recipe.architecture not in VITS:
         if getattr(config, "architecture", None) != recipe.architecture:

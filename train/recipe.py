@@ -48,7 +48,7 @@ class Recipe:
     # (until this share of the epochs, train at this share of image_size)
     progressive_resizing: tuple[tuple[float, float], ...] = ()
     epochs: int
-    freeze_epochs: int = 0  # of these, the first ones train the new head alone (gradual unfreezing)
+    freeze_epochs: int = 0  # of these, the first ones train the new head alone (gradual unfreezing); all: frozen features
     batch_size: int = 64  # of all processes together
     gradient_accumulation_steps: int = 1  # parts of a batch, computed one after another to need less memory
     optimizer: Literal["sgd", "adamw", "muon"] = "adamw"
@@ -72,7 +72,7 @@ class Recipe:
         rates = (self.lr, self.lr_head_alone, self.lr if self.lr_first is None else self.lr_first)
         for right, words in (
             (self.epochs >= 1, "epochs is to be 1 or more"),
-            (0 <= self.freeze_epochs < self.epochs, "freeze_epochs is to be from 0 to less than epochs"),
+            (0 <= self.freeze_epochs <= self.epochs, "freeze_epochs is to be from 0 to epochs"),
             (self.batch_size >= 2, "batch_size is to be 2 or more"),
             (
                 1 <= self.gradient_accumulation_steps <= self.batch_size,

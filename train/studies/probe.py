@@ -30,9 +30,7 @@ ITERATIONS = 1000
 
 def main(arguments: list[str]) -> int:
     """The command."""
-    parser = options.parser(
-        "probe", "Fit a k-NN and a linear probe on the features of models."
-    )
+    parser = options.parser("probe", "Fit a k-NN and a linear probe on the features of models.")
     options.add_models(parser, "results/probe.csv")
     chosen = parser.parse_args(arguments)
     dataset = data.load(chosen.data)
