@@ -1,6 +1,7 @@
 """Finished runs -> results/README.md, with the table of the thesis beside ours: python -m train compare RUN..."""
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from string import Template
 
@@ -10,9 +11,9 @@ from matplotlib import pyplot as plt
 from cells.classes import NAMES, TYPE_OF_SUBTYPE
 from cells.measures import HUB_ID, MEASURES, command, interval, places, read_metrics, split_name
 from cells.model import batch_statistics
-from train import figures, options, report
+from train import figures, metrics, options, paired, report
 from train.laboratories import card_row
-from train.studies import degraded
+from train.studies import degraded, equal_budget
 
 TEMPLATE, SECTION = Path(__file__).with_name("compare.md"), Path(__file__).with_name("compare_run.md")
 KEPT = ("metrics.json", "predictions.csv", "validation.csv", "history.csv", "recipe.json")
@@ -47,19 +48,22 @@ def write(runs: list[Path], out: Path) -> None:
     folders = [collect(run, out) for run in runs]
     summaries = {folder.name: read_metrics(folder / "metrics.json") for folder in folders}
     speed = pd.read_csv(out / "speed.csv") if (out / "speed.csv").exists() else None
+    predictions = {folder.name: pd.read_csv(folder / "predictions.csv", keep_default_na=False) for folder in folders}
     figure = accuracy_and_time(summaries)
     figure.savefig(out / "accuracy_and_time.png", dpi=120)
     plt.close(figure)
     text = Template(TEMPLATE.read_text()).substitute(
         notes=_text(out / "notes.md"),
         table="\n".join(_table(summaries)),
-        times="\n".join(_time(name, summary) for name, summary in summaries.items()),
+        equal_budget=equal_budget.section(out),
+        differences="\n".join(_differences(predictions)),
+        times="\n".join(_time(name, summaries) for name in summaries),
         laboratories=_laboratories(out, summaries),
         batch_statistics=_batch_statistics(out),
         ood_eval=_ood_eval(out),
         degraded=_degraded(out),
         speed="" if speed is None else _speed(speed, out),
-        sections="\n".join(_section(folder, summaries[folder.name]) for folder in folders),
+        sections="\n".join(_section(folder, summaries, predictions[folder.name]) for folder in folders),
     )
     (out / "README.md").write_text(text)
 
@@ -81,11 +85,22 @@ def collect(run: Path, out: Path) -> Path:
     return folder
 
 
+def _chain(name: str, summaries: dict[str, dict]) -> list[str]:
+    """The runs from whose weights a run carries on, the first one first, and itself."""
+    parent = Path(summaries[name]["pretrained"] or "").parent.name
+    return [*(_chain(parent, summaries) if parent in summaries else []), name]
+
+
+def _seconds(name: str, summaries: dict[str, dict]) -> int:
+    """Of training, summed over the runs from which it carries on."""
+    return sum(summaries[one]["time"]["seconds"] for one in _chain(name, summaries))
+
+
 def accuracy_and_time(summaries: dict[str, dict]) -> plt.Figure:
-    """Test accuracy with its interval against seconds of training, a point per run."""
+    """Test accuracy with its interval against minutes of training, those of the runs before it included; a point per run."""
     figure, axes = plt.subplots(figsize=(6.4, 4), layout="constrained")
     for name, summary in summaries.items():
-        test, minutes = summary["test"], summary["time"]["seconds"] / 60
+        test, minutes = summary["test"], _seconds(name, summaries) / 60
         limits = [[test["accuracy"] - test["accuracy_low"]], [test["accuracy_high"] - test["accuracy"]]]
         axes.errorbar(minutes, test["accuracy"], limits, fmt="o", capsize=3, label=f"{name}, {summary['device']}")
     axes.set(xlabel="minutes of training", ylabel="test accuracy")
@@ -113,13 +128,24 @@ def _row(name: str, summary: dict) -> str:
     return f"| [{name}](#{name}) | {' | '.join(values)} | {size} | {summary['image_size']} px |"
 
 
-def _time(name: str, summary: dict) -> str:
+def _differences(predictions: dict[str, pd.DataFrame]) -> list[str]:
+    """A row for each two runs; none where they have other test pictures."""
+    try:
+        right = dict(zip(predictions, paired.right_of(list(predictions.values()))[:, None], strict=True))
+    except ValueError:
+        return []
+    return list(map(equal_budget.paired_row, paired.differences(right)))
+
+
+def _time(name: str, summaries: dict[str, dict]) -> str:
+    summary = summaries[name]
     took = summary["time"]
     unknown = "not recorded"
     memory = unknown if took["peak_memory_mb"] is None else f"{took['peak_memory_mb']:,} MB"
     share = unknown if took["data_share"] is None else f"{took['data_share']:.1%}"
     return (
-        f"| {name} | {took['epochs']} | {took['seconds']:,} | {took['seconds_per_epoch']} | {took['images_per_second']} | "
+        f"| {name} | {took['epochs']} | {took['seconds']:,} | {_seconds(name, summaries):,} | {took['seconds_per_epoch']} | "
+        f"{took['images_per_second']} | "
         f"{took['images_per_second_at_full_size']} | {memory} | {share} | {summary['device']} |"
     )
 
@@ -235,7 +261,8 @@ def _patch(row) -> str:
     return f", patches of {row.patch_size:.0f}" if row.patch_size else ""
 
 
-def _section(folder: Path, summary: dict) -> str:
+def _section(folder: Path, summaries: dict[str, dict], predictions: pd.DataFrame) -> str:
+    summary = summaries[folder.name]
     test, validation = summary["test"], summary["validation"]
     split = f"{folder.name}/split.csv" if (folder / "split.csv").exists() else split_name(summary)
     pictured = "\n\n".join(
@@ -243,7 +270,7 @@ def _section(folder: Path, summary: dict) -> str:
     )
     return Template(SECTION.read_text()).substitute(
         name=folder.name,
-        command=f"{command(summary)} --data {places(summary)}",
+        commands="\n".join(_command(one, summaries[one]) for one in _chain(folder.name, summaries)),
         split=split,
         pictures=", ".join(f"{count:,} {part}" for part, count in summary["pictures"].items()),
         best=f"epoch {summary['best_epoch']} of {summary['time']['epochs']}",
@@ -257,8 +284,9 @@ def _section(folder: Path, summary: dict) -> str:
             f"| {NAMES[row['subtype']]} | {NAMES[row['prediction']]} | {row['count']} |"
             for row in test["errors_by_subtype"][:SHOWN_ERRORS]
         ),
+        types="\n".join(_types(predictions)),
         recall="\n".join(
-            f"| {NAMES[subtype]} | {recall:.4f} |"
+            f"| {NAMES[subtype]} | {(predictions['subtype'] == subtype).sum()} | {recall:.4f} |"
             for subtype, recall in sorted(test["recall_by_subtype"].items(), key=lambda item: item[1])
             if subtype in TYPE_OF_SUBTYPE
         ),
@@ -270,6 +298,21 @@ def _section(folder: Path, summary: dict) -> str:
         notes=_text(folder / "notes.md"),
         figures=pictured,
     )
+
+
+def _command(name: str, summary: dict) -> str:
+    """The line that makes a run again."""
+    line = f"{command(summary)} --data {places(summary)} --split results/{split_name(summary)}"
+    return line if name == summary["recipe"] else f"{line} --out runs/{name}"
+
+
+def _types(predictions: pd.DataFrame) -> Iterator[str]:
+    """Recall, precision and F1 of each type."""
+    counts = metrics.confusion(predictions)
+    for label in counts.index[counts.sum(axis=1) > 0]:
+        hits, labelled, called = counts.loc[label, label], counts.loc[label].sum(), counts[label].sum()
+        scores = (hits / labelled, hits / called if called else 0.0, 2 * hits / (labelled + called))
+        yield f"| {NAMES[label]} | {labelled} | {' | '.join(f'{score:.4f}' for score in scores)} |"
 
 
 def _review(summary: dict) -> str:
