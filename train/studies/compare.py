@@ -264,14 +264,13 @@ def _patch(row) -> str:
 def _section(folder: Path, summaries: dict[str, dict], predictions: pd.DataFrame) -> str:
     summary = summaries[folder.name]
     test, validation = summary["test"], summary["validation"]
-    split = f"{folder.name}/split.csv" if (folder / "split.csv").exists() else split_name(summary)
     pictured = "\n\n".join(
         f"![{figure.stem.replace('_', ' ')}]({folder.name}/{figure.name})" for figure in sorted(folder.glob("*.png"))
     )
     return Template(SECTION.read_text()).substitute(
         name=folder.name,
-        commands="\n".join(_command(one, summaries[one]) for one in _chain(folder.name, summaries)),
-        split=split,
+        commands="\n".join(_command(folder.with_name(one), summaries[one]) for one in _chain(folder.name, summaries)),
+        split=_split(folder, summary),
         pictures=", ".join(f"{count:,} {part}" for part, count in summary["pictures"].items()),
         best=f"epoch {summary['best_epoch']} of {summary['time']['epochs']}",
         seed=summary["seed"],
@@ -300,10 +299,15 @@ def _section(folder: Path, summaries: dict[str, dict], predictions: pd.DataFrame
     )
 
 
-def _command(name: str, summary: dict) -> str:
+def _command(folder: Path, summary: dict) -> str:
     """The line that makes a run again."""
-    line = f"{command(summary)} --data {places(summary)} --split results/{split_name(summary)}"
-    return line if name == summary["recipe"] else f"{line} --out runs/{name}"
+    line = f"{command(summary)} --data {places(summary)} --split results/{_split(folder, summary)}"
+    return line if folder.name == summary["recipe"] else f"{line} --out runs/{folder.name}"
+
+
+def _split(folder: Path, summary: dict) -> str:
+    """The split of a run, as seen from where its folder lies: its own, or one of those that runs have in common."""
+    return f"{folder.name}/split.csv" if (folder / "split.csv").exists() else split_name(summary)
 
 
 def _types(predictions: pd.DataFrame) -> Iterator[str]:

@@ -79,7 +79,7 @@ def _row(run: Path) -> dict:
         "seconds": summary["time"]["seconds"],
         "device": summary["device"],
         "precision": summary["mixed_precision"],
-        "commit": summary["commit"],
+        "commit": summary.get("commit"),
         "command": summary["command"],
         "validation_accuracy": summary["validation"]["accuracy"],
         "validation_balanced_accuracy": summary["validation"]["balanced_accuracy"],
