@@ -46,6 +46,18 @@ def test_figures_of_one_laboratory():
     assert 0 < found["blast_auc"] <= 1
 
 
+def test_the_interval_is_over_patients_where_they_are_known():
+    """Of two patients one is named rightly throughout: the cells of a patient are no independent evidence."""
+    types, answers = ["ig"] * 40, [predicted("ig", 0.9)] * 20 + [predicted("monocyte", 0.9)] * 20
+    rows = rows_of(*types)
+    patients = rows.add_column("group", ["one"] * 20 + ["two"] * 20)
+    found = laboratories.limits(answers, patients)
+    assert found == {"accuracy_low": 0, "accuracy_high": 1, "groups": 2}
+    single = laboratories.limits(answers, rows.add_column("group", [""] * 40))
+    assert 0.3 < single["accuracy_low"] < 0.5 < single["accuracy_high"] < 0.7
+    assert single["groups"] == 0
+
+
 def test_blasts_count_for_a_model_that_does_not_know_them():
     answers = [predicted("ig", 0.9, OK, LABELS), predicted("lymphocyte", 0.99, OK, LABELS)]
     found = laboratories.figures(answers, rows_of("ig", "blast"))

@@ -23,9 +23,10 @@ SPECIFICITY = 0.95  # at which a sensitivity is given
 
 
 def measure(classifier: Classifier, dataset: datasets.Dataset, split: dict[str, str]) -> Iterator[dict]:
-    """A row for each laboratory of the dataset: see figures(). Raises DataError."""
+    """A row for each laboratory of the dataset: see figures() and limits(). Raises DataError."""
     for name, is_trained, rows in parts(classifier, dataset, split):
-        yield {"laboratory": name, "trained": is_trained} | figures(backend.predict(classifier, rows), rows)
+        predictions = backend.predict(classifier, rows)
+        yield {"laboratory": name, "trained": is_trained} | figures(predictions, rows) | limits(predictions, rows)
 
 
 def parts(
@@ -57,6 +58,15 @@ def figures(predictions: Sequence[Prediction], rows: datasets.Dataset) -> dict[s
     found = scores(probabilities[known], indices[known], ok[known])
     found["unfamiliar_share"] = (statuses[known] == UNFAMILIAR).mean()
     return found | among(FIVE, truths, probabilities, labels) | _abnormal(truths, probabilities, labels, ok)
+
+
+def limits(predictions: Sequence[Prediction], rows: datasets.Dataset) -> dict[str, float]:
+    """The 95 % bootstrap interval of `accuracy`, over the `groups` (patients, slides) where they are known, else pictures."""
+    answers = zip(predictions, rows["cell_type"][:], rows["group"][:], strict=True)
+    known = [(one.label == truth, group) for one, truth, group in answers if truth in one.labels]
+    right, groups = zip(*known, strict=True)
+    low, high = metrics.interval(np.array(right), groups if all(groups) else None)
+    return {"accuracy_low": low, "accuracy_high": high, "groups": len(set(groups)) if all(groups) else 0}
 
 
 def scores(probabilities: np.ndarray, labels: np.ndarray, ok: np.ndarray) -> dict[str, float]:

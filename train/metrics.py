@@ -73,6 +73,19 @@ def measure(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, float]:
     }
 
 
+def interval(values: np.ndarray, groups: Sequence | None = None, seed: int = 42) -> tuple[float, float]:
+    """The limits of the 95 % bootstrap interval of the mean of (n,).
+
+    With `groups` (n,), such as patients, a resample draws whole groups: pictures of one patient are alike.
+    """
+    _, units = np.unique(np.arange(len(values)) if groups is None else groups, return_inverse=True)
+    sums, counts = np.bincount(units, values), np.bincount(units)
+    rng = np.random.default_rng(seed)
+    draws = (rng.integers(0, len(sums), len(sums)) for _ in range(RESAMPLES))
+    low, high = np.percentile([sums[rows].sum() / counts[rows].sum() for rows in draws], [2.5, 97.5])
+    return float(low), float(high)
+
+
 def _calibration_error(confidence: np.ndarray, correct: np.ndarray) -> float:
     """Expected calibration error over equal-width bins (Guo et al. 2017)."""
     bins = np.minimum((confidence * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)

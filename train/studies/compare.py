@@ -171,7 +171,9 @@ def _laboratories(out: Path, summaries: dict[str, dict]) -> str:
     if not (out / "laboratories.csv").exists():
         return ""
     measured = pd.read_csv(out / "laboratories.csv")
-    rows = [_of_laboratory(row.model, ROLES[row.trained], card_row(row._asdict())) for row in measured.itertuples()]
+    rows = [
+        _of_laboratory(row.model, ROLES[row.trained], card_row(row._asdict()), _between(row)) for row in measured.itertuples()
+    ]
     for name, summary in summaries.items():
         left_out = (row for row in summary.get("laboratories") or [] if row["role"] == "left out")
         rows += [_of_laboratory(name, "left out", row) for row in left_out]
@@ -182,10 +184,19 @@ def _laboratories(out: Path, summaries: dict[str, dict]) -> str:
     )
 
 
-def _of_laboratory(model: str, role: str, row: dict) -> str:
-    forms = {"accuracy": ".4f", "balanced_accuracy": ".4f", "five_types": ".4f", "ok_share": ".1%", "ok_correct": ".1%"}
+def _of_laboratory(model: str, role: str, row: dict, between: str = "") -> str:
+    """`between` is the interval of the accuracy."""
+    forms = {"balanced_accuracy": ".4f", "five_types": ".4f", "ok_share": ".1%", "ok_correct": ".1%"}
     figures = ("" if row.get(key) is None else format(row[key], form) for key, form in forms.items())
-    return f"| `{model}` | {row['name']} | {role} | {row['pictures']:,} | {' | '.join(figures)} |"
+    return (
+        f"| `{model}` | {row['name']} | {role} | {row['pictures']:,} | {row['accuracy']:.4f}{between} | {' | '.join(figures)} |"
+    )
+
+
+def _between(row) -> str:
+    """The interval of an accuracy, and over how many patients or slides."""
+    of = f", {row.groups} groups" if row.groups else ""
+    return f" ({row.accuracy_low:.4f} to {row.accuracy_high:.4f}{of})"
 
 
 def _batch_statistics(out: Path) -> str:

@@ -12,7 +12,7 @@ import pandas as pd
 
 from cells.classes import LABELS, NAMES, SUBTYPES
 from cells.measures import read_metrics
-from train import options, paired, report
+from train import metrics, options, paired, report
 from train.recipe import RecipeError
 
 RUNS, PREDICTIONS, HISTORY = "equal_budget.csv", "equal_budget_predictions.csv", "equal_budget_history.csv"
@@ -114,7 +114,7 @@ def section(out: Path) -> str:
 
 def _scores(runs: pd.DataFrame, right: dict[str, np.ndarray]) -> Iterator[str]:
     for network, of in runs.groupby("network", sort=False):
-        low, high = _interval(right[network])
+        low, high = metrics.interval(right[network].mean(0))
         own = of.iloc[0]
         cells = (
             f"`{network}`",
@@ -131,13 +131,6 @@ def _scores(runs: pd.DataFrame, right: dict[str, np.ndarray]) -> Iterator[str]:
 def _spread(values: pd.Series) -> str:
     """Mean, and standard deviation where there are several."""
     return f"{values.mean():.4f}" + (f" ± {values.std():.4f}" if len(values) > 1 else "")
-
-
-def _interval(right: np.ndarray) -> np.ndarray:
-    """The limits of the 95 % bootstrap interval of the mean accuracy, over pictures."""
-    rng, share = np.random.default_rng(paired.SEED), right.mean(0)
-    draws = rng.integers(0, len(share), (paired.RESAMPLES, len(share)))
-    return np.percentile(share[draws].mean(1), [2.5, 97.5])
 
 
 def paired_row(found: paired.Difference) -> str:
