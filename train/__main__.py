@@ -21,6 +21,7 @@ COMMANDS = {
     "degraded": "train.studies.degraded",
     "laboratories": "train.studies.laboratories",
     "adapt": "train.studies.adapt",
+    "adapt_frozen": "train.studies.adapt_frozen",
     "equal_budget": "train.studies.equal_budget",
     "fields": "train.studies.fields",
     "locate": "train.locate.run",
