@@ -65,8 +65,9 @@ def limits(predictions: Sequence[Prediction], rows: datasets.Dataset) -> dict[st
     answers = zip(predictions, rows["cell_type"][:], rows["group"][:], strict=True)
     known = [(one.label == truth, group) for one, truth, group in answers if truth in one.labels]
     right, groups = zip(*known, strict=True)
-    low, high = metrics.interval(np.array(right), groups if all(groups) else None)
-    return {"accuracy_low": low, "accuracy_high": high, "groups": len(set(groups)) if all(groups) else 0}
+    grouped = all(groups) and len(set(groups)) < len(groups)
+    low, high = metrics.interval(np.array(right), groups if grouped else None)
+    return {"accuracy_low": low, "accuracy_high": high, "groups": len(set(groups)) if grouped else 0}
 
 
 def scores(probabilities: np.ndarray, labels: np.ndarray, ok: np.ndarray) -> dict[str, float]:
