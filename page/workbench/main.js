@@ -35,7 +35,7 @@ class Workbench {
     this.redoable = [];
     this.sources = new Map(); // id of a picture -> its file, as long as this page is open
     this.run = 0;
-    this.waiting = []; // what was added while others are classified
+    this.waiting = []; // what was added while others are classified, a list of each time
     this.saving = Promise.resolve();
     this.journal = new Journal();
     this.channel = new BroadcastChannel('blood-cells');
@@ -68,8 +68,8 @@ class Workbench {
     this.root.addEventListener('dragleave', event => { if (!event.relatedTarget) this.root.classList.remove('dropping'); });
     this.root.addEventListener('drop', event => this.drop(event));
     on('#add', 'click', () => this.at('#adding').showModal());
-    on('#classify', 'click', () => this.classify());
-    on('#examples', 'click', () => this.classify(this.settings.drawn.map(label => ({ name: `${this.texts.drawn} ${this.gallery.name(label)}`, drawn: label })), false, 'cell'));
+    on('#classify', 'click', () => { this.say(''); this.classify(); });
+    on('#examples', 'click', () => { this.say(''); this.classify(this.settings.drawn.map(label => ({ name: `${this.texts.drawn} ${this.gallery.name(label)}`, drawn: label })), false, 'cell'); });
     on('#real', 'click', () => this.real());
     for (const selector of ['#model', '#second']) on(selector, 'change', event => this.fetch(event.target));
     on('#cancel', 'click', () => this.cancel());
@@ -124,16 +124,23 @@ class Workbench {
     if (known.length > files) return this.say(this.texts.errors.too_many.replace('{count}', known.length).replace('{most}', files));
     const large = known.find(each => each.file.size > file_bytes);
     if (large) return this.say(`${large.name}: ${this.texts.errors.file_too_large}`);
-    if (this.root.dataset.phase === 'classifying') return this.waiting.push(...known);
-    if (this.root.dataset.phase === 'review') return this.classify(known, true);
-    this.chosen = known;
-    this.at('#chosen').textContent = this.texts.chosen.replace('{count}', known.length);
-    this.at('#classify').disabled = false;
+    if (this.root.dataset.phase === 'classifying') return this.waiting.push(known);
     this.say('');
+    if (this.root.dataset.phase === 'review') return this.classify(known, true);
+    this.waiting = [];
+    this.willClassify(known);
+  }
+
+  // What the button classifies; what waits follows it.
+  willClassify(chosen) {
+    this.chosen = chosen;
+    this.at('#chosen').textContent = this.texts.chosen.replace('{count}', [chosen, ...this.waiting].flat().length);
+    this.at('#classify').disabled = false;
   }
 
   // Real cells, one of each type, of a dataset on the Hub.
   async real() {
+    this.say('');
     const answer = await this.ask('real_examples', {});
     if (answer) await this.classify(answer.examples, false, 'cell');
   }
@@ -175,14 +182,13 @@ class Workbench {
   async classify(chosen = this.chosen, isMore = false, how = 'auto') {
     if (!chosen?.length) return this.say(this.texts.errors.no_pictures);
     const run = ++this.run, archives = [];
-    this.say('');
     this.at('#progress').value = 0;
     this.at('#progress_words').textContent = '';
     if (isMore) this.phase('classifying');
+    else this.begin();
     try {
       const sources = await this.listed(chosen, archives);
       if (run !== this.run) return;
-      if (!isMore) await this.begin();
       const { limits } = this.settings;
       if (this.review.cells.length + sources.length > limits.cells) throw new Said(this.texts.errors.batch_full.replace('{most}', limits.cells));
       const common = isMore ? this.common() : { ...this.common(), model: this.at('#model').value, second: this.at('#second').value };
@@ -202,23 +208,26 @@ class Workbench {
     return { language: this.settings.language, batch, model: modelName(model), second: modelName(second_model) };
   }
 
-  // Nothing is classified any more; what was added meanwhile has its turn.
+  // Nothing is classified any more; what was added meanwhile has its turn. Where the batch failed before its first cell, a person
+  // starts it again, with the next of what waits before that which failed.
   ended() {
-    const more = this.waiting.splice(0);
-    this.phase(this.review?.cells.length ? 'review' : 'empty');
-    if (more.length && this.review?.cells.length) this.classify(more, true);
+    const isBatch = this.review.cells.length > 0;
+    this.phase(isBatch ? 'review' : 'empty');
+    if (!this.waiting.length) return;
+    if (isBatch) { this.classify(this.waiting.shift(), true); return; }
+    if (this.chosen) this.waiting.push(this.chosen);
+    this.willClassify(this.waiting.shift());
   }
 
-  async begin() {
+  // A batch that is stored with its first cells.
+  begin() {
     this.review = create(crypto.randomUUID?.() ?? `${Date.now()}-${Math.random()}`, new Date().toISOString());
     this.redoable = [];
     this.sources.clear();
     this.gallery.clear();
     this.at('#comment').value = '';
+    session.setItem(SHOWN, '');
     this.phase('classifying');
-    const head = this.review;
-    session.setItem(SHOWN, head.batch);
-    await this.keep(store => store.saveHead(head));
   }
 
   // `common` is what every request of this batch says, whatever is chosen on the page meanwhile.
@@ -278,8 +287,10 @@ class Workbench {
     if (cells.length - gone.length + answer.cells.length > this.settings.limits.cells) throw new Said(this.texts.errors.batch_full.replace('{most}', this.settings.limits.cells));
     const kept = withoutCells(this.review, gone), head = withAnswer(kept, answer), added = head.cells.slice(kept.cells.length);
     this.review = head;
+    session.setItem(SHOWN, head.batch);
     this.forget(gone);
-    await this.keepIn(head.batch, async store => { await store.saveHead(head); await store.addCells(head.batch, added, gone); await store.addFields(head.batch, answer.fields); }, gone);
+    const change = async store => { await store.saveHead(head); await store.addCells(head.batch, added, gone); await store.addFields(head.batch, answer.fields); };
+    await (cells.length ? this.keepIn(head.batch, change, gone) : this.keep(change));
     this.draw();
     if (!this.gallery.current) this.choose(added[0]?.id ?? this.gallery.visible()[0], false);
   }
@@ -801,11 +812,11 @@ class Workbench {
     return this.saving;
   }
 
-  // A change of a review that the store has. One that another tab removed is stored again, whole.
+  // A change of a review that the store has. One that another tab removed is stored again, whole; one without a cell is not stored.
   keepIn(batch, change, gone = []) {
     return this.keep(async store => {
       if (await store.has(batch)) await change(store);
-      else if (this.review?.batch === batch) await store.put(this.review);
+      else if (this.review?.batch === batch && this.review.cells.length) await store.put(this.review);
     }, gone);
   }
 
