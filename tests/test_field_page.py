@@ -122,6 +122,14 @@ def test_a_person_adds_a_missed_cell_and_takes_it_away_again(page, pictures, tmp
     assert page.locator("#field [data-box]").count() == 3
     press(page, "u")
     page.wait_for_function("document.querySelectorAll('#gallery [data-cell]').length === 3")
+    press(page, "U")
+    cell(page, new).wait_for()
+    page.reload()
+    finished(page)
+    assert ids(page) == {"1.1", "1.2", "2", new}
+    cell(page, new).click()
+    press(page, "u")
+    page.wait_for_function("document.querySelectorAll('#gallery [data-cell]').length === 3")
     assert list(decisions(page)) == ["1.1"]
     press(page, "u")
     assert decisions(page) == {}

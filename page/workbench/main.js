@@ -4,7 +4,7 @@
 import { Field } from './field.js';
 import { action } from './keys.js';
 import {
-  Reading, choices, consistent, create, drawnCell, isLearntLast, isOfField, lastDrawn, lessons, modelName, nextNumber, nextSteps, parse, pictureOf, retaken, taken, toLabel, toLearn, undone, unlearnt, withAnswer, withCells, withLearnt, withSteps, withoutCells, wouldLose,
+  Reading, choices, consistent, create, drawnCell, isLearntLast, isOfField, lastDrawn, lessons, modelName, nextNumber, nextSteps, parse, pictureOf, redone, retaken, taken, toLabel, toLearn, undone, unlearnt, withAnswer, withCells, withLearnt, withSteps, withoutCells, wouldLose,
 } from './review.js';
 import { Journal, open, webStorage } from './store.js';
 import { Detail, Gallery, chart, element } from './view.js';
@@ -353,7 +353,7 @@ class Workbench {
     const cell = this.review.cells.find(each => each.id === this.gallery.current);
     this.detail.show(cell, reading, this.gallery.selected.size, this.choices());
     this.showField(cell, reading);
-    this.at('#undo').disabled = !this.review.steps.length && !lastDrawn(this.review) && !this.review.before;
+    this.at('#undo').disabled = !this.review.steps.length && !lastDrawn(this.review).length && !this.review.before;
     this.at('#redo').disabled = !this.redoable.length;
   }
 
@@ -629,24 +629,35 @@ class Workbench {
     this.redraw(steps);
   }
 
+  // What a person did last goes: a key press, or drawn cells.
   undo() {
-    const drawn = lastDrawn(this.review);
-    if (drawn) return this.takeAway(drawn);
-    if (isLearntLast(this.review)) return this.unlearn();
-    const [review, back] = undone(this.review);
-    if (!back.length) return;
+    if (!lastDrawn(this.review).length && isLearntLast(this.review)) return this.unlearn();
+    const [review, back] = undone(this.review), { cells, steps } = back, gone = cells.map(cell => cell.id);
+    if (!cells.length && !steps.length) return;
     this.review = review;
     this.redoable.push(back);
-    this.keepSteps([], back);
-    this.redraw(back);
-    this.choose(back[0].cell);
+    if (steps.length) return this.moved([], steps);
+    this.gallery.remove(gone);
+    this.keepIn(review.batch, store => store.addCells(review.batch, [], gone), gone);
+    this.draw();
+    this.choose(review.cells.find(cell => pictureOf(cell) === pictureOf(cells[0]))?.id ?? this.gallery.visible()[0], false);
   }
 
-  redo() {
-    const steps = this.redoable.pop();
-    if (!steps) return;
-    this.review = withSteps(this.review, steps);
-    this.keepSteps(steps, []);
+  async redo() {
+    const back = this.redoable.pop();
+    if (!back) return;
+    const review = this.review = redone(this.review, back), ids = new Set(back.cells.map(cell => cell.id));
+    if (back.steps.length) return this.moved(back.steps, []);
+    const cells = review.cells.filter(cell => ids.has(cell.id));
+    await this.keepIn(review.batch, store => store.addCells(review.batch, cells));
+    this.draw();
+    this.choose(cells[0].id, false);
+  }
+
+  // Steps came or went, the first of which is shown.
+  moved(added, removed) {
+    const steps = [...added, ...removed];
+    this.keepSteps(added, removed);
     this.redraw(steps);
     this.choose(steps[0].cell);
   }
@@ -696,19 +707,9 @@ class Workbench {
     const name = cells.find(cell => pictureOf(cell) === picture).name;
     const answer = await this.ask('add_cell', { ...this.common(), source: picture, id, name, number, box, size: [width, height], ...sent });
     if (!answer || this.review?.batch !== batch) return;
+    this.redoable = [];
     await this.told(this.add({ ...answer, cells: answer.cells.map(cell => drawnCell(this.review, cell)) }));
     this.choose(id, false);
-  }
-
-  // What a person drew last, and said nothing of, goes again.
-  async takeAway({ id, source }) {
-    const { batch } = this.review, other = this.review.cells.find(cell => cell.id !== id && pictureOf(cell) === source);
-    this.review = withoutCells(this.review, [id]);
-    this.forget([id]);
-    const stored = this.keepIn(batch, store => store.addCells(batch, [], [id]), [id]);
-    this.draw();
-    this.choose(other?.id ?? this.gallery.visible()[0], false);
-    await stored;
   }
 
   // A picture as a field in place of a single cell, or the other way. Other pictures stay as they are.
