@@ -758,10 +758,10 @@ def test_where_the_browser_keeps_nothing_the_page_says_so_and_the_file_holds_eve
     page.close()
 
 
-def test_a_file_that_is_no_review_is_said(page, tmp_path):
+def test_a_file_that_is_neither_a_review_nor_coco_is_said(page, tmp_path):
     (tmp_path / "other.json").write_text("{}")
     page.set_input_files("#files input[type=file]", tmp_path / "other.json")
-    page.locator("#said", has_text=EN["errors"]["no_review"]).wait_for()
+    page.locator("#said", has_text=EN["errors"]["no_json"].format(name="other.json")).wait_for()
 
 
 # --- blasts ---
