@@ -185,11 +185,15 @@ def test_boxes_and_types_go_to_another_program_and_come_back(page, pictures, tmp
 def test_boxes_that_come_with_their_pictures_are_read_once_these_are_classified(page, pictures, tmp_path):
     classify(page, pictures)
     file = annotated(page, tmp_path / "boxes.json")
+    value = json.loads(file.read_text())
+    value["annotations"].append(value["annotations"][0] | {"bbox": [0, 0, *SIZE]})
+    file.write_text(json.dumps(value))
     page.click("#new")
     drop(page, "#upload", file, pictures[0])
     page.locator("#said", has_text=EN["coco_waits"].format(name="boxes.json")).wait_for()
     page.click("#classify")
-    page.locator("#said", has_text="4 boxes read: 2 decided, 1 added").wait_for()
+    page.locator("#said", has_text="5 boxes read: 2 decided, 1 added").wait_for()
+    assert f"1 could not be added ({EN['errors']['box_too_large']})" in page.locator("#said").inner_text()
     assert len(decisions(page)) == 3
 
 

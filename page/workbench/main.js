@@ -756,18 +756,24 @@ class Workbench {
     return id;
   }
 
-  // The boxes of COCO files come to the fields of the batch, one file after another.
+  // The boxes of COCO files come to the fields of the batch, one file after another. What went wrong before goes on being said.
   async readBoxes() {
     if (this.isReading) return;
     this.isReading = true;
-    while (this.annotated.length && this.root.dataset.phase === 'review') await this.readImages(this.annotated.shift());
+    const said = this.at('#said'), error = said.classList.contains('news') ? '' : said.textContent;
+    let told = [error];
+    while (this.annotated.length && this.root.dataset.phase === 'review') {
+      const words = await this.readImages(this.annotated.shift());
+      told = words ? [...told, words] : [];
+      if (words) this.say(told.filter(Boolean).join(' '), !error);
+    }
     this.isReading = false;
   }
 
   // Boxes of found cells are decisions at once; the others become cells, one after another, and are decided together. A person's
-  // own decision stands, also one that is made meanwhile.
+  // own decision stands, also one that is made meanwhile. Says what came of it, nothing where another batch is open by now.
   async readImages(images) {
-    const { batch } = this.review, time = new Date().toISOString(), said = this.at('#said'), error = said.classList.contains('news') ? '' : said.textContent;
+    const { batch } = this.review, time = new Date().toISOString();
     const found = plan(images, this.review, this.vocabulary()), added = new Map();
     let failed = 0, why = '';
     this.decideEach(new Map(found.decided.map(({ cell, decision }) => [cell, decision])));
@@ -779,11 +785,11 @@ class Workbench {
         failed += 1;
         why = refused instanceof Said ? refused.message : this.texts.errors.server_gone;
       }
-      if (this.review?.batch !== batch) return;
+      if (this.review?.batch !== batch) return '';
     }
     const person = decisions(this.review.steps);
     this.decideEach(new Map([...added].filter(([id]) => !person.has(id))));
-    this.say([error, outcome({ ...found, added: added.size, failed, why }, this.texts)].filter(Boolean).join(' '), !error);
+    return outcome({ ...found, added: added.size, failed, why }, this.texts);
   }
 
   // Of the categories in a file, in both languages.
