@@ -28,17 +28,18 @@ from benchmarks.many_large import Watch
 from benchmarks.page_ready import started
 from cells.classes import LABELS
 from cells.model.classifier import Classifier
+from cells.model.folder import DEFAULT
 from cells.read import limits
 from cells.synthetic import draw_cell
 
-DEMO = """
+DEMO = f"""
 from pathlib import Path
 import gradio as gr
 from transformers import pipeline
-model = pipeline("image-classification", model="models/resnet18")
+model = pipeline("image-classification", model="models/{DEFAULT}")
 
 def classify(files):
-    return [{"file": Path(file).name, "prediction": best["label"], "probability": best["score"]}
+    return [{{"file": Path(file).name, "prediction": best["label"], "probability": best["score"]}}
             for file, (best, *_) in zip(files, model(files))]
 
 gr.Interface(classify, gr.File(file_count="multiple"), gr.JSON(), api_name="classify").launch()
@@ -86,7 +87,7 @@ def main() -> None:
     parser.add_argument("--pictures", type=int, default=20, metavar="N", help="of each client (default %(default)s)")
     parser.add_argument("--minutes", type=float, default=10, metavar="N", help="default %(default)s")
     options = parser.parse_args()
-    Classifier.load("resnet18")  # exports the network, where that was not done yet
+    Classifier.load(DEFAULT)  # exports the network, where that was not done yet
     with tempfile.TemporaryDirectory() as folder, started(options.name, DEMO, TMPDIR=folder) as (url, process):
         clients = [Client(options.name, draw(number, options.pictures), url) for number in range(options.clients)]
         for client in clients:
@@ -141,7 +142,7 @@ def ask_page(url: str, pictures: dict[str, bytes]) -> list[tuple]:
         chunk = names[start : start + CHUNK]
         files = upload(url, {name: pictures[name] for name in chunk})
         sources = [{"id": name, "name": name, "path": file["path"]} for name, file in zip(chunk, files, strict=True)]
-        asked = {"language": "en", "batch": "load", "model": "resnet18", "second": "", "sources": sources}
+        asked = {"language": "en", "batch": "load", "model": DEFAULT, "second": "", "sources": sources}
         answer = call(url, "classify", asked)
         if "error" in answer:
             raise ValueError(answer["error"]["text"])
@@ -197,7 +198,7 @@ def report(clients: list[Client], seconds: float, watch: Watch, folder: Path) ->
 def surplus(client: Client) -> None:
     """As many at once as there are places, and SURPLUS more."""
     sources = [{"id": f"{number}", "drawn": LABELS[number % len(LABELS)]} for number in range(limits.CHUNK)]
-    asked = {"language": "en", "batch": "load", "model": "resnet18", "second": "", "sources": sources}
+    asked = {"language": "en", "batch": "load", "model": DEFAULT, "second": "", "sources": sources}
 
     def join(_: int) -> tuple[float, str]:
         start = time.monotonic()

@@ -33,7 +33,7 @@ from cells.read.archive import Entry
 from cells.read.images import ImageError, Source, fitted, read_image
 from cells.review import THUMBNAIL, Cell, Review, cell_to_json
 from cells.synthetic import draw_cell
-from cells.write import excel, table
+from cells.write import coco, excel, table
 from hub import catalog, examples
 from hub.publish import HubError
 from page import fields, uploads, views
@@ -520,10 +520,15 @@ def report_of(review: Review, typical: Mapping, language: str) -> bytes:
     return views.report(review, typical, language).encode()
 
 
+def coco_of(review: Review, typical: Mapping, language: str) -> bytes:
+    return coco.to_json(review).encode()
+
+
 FILES = {
     "csv": ("cells.csv", "text/csv", csv_of),
     "excel": ("cells.xlsx", "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet", excel_of),
     "report": ("report.html", "text/html", report_of),
+    "coco": ("boxes.json", "application/json", coco_of),
 }
 
 # What the component may call, by these names.

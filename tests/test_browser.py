@@ -346,6 +346,64 @@ def test_pictures_that_are_dropped_while_others_are_classified_have_their_turn(p
     count_is(page, 41)
 
 
+def asked_to_classify(page, click: str) -> list:
+    """Click; the first request to classify, as a route that has no answer yet."""
+    held = []
+
+    def hold(route) -> None:
+        if not held and json.loads(route.request.post_data or "{}").get("fn_name") == "classify":
+            held.append(route)
+        else:
+            route.continue_()
+
+    page.route(re.compile("component_server"), hold)
+    with page.expect_request(lambda one: "component_server" in one.url and '"classify"' in (one.post_data or "")):
+        page.click(click)
+    return held
+
+
+def test_pictures_that_are_dropped_while_a_first_batch_fails_wait_and_follow(page, uploads):
+    page.set_input_files("#files input[type=file]", uploads[:1])
+    held = asked_to_classify(page, "#classify")
+    drop(page, "#bench", uploads[1])
+    drop(page, "#bench", uploads[3])
+    held[0].fulfill(json={"error": {"code": "internal", "text": EN["errors"]["internal"]}})
+    page.locator("#bench[data-phase=empty]").wait_for()
+    assert page.locator("#said").inner_text() == EN["errors"]["internal"]
+    assert page.locator("#chosen").inner_text() == EN["chosen"].format(count=3)
+    page.click("#classify")
+    count_is(page, 3)
+    names = page.locator("#gallery [data-cell]").evaluate_all(
+        "all => all.map(one => one.getAttribute('aria-label').split(',')[0])"
+    )
+    assert sorted(names) == sorted(Path(uploads[place]).name for place in (0, 1, 3))
+
+
+STORED = """async () => {
+    const request = indexedDB.open('blood-cells');
+    await new Promise(resolve => { request.onsuccess = resolve; });
+    const count = request.result.transaction('reviews').objectStore('reviews').count();
+    await new Promise(resolve => { count.onsuccess = resolve; });
+    return count.result;
+}"""
+
+
+def test_a_batch_that_is_stopped_before_its_first_cell_is_not_stored(page, uploads):
+    page.set_input_files("#files input[type=file]", uploads[:1])
+    held = asked_to_classify(page, "#classify")
+    page.fill("#comment", "Slide 7")
+    page.click("#cancel")
+    page.locator("#bench[data-phase=empty]").wait_for()
+    held[0].continue_()
+    assert page.evaluate(STORED) == 0
+    page.click("#classify")
+    finished(page)
+    assert page.evaluate(STORED) == 1
+    page.reload()
+    finished(page)
+    assert page.locator("#gallery [data-cell]").count() == 1
+
+
 def test_cells_of_another_version_of_the_model_join_no_batch(page, uploads):
     classify(page, uploads[:1])
 
@@ -700,10 +758,10 @@ def test_where_the_browser_keeps_nothing_the_page_says_so_and_the_file_holds_eve
     page.close()
 
 
-def test_a_file_that_is_no_review_is_said(page, tmp_path):
+def test_a_file_that_is_neither_a_review_nor_coco_is_said(page, tmp_path):
     (tmp_path / "other.json").write_text("{}")
     page.set_input_files("#files input[type=file]", tmp_path / "other.json")
-    page.locator("#said", has_text=EN["errors"]["no_review"]).wait_for()
+    page.locator("#said", has_text=EN["errors"]["no_json"].format(name="other.json")).wait_for()
 
 
 # --- blasts ---

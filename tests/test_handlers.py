@@ -698,7 +698,7 @@ def test_the_report_is_the_pages(ask, review, language):
 
 def test_nothing_is_written_to_the_disk(ask, review, monkeypatch, tmp_path):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "nowhere"))
-    for kind in ("csv", "excel", "report"):
+    for kind in handlers.FILES:
         assert exported(ask, kind, review)[1]
 
 

@@ -1,6 +1,7 @@
 """White cells in whole fields: their boxes, the pictures cut around them, and the rows of a batch with fields."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -151,12 +152,24 @@ def test_boxes_and_types_go_to_coco_and_come_back(model_folder, tmp_path):
     assert {one.category for one in found} <= set(Classifier.load(model_folder).labels)
 
 
-@pytest.mark.parametrize(
-    "text", ["", "{}", "[]", '{"images": [{"id": 1, "file_name": "a"}], "categories": [], "annotations": [{"image_id": 1}]}']
-)
-def test_another_file_is_no_coco(text):
+# The page reads them as well.
+COCO = json.loads((Path(coco.__file__).parents[2] / "page" / "workbench" / "coco_cases.json").read_text())
+
+
+@pytest.mark.parametrize("case", COCO, ids=lambda case: case["name"])
+def test_what_a_coco_file_holds(case):
+    text = json.dumps(case["file"])
+    if case["images"] is None:
+        with pytest.raises(coco.CocoError, match="no COCO JSON"):
+            coco.from_json(text)
+    else:
+        found = {file: [[list(one.box), one.category] for one in boxes] for file, boxes in coco.from_json(text).items()}
+        assert found == case["images"]
+
+
+def test_what_is_no_json_is_no_coco():
     with pytest.raises(coco.CocoError, match="no COCO JSON"):
-        coco.from_json(text)
+        coco.from_json("")
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ A type is the person's word where there is one, otherwise the model's. A cell th
 """
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -47,21 +48,32 @@ def to_json(review: Review) -> str:
 
 
 def from_json(text: str | bytes) -> dict[str, list[Annotation]]:
-    """File name -> its annotations, in the file's order. Raises CocoError."""
+    """File name -> its annotations, in the file's order, without boxes of no area. Raises CocoError.
+
+    page/workbench/coco.js reads the same.
+    """
     try:
         value = json.loads(text)
-        files = {image["id"]: str(image["file_name"]) for image in value["images"]}
-        names = {category["id"]: str(category["name"]) for category in value["categories"]}
+        files = {image["id"]: _text(image["file_name"]) for image in value["images"]}
+        names = {category["id"]: _text(category["name"]) for category in value["categories"]}
         found: dict[str, list[Annotation]] = {file: [] for file in files.values()}
         for one in value["annotations"]:
-            found[files[one["image_id"]]].append(_annotation(one, names))
+            annotation = _annotation(one, names)
+            x0, y0, x1, y1 = annotation.box
+            found[files[one["image_id"]]] += [annotation] if x0 < x1 and y0 < y1 else []
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CocoError(f"this is no COCO JSON with images, categories and boxes ({type(error).__name__}).") from error
     return found
 
 
 def _annotation(one: Mapping, names: Mapping[int, str]) -> Annotation:
-    x, y, width, height = map(float, one["bbox"])
-    if not (width > 0 and height > 0):
-        raise ValueError("a box has a width and a height")
+    x, y, width, height = one["bbox"]
+    if not all(math.isfinite(each) for each in (x, y, width, height)):
+        raise ValueError("a box has four numbers")
     return Annotation((x, y, x + width, y + height), names[one["category_id"]])
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError("a name is a text")
+    return value

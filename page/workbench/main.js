@@ -1,10 +1,11 @@
 // The workbench: it ties the review, the store, the view and the server together. The browser owns the review; the server
 // answers questions about it and keeps nothing.
 
+import { parse as parseCoco, plan, vocabulary } from './coco.js';
 import { Field } from './field.js';
 import { action } from './keys.js';
 import {
-  Reading, choices, consistent, create, drawnCell, isLearntLast, isOfField, lastDrawn, lessons, modelName, nextNumber, nextSteps, parse, pictureOf, retaken, taken, toLabel, toLearn, undone, unlearnt, withAnswer, withCells, withLearnt, withSteps, withoutCells, wouldLose,
+  Reading, choices, consistent, create, decisions, drawnCell, isLearntLast, isOfField, lastDrawn, lessons, modelName, nextNumber, nextSteps, parse, pictureOf, redone, retaken, taken, toLabel, toLearn, undone, unlearnt, withAnswer, withCells, withLearnt, withSteps, withoutCells, wouldLose,
 } from './review.js';
 import { Journal, open, webStorage } from './store.js';
 import { Detail, Gallery, chart, element } from './view.js';
@@ -35,7 +36,8 @@ class Workbench {
     this.redoable = [];
     this.sources = new Map(); // id of a picture -> its file, as long as this page is open
     this.run = 0;
-    this.waiting = []; // what was added while others are classified
+    this.waiting = []; // what was added while others are classified, a list of each time
+    this.annotated = []; // images of COCO files, whose boxes come to the batch once nothing is classified any more
     this.saving = Promise.resolve();
     this.journal = new Journal();
     this.channel = new BroadcastChannel('blood-cells');
@@ -68,8 +70,8 @@ class Workbench {
     this.root.addEventListener('dragleave', event => { if (!event.relatedTarget) this.root.classList.remove('dropping'); });
     this.root.addEventListener('drop', event => this.drop(event));
     on('#add', 'click', () => this.at('#adding').showModal());
-    on('#classify', 'click', () => this.classify());
-    on('#examples', 'click', () => this.classify(this.settings.drawn.map(label => ({ name: `${this.texts.drawn} ${this.gallery.name(label)}`, drawn: label })), false, 'cell'));
+    on('#classify', 'click', () => { this.say(''); this.classify(); });
+    on('#examples', 'click', () => { this.say(''); this.classify(this.settings.drawn.map(label => ({ name: `${this.texts.drawn} ${this.gallery.name(label)}`, drawn: label })), false, 'cell'); });
     on('#real', 'click', () => this.real());
     for (const selector of ['#model', '#second']) on(selector, 'change', event => this.fetch(event.target));
     on('#cancel', 'click', () => this.cancel());
@@ -86,7 +88,7 @@ class Workbench {
     on('#help', 'click', () => this.at('#about').showModal());
     on('#ranges', 'click', () => this.editRanges());
     on('#theme', 'click', () => this.theme(this.root.dataset.theme === 'dark' ? 'light' : 'dark'));
-    for (const kind of ['csv', 'excel', 'report']) on(`#${kind}`, 'click', () => this.export(kind));
+    for (const kind of ['csv', 'excel', 'report', 'coco']) on(`#${kind}`, 'click', () => this.export(kind));
     on('#gallery', 'click', event => this.click(event));
     on('#to_blast', 'click', () => this.toBlast());
     document.addEventListener('keydown', event => this.key(event));
@@ -114,36 +116,68 @@ class Workbench {
     await this.take(found);
   }
 
-  // Files that a person chose: pictures, ZIPs, or a saved review. Pictures join the batch that is open.
+  // Files that a person chose: pictures, ZIPs, a saved review, or boxes as COCO JSON. Pictures join the batch that is open.
   async take(chosen) {
-    const reviews = chosen.filter(each => each.name.toLowerCase().endsWith('.json'));
-    if (reviews.length) return this.openFile(reviews[0].file);
-    const { suffixes, files, file_bytes } = this.settings.limits;
-    const known = chosen.filter(each => [...suffixes, '.zip'].some(suffix => each.name.toLowerCase().endsWith(suffix)));
-    if (!known.length) return this.say(this.texts.errors.no_pictures);
-    if (known.length > files) return this.say(this.texts.errors.too_many.replace('{count}', known.length).replace('{most}', files));
+    const files = await Promise.all(chosen.filter(each => each.name.toLowerCase().endsWith('.json')).map(readJson));
+    const saved = files.find(each => each.review), foreign = files.find(each => !each.review && !each.images);
+    if (saved) return this.openReview(saved.review);
+    if (foreign) return this.say(this.texts.errors.no_json.replace('{name}', foreign.name));
+    const known = chosen.filter(each => [...this.settings.limits.suffixes, '.zip'].some(suffix => each.name.toLowerCase().endsWith(suffix)));
+    const refusal = known.length || !files.length ? this.refusal(known) : '';
+    if (refusal) return this.say(refusal);
+    if (this.root.dataset.phase !== 'classifying') this.say('');
+    if (known.length) this.takePictures(known);
+    if (!files.length) return;
+    this.annotated.push(...files.map(each => each.images));
+    if (this.root.dataset.phase === 'review') await this.readBoxes();
+    else this.say(this.texts.coco_waits.replace('{name}', files.map(each => each.name).join(', ')), true);
+  }
+
+  // Why pictures cannot be taken, in words; otherwise nothing.
+  refusal(known) {
+    const { files, file_bytes } = this.settings.limits, { no_pictures, too_many, file_too_large } = this.texts.errors;
+    if (!known.length) return no_pictures;
+    if (known.length > files) return too_many.replace('{count}', known.length).replace('{most}', files);
     const large = known.find(each => each.file.size > file_bytes);
-    if (large) return this.say(`${large.name}: ${this.texts.errors.file_too_large}`);
-    if (this.root.dataset.phase === 'classifying') return this.waiting.push(...known);
-    if (this.root.dataset.phase === 'review') return this.classify(known, true);
-    this.chosen = known;
-    this.at('#chosen').textContent = this.texts.chosen.replace('{count}', known.length);
+    return large ? `${large.name}: ${file_too_large}` : '';
+  }
+
+  takePictures(known) {
+    const { phase } = this.root.dataset;
+    if (phase === 'classifying') this.waiting.push(known);
+    else if (phase === 'review') this.classify(known, true);
+    else {
+      this.waiting = [];
+      this.willClassify(known);
+    }
+  }
+
+  // What the button classifies; what waits follows it.
+  willClassify(chosen) {
+    this.chosen = chosen;
+    this.at('#chosen').textContent = this.texts.chosen.replace('{count}', [chosen, ...this.waiting].flat().length);
     this.at('#classify').disabled = false;
-    this.say('');
   }
 
   // Real cells, one of each type, of a dataset on the Hub.
   async real() {
+    this.say('');
     const answer = await this.ask('real_examples', {});
     if (answer) await this.classify(answer.examples, false, 'cell');
   }
 
   // The server's answer, or null once the person was told why there is none.
   async ask(name, values) {
+    let answer = null;
+    await this.told(async () => { answer = await this.answered(name, values); });
+    return answer;
+  }
+
+  // The server's answer. Raises Said.
+  async answered(name, values) {
     const answer = await this.server[name]({ language: this.settings.language, ...values }).catch(() => null);
-    if (answer && !answer.error) return answer;
-    this.say(answer?.error.text ?? this.texts.errors.server_gone);
-    return null;
+    if (!answer || answer.error) throw new Said(answer?.error.text ?? this.texts.errors.server_gone);
+    return answer;
   }
 
   // A model of the Hub comes to the server's disk when a person chooses it.
@@ -175,14 +209,13 @@ class Workbench {
   async classify(chosen = this.chosen, isMore = false, how = 'auto') {
     if (!chosen?.length) return this.say(this.texts.errors.no_pictures);
     const run = ++this.run, archives = [];
-    this.say('');
     this.at('#progress').value = 0;
     this.at('#progress_words').textContent = '';
     if (isMore) this.phase('classifying');
+    else this.begin();
     try {
       const sources = await this.listed(chosen, archives);
       if (run !== this.run) return;
-      if (!isMore) await this.begin();
       const { limits } = this.settings;
       if (this.review.cells.length + sources.length > limits.cells) throw new Said(this.texts.errors.batch_full.replace('{most}', limits.cells));
       const common = isMore ? this.common() : { ...this.common(), model: this.at('#model').value, second: this.at('#second').value };
@@ -202,23 +235,27 @@ class Workbench {
     return { language: this.settings.language, batch, model: modelName(model), second: modelName(second_model) };
   }
 
-  // Nothing is classified any more; what was added meanwhile has its turn.
+  // Nothing is classified any more; what was added meanwhile has its turn. Where the batch failed before its first cell, a person
+  // starts it again, with the next of what waits before that which failed.
   ended() {
-    const more = this.waiting.splice(0);
-    this.phase(this.review?.cells.length ? 'review' : 'empty');
-    if (more.length && this.review?.cells.length) this.classify(more, true);
+    const isBatch = this.review.cells.length > 0;
+    this.phase(isBatch ? 'review' : 'empty');
+    if (isBatch && !this.waiting.length) this.readBoxes();
+    if (!this.waiting.length) return;
+    if (isBatch) { this.classify(this.waiting.shift(), true); return; }
+    if (this.chosen) this.waiting.push(this.chosen);
+    this.willClassify(this.waiting.shift());
   }
 
-  async begin() {
+  // A batch that is stored with its first cells.
+  begin() {
     this.review = create(crypto.randomUUID?.() ?? `${Date.now()}-${Math.random()}`, new Date().toISOString());
     this.redoable = [];
     this.sources.clear();
     this.gallery.clear();
     this.at('#comment').value = '';
+    session.setItem(SHOWN, '');
     this.phase('classifying');
-    const head = this.review;
-    session.setItem(SHOWN, head.batch);
-    await this.keep(store => store.saveHead(head));
   }
 
   // `common` is what every request of this batch says, whatever is chosen on the page meanwhile.
@@ -278,8 +315,10 @@ class Workbench {
     if (cells.length - gone.length + answer.cells.length > this.settings.limits.cells) throw new Said(this.texts.errors.batch_full.replace('{most}', this.settings.limits.cells));
     const kept = withoutCells(this.review, gone), head = withAnswer(kept, answer), added = head.cells.slice(kept.cells.length);
     this.review = head;
+    session.setItem(SHOWN, head.batch);
     this.forget(gone);
-    await this.keepIn(head.batch, async store => { await store.saveHead(head); await store.addCells(head.batch, added, gone); await store.addFields(head.batch, answer.fields); }, gone);
+    const change = async store => { await store.saveHead(head); await store.addCells(head.batch, added, gone); await store.addFields(head.batch, answer.fields); };
+    await (cells.length ? this.keepIn(head.batch, change, gone) : this.keep(change));
     this.draw();
     if (!this.gallery.current) this.choose(added[0]?.id ?? this.gallery.visible()[0], false);
   }
@@ -342,7 +381,7 @@ class Workbench {
     const cell = this.review.cells.find(each => each.id === this.gallery.current);
     this.detail.show(cell, reading, this.gallery.selected.size, this.choices());
     this.showField(cell, reading);
-    this.at('#undo').disabled = !this.review.steps.length && !lastDrawn(this.review) && !this.review.before;
+    this.at('#undo').disabled = !this.review.steps.length && !lastDrawn(this.review).length && !this.review.before;
     this.at('#redo').disabled = !this.redoable.length;
   }
 
@@ -376,6 +415,7 @@ class Workbench {
     for (const option of this.at('#filter').options) option.textContent = `${this.texts.filter[option.value]} ${words[option.value]}`;
     this.at('#reviewed').textContent = this.texts.reviewed.replace('{decided}', found.decided).replace('{total}', found.pictures);
     this.at('#batch').textContent = `${this.taken()} · ${this.review.model}${this.review.second_model ? ` · ${this.review.second_model}` : ''}`;
+    this.at('#coco').hidden = !this.review.cells.some(cell => cell.place);
     this.warn(reading, found);
     this.warnOfBlasts(reading);
     this.showLearning();
@@ -482,9 +522,11 @@ class Workbench {
     return Object.fromEntries(Object.entries(this.typical).filter(([, [low, high]]) => low !== '' && high !== '' && low <= high));
   }
 
-  say(words) {
+  // A sentence at the top, of what went wrong unless `isNews`.
+  say(words, isNews = false) {
     this.at('#said').textContent = words;
     this.at('#said').hidden = !words;
+    this.at('#said').classList.toggle('news', isNews);
   }
 
   choose(id, focus = true, extend = false) {
@@ -600,10 +642,14 @@ class Workbench {
   }
 
   stepEach(ids, choose) {
-    const time = new Date().toISOString();
     const cells = this.review.cells.filter(cell => ids.includes(cell.id) && choose(cell));
-    const number = nextSteps(this.review, cells.map(cell => cell.id), '', time)[0]?.number;
-    this.apply(cells.map(cell => ({ cell: cell.id, number, decision: choose(cell), time })));
+    this.decideEach(new Map(cells.map(cell => [cell.id, choose(cell)])));
+  }
+
+  // One step with a decision of its own for each cell: id -> decision.
+  decideEach(decided) {
+    const steps = nextSteps(this.review, [...decided.keys()], '', new Date().toISOString());
+    this.apply(steps.map(step => ({ ...step, decision: decided.get(step.cell) })));
   }
 
   step(ids, decision) {
@@ -618,24 +664,35 @@ class Workbench {
     this.redraw(steps);
   }
 
+  // What a person did last goes: a key press, or drawn cells.
   undo() {
-    const drawn = lastDrawn(this.review);
-    if (drawn) return this.takeAway(drawn);
-    if (isLearntLast(this.review)) return this.unlearn();
-    const [review, back] = undone(this.review);
-    if (!back.length) return;
+    if (!lastDrawn(this.review).length && isLearntLast(this.review)) return this.unlearn();
+    const [review, back] = undone(this.review), { cells, steps } = back, gone = cells.map(cell => cell.id);
+    if (!cells.length && !steps.length) return;
     this.review = review;
     this.redoable.push(back);
-    this.keepSteps([], back);
-    this.redraw(back);
-    this.choose(back[0].cell);
+    if (steps.length) return this.moved([], steps);
+    this.gallery.remove(gone);
+    this.keepIn(review.batch, store => store.addCells(review.batch, [], gone), gone);
+    this.draw();
+    this.choose(review.cells.find(cell => pictureOf(cell) === pictureOf(cells[0]))?.id ?? this.gallery.visible()[0], false);
   }
 
-  redo() {
-    const steps = this.redoable.pop();
-    if (!steps) return;
-    this.review = withSteps(this.review, steps);
-    this.keepSteps(steps, []);
+  async redo() {
+    const back = this.redoable.pop();
+    if (!back) return;
+    const review = this.review = redone(this.review, back), ids = new Set(back.cells.map(cell => cell.id));
+    if (back.steps.length) return this.moved(back.steps, []);
+    const cells = review.cells.filter(cell => ids.has(cell.id));
+    await this.keepIn(review.batch, store => store.addCells(review.batch, cells));
+    this.draw();
+    this.choose(cells[0].id, false);
+  }
+
+  // Steps came or went, the first of which is shown.
+  moved(added, removed) {
+    const steps = [...added, ...removed];
+    this.keepSteps(added, removed);
     this.redraw(steps);
     this.choose(steps[0].cell);
   }
@@ -675,29 +732,72 @@ class Workbench {
     download(`${modelName(this.review.model)}-adapted.zip`, new Blob([bytes], { type: 'application/zip' }));
   }
 
-  // The cell in a box that a person drew. The server gets the file of the field, or the smaller picture that the review keeps.
+  // The cell in a box that a person drew.
   async addCell(picture, box) {
+    this.say('');
+    await this.told(async () => {
+      const id = await this.addBox(picture, box);
+      this.choose(id, false);
+    });
+  }
+
+  // The id of a further cell of a field, null where another batch is open by now. `time` is that of the file with its box. Raises
+  // Said. The server gets the file of the field, or the smaller picture that the review keeps.
+  async addBox(picture, box, time) {
     const { batch, fields, cells } = this.review, { picture: small, width, height } = fields[picture], number = nextNumber(this.review, picture);
     const id = `${picture}.${number}-${Math.random().toString(36).slice(2, 8)}`; // two tabs may add to one field
-    this.say('');
     const file = this.sources.get(picture), uploaded = file && await this.upload(file).catch(() => null);
     const sent = uploaded ? { path: uploaded.path } : { picture: small };
     const name = cells.find(cell => pictureOf(cell) === picture).name;
-    const answer = await this.ask('add_cell', { ...this.common(), source: picture, id, name, number, box, size: [width, height], ...sent });
-    if (!answer || this.review?.batch !== batch) return;
-    await this.told(this.add({ ...answer, cells: answer.cells.map(cell => drawnCell(this.review, cell)) }));
-    this.choose(id, false);
+    const answer = await this.answered('add_cell', { ...this.common(), source: picture, id, name, number, box, size: [width, height], ...sent });
+    if (this.review?.batch !== batch) return null;
+    this.redoable = [];
+    await this.add({ ...answer, cells: answer.cells.map(cell => drawnCell(this.review, cell, time)) });
+    return id;
   }
 
-  // What a person drew last, and said nothing of, goes again.
-  async takeAway({ id, source }) {
-    const { batch } = this.review, other = this.review.cells.find(cell => cell.id !== id && pictureOf(cell) === source);
-    this.review = withoutCells(this.review, [id]);
-    this.forget([id]);
-    const stored = this.keepIn(batch, store => store.addCells(batch, [], [id]), [id]);
-    this.draw();
-    this.choose(other?.id ?? this.gallery.visible()[0], false);
-    await stored;
+  // The boxes of COCO files come to the fields of the batch, one file after another. What went wrong before goes on being said.
+  async readBoxes() {
+    if (this.isReading) return;
+    this.isReading = true;
+    const said = this.at('#said'), error = said.classList.contains('news') ? '' : said.textContent;
+    let told = [error];
+    while (this.annotated.length && this.root.dataset.phase === 'review') {
+      const words = await this.readImages(this.annotated.shift());
+      told = words ? [...told, words] : [];
+      if (words) this.say(told.filter(Boolean).join(' '), !error);
+    }
+    this.isReading = false;
+  }
+
+  // Boxes of found cells are decisions at once; the others become cells, one after another, and are decided together. A person's
+  // own decision stands, also one that is made meanwhile. Says what came of it, nothing where another batch is open by now.
+  async readImages(images) {
+    const { batch } = this.review, time = new Date().toISOString();
+    const found = plan(images, this.review, this.vocabulary()), added = new Map();
+    let failed = 0, why = '';
+    this.decideEach(new Map(found.decided.map(({ cell, decision }) => [cell, decision])));
+    for (const { picture, box, decision } of found.added) {
+      this.say(this.texts.coco_adding.replace('{count}', found.added.length), true);
+      try {
+        added.set(await this.addBox(picture, box, time), decision);
+      } catch (refused) {
+        failed += 1;
+        why = refused instanceof Said ? refused.message : this.texts.errors.server_gone;
+      }
+      if (this.review?.batch !== batch) return '';
+    }
+    const person = decisions(this.review.steps);
+    this.decideEach(new Map([...added].filter(([id]) => !person.has(id))));
+    return outcome({ ...found, added: added.size, failed, why }, this.texts);
+  }
+
+  // Of the categories in a file, in both languages.
+  vocabulary() {
+    const own = [...this.review.classes, ...this.review.second_classes].map(({ name, english, spanish, cell_type: type }) => ({ label: name, names: [english, spanish], type }));
+    const known = [...this.gallery.classes.values()].map(({ label, name, type }) => ({ label, names: [name], type }));
+    const rejected = Object.entries(this.texts.choice).map(([label, name]) => ({ label, names: [name] }));
+    return vocabulary(this.choices(), [...own, ...known, ...rejected]);
   }
 
   // A picture as a field in place of a single cell, or the other way. Other pictures stay as they are.
@@ -710,14 +810,14 @@ class Workbench {
     if (!answer || answer.error) this.say(answer?.error.text ?? this.texts.errors.server_gone);
     else {
       const { gone, cells: further, lost } = retaken(this.review, id, answer.cells);
-      if (!lost || confirm(this.texts.take_lost.replace('{count}', lost))) await this.told(this.add({ ...answer, cells: further }, gone));
+      if (!lost || confirm(this.texts.take_lost.replace('{count}', lost))) await this.told(() => this.add({ ...answer, cells: further }, gone));
     }
     this.showDetail();
   }
 
   // What an addition says where it cannot be.
   async told(addition) {
-    await addition.catch(error => this.say(error instanceof Said ? error.message : this.texts.errors.server_gone));
+    await addition().catch(error => this.say(error instanceof Said ? error.message : this.texts.errors.server_gone));
   }
 
   note(comment) {
@@ -801,11 +901,11 @@ class Workbench {
     return this.saving;
   }
 
-  // A change of a review that the store has. One that another tab removed is stored again, whole.
+  // A change of a review that the store has. One that another tab removed is stored again, whole; one without a cell is not stored.
   keepIn(batch, change, gone = []) {
     return this.keep(async store => {
       if (await store.has(batch)) await change(store);
-      else if (this.review?.batch === batch) await store.put(this.review);
+      else if (this.review?.batch === batch && this.review.cells.length) await store.put(this.review);
     }, gone);
   }
 
@@ -870,6 +970,7 @@ class Workbench {
     const batch = this.review?.batch;
     this.review = null;
     this.waiting = [];
+    this.annotated = [];
     session.setItem(SHOWN, '');
     this.gallery.clear();
     this.phase('empty');
@@ -881,13 +982,12 @@ class Workbench {
   }
 
   // A saved review takes the place of what is open, which goes as with "New"; nothing goes without a question.
-  async openFile(file) {
-    const review = await file.text().then(text => parse(JSON.parse(text))).catch(() => null);
-    if (!review) return this.say(this.texts.errors.no_review);
+  async openReview(review) {
     const before = this.review;
     if (before && wouldLose(before, review) && !confirm(this.texts.open_review)) return;
     this.run += 1; // what is still being classified belongs to the batch before
     this.waiting = [];
+    this.annotated = [];
     this.say('');
     this.show(review);
     await this.keep(async store => {
@@ -930,6 +1030,27 @@ function followLanguage({ language, languages }) {
 
 // A sentence for the person.
 class Said extends Error {}
+
+// {name, and review or images: what a JSON file holds, neither where it holds something else}.
+async function readJson({ name, file }) {
+  const value = await file.text().then(JSON.parse).catch(() => null);
+  for (const [kind, read] of [['review', parse], ['images', parseCoco]]) {
+    try { return { name, [kind]: read(value) }; } catch { /* of the other kind, or none */ }
+  }
+  return { name };
+}
+
+// What came of the boxes of a file, in words.
+function outcome({ decided, added, same, left, unknown, failed, why, outside, absent }, texts) {
+  const say = (words, count) => (count === 1 ? words.one : words.many).replace('{count}', count);
+  const { coco_read: read, coco_parts: parts } = texts;
+  const counts = { decided: decided.length, added, same, left, unknown: unknown.length, failed };
+  const total = Object.values(counts).reduce((sum, count) => sum + count, 0);
+  const words = Object.entries(counts).filter(([, count]) => count).map(([part, count]) => say(parts[part], count));
+  const first = [say(read, total), words.join(', ')].filter(Boolean).join(': ').replace('{names}', [...new Set(unknown)].join(', ')).replace('{why}', why);
+  const others = [[texts.coco_outside, outside], [texts.coco_absent, absent]].filter(([, count]) => count).map(([each, count]) => say(each, count));
+  return `${[first, ...others].join('; ')}.`;
+}
 
 function download(name, blob) {
   const link = element('a', { href: URL.createObjectURL(blob), download: name });

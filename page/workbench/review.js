@@ -78,15 +78,16 @@ export function nextNumber(review, picture) {
   return review.cells.reduce((most, cell) => (pictureOf(cell) === picture ? Math.max(most, cell.place?.number ?? 0) : most), 0) + 1;
 }
 
-// A cell that a person adds; `after` is the last step before it, by which undo knows the order.
-export function drawnCell(review, cell) {
-  return { ...cell, after: highest(review.steps) };
+// A cell that a person adds; `after` is the last step before it, by which undo knows the order. Cells of one file share `time`.
+export function drawnCell(review, cell, time) {
+  return { ...cell, after: highest(review.steps), time };
 }
 
-// The cell that undo takes away: the last drawn one, if no step came after it.
+// The cells that undo takes away: the last drawn one with those of its file, if no step came after them.
 export function lastDrawn(review) {
   const open = review.cells.filter(cell => isDrawn(cell) && cell.after >= highest(review.steps));
-  return open.reduce((last, cell) => (last && last.after > cell.after ? last : cell), null);
+  const last = open.reduce((found, cell) => (found && found.after > cell.after ? found : cell), null);
+  return open.filter(cell => cell === last || (cell.time && cell.time === last.time));
 }
 
 // What becomes of a picture's cells when it is taken in another way: {gone: ids of cells that are none any more, cells: further
@@ -143,7 +144,11 @@ export function isLearntLast(review) {
 // The review with the answers as they were before anything was learnt.
 export function unlearnt({ before, report, ...review }) {
   const { after, ...head } = before;
-  return { ...review, ...head, cells: review.cells.map(({ before: answer, ...cell }) => ({ ...cell, ...answer })) };
+  return { ...review, ...head, cells: review.cells.map(unlearntCell) };
+}
+
+function unlearntCell({ before, ...cell }) {
+  return { ...cell, ...before };
 }
 
 // The cells that would teach most: the most doubtful undecided ones, in turns from each guess.
@@ -193,11 +198,18 @@ export function withSteps(review, steps) {
   return { ...review, steps: [...review.steps, ...steps] };
 }
 
-// [the review without its last key press, the steps that were taken back].
+// [the review without its last key press or its last drawn cells, {cells, steps} that were taken back].
 export function undone(review) {
+  const cells = lastDrawn(review);
+  if (cells.length) return [withoutCells(review, cells.map(cell => cell.id)), { cells, steps: [] }];
   const number = highest(review.steps);
-  const back = review.steps.filter(step => step.number === number);
-  return [{ ...review, steps: review.steps.filter(step => step.number !== number) }, back];
+  const steps = review.steps.filter(step => step.number === number);
+  return [{ ...review, steps: review.steps.filter(step => step.number !== number) }, { cells, steps }];
+}
+
+// The review with what undo took back. A cell has no answer of a model that learnt and was taken back meanwhile.
+export function redone(review, { cells, steps }) {
+  return withSteps(withCells(review, review.before ? cells : cells.map(unlearntCell)), steps);
 }
 
 function highest(steps) {

@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import {
   Reading, called, choices, consistent, create, decisions, drawnCell, isLearntLast, lastDrawn, lessons, modelName, nextNumber, nextSteps, parse, pictureOf,
-  retaken, taken, toLabel, toLearn, undone, unlearnt, withAnswer, withCells, withLearnt, withSteps, withoutCells, wouldLose,
+  redone, retaken, taken, toLabel, toLearn, undone, unlearnt, withAnswer, withCells, withLearnt, withSteps, withoutCells, wouldLose,
 } from './review.js';
 
 const labels = ['neutrophil', 'lymphocyte', 'monocyte'];
@@ -28,10 +28,11 @@ test('an answer that comes twice is taken once', () => {
 
 test('undo takes back a whole key press, and the decision before it holds again', () => {
   const first = decide(review(cell('1', [1, 0, 0]), cell('2', [1, 0, 0])), ['1'], 'monocyte');
-  const [back, taken] = undone(decide(first, ['1', '2'], 'lymphocyte'));
-  assert.equal(taken.length, 2);
+  const both = decide(first, ['1', '2'], 'lymphocyte'), [back, taken] = undone(both);
+  assert.equal(taken.steps.length, 2);
   assert.deepEqual(Object.fromEntries(decisions(back.steps)), { 1: 'monocyte' });
-  assert.deepEqual(undone(review())[1], []);
+  assert.deepEqual(redone(back, taken), both);
+  assert.deepEqual(undone(review())[1], { cells: [], steps: [] });
 });
 
 test('a step names only cells of the batch', () => {
@@ -144,6 +145,8 @@ test('the name of a model, which may hold a revision, without its version', () =
 const placed = (picture, number, box, more = {}) => ({
   ...cell(`${picture}.${number}`, [1, 0, 0]), source: picture, name: `${picture}.jpg`, place: { number, of: 2, box, found: 0.9, cut: false }, ...more,
 });
+const draw = (each, picture, number, time) => withCells(each, [drawnCell(each, placed(picture, number, [5, 5, 9, 9], { place: { number, of: number, box: [5, 5, 9, 9], found: 0 }, blast: false }), time)]);
+const last = each => lastDrawn(each).map(one => one.id);
 const empty = id => ({ ...cell(id, null, 'empty'), source: id });
 
 test('how pictures were taken, and what a cell is called', () => {
@@ -171,13 +174,29 @@ test('the fields of an answer join those of the review, and a file must hold who
 test('undo takes a drawn cell away only where no step came after it', () => {
   const found = review(placed('1', 1, [0, 0, 9, 9]), placed('1', 7, [0, 0, 9, 9]), placed('2', 9, [0, 0, 9, 9]));
   assert.equal(nextNumber(found, '1'), 8);
-  assert.equal(lastDrawn(found), null);
-  const drawn = drawnCell(decide(found, ['1.1'], 'monocyte'), placed('1', 8, [5, 5, 9, 9], { place: { number: 8, of: 8, box: [5, 5, 9, 9], found: 0 } }));
-  const open = withCells(decide(found, ['1.1'], 'monocyte'), [drawn]);
-  assert.equal(lastDrawn(open).id, '1.8');
-  assert.equal(lastDrawn(decide(open, ['1.7'], 'monocyte')), null);
-  assert.equal(lastDrawn(undone(decide(open, ['1.8'], 'monocyte'))[0]).id, '1.8');
-  assert.equal(lastDrawn(withoutCells(open, ['1.8'])), null);
+  assert.deepEqual(last(found), []);
+  const open = draw(decide(found, ['1.1'], 'monocyte'), '1', 8);
+  assert.deepEqual(last(open), ['1.8']);
+  assert.deepEqual(last(decide(open, ['1.7'], 'monocyte')), []);
+  assert.deepEqual(last(undone(decide(open, ['1.8'], 'monocyte'))[0]), ['1.8']);
+  assert.deepEqual(last(withoutCells(open, ['1.8'])), []);
+  assert.deepEqual(last(draw(open, '1', 9)), ['1.9']);
+  assert.deepEqual(last(draw(draw(open, '1', 9, 't'), '2', 10, 't')), ['1.9', '2.10']);
+});
+
+test('redo brings back a drawn cell as it was, then what was decided of it', () => {
+  const drawn = draw(decide(review(placed('1', 1, [0, 0, 9, 9])), ['1.1'], 'monocyte'), '1', 2), decided = decide(drawn, ['1.2'], 'lymphocyte');
+  const [without, step] = undone(decided), [before, box] = undone(without);
+  assert.deepEqual(before.cells.map(each => each.id), ['1.1']);
+  assert.deepEqual(redone(before, box), drawn);
+  assert.deepEqual(redone(redone(before, box), step), decided);
+});
+
+test('a drawn cell that comes back has the answer of the model that the review has by then', () => {
+  const plain = draw(review(placed('1', 1, [0, 0, 9, 9])), '1', 2), after = withLearnt(plain, learnt(row('1.2', [0, 1, 0])));
+  const [before, box] = undone(after);
+  assert.deepEqual(redone(before, box).cells, after.cells);
+  assert.deepEqual(redone(unlearnt(before), box), plain);
 });
 
 test('a picture that is taken in another way keeps the cells that remain, and says how much of a person goes', () => {
