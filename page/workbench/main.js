@@ -4,7 +4,7 @@
 import { Field } from './field.js';
 import { action } from './keys.js';
 import {
-  Reading, choices, consistent, create, drawnCell, isLearntLast, isOfField, lastDrawn, lessons, modelName, nextNumber, nextSteps, parse, pictureOf, retaken, taken, toLabel, toLearn, undone, unlearnt, withAnswer, withCells, withLearnt, withSteps, withoutCells, wouldLose,
+  Reading, added, baseOf, choices, consistent, create, drawnCell, isLearntLast, isOfField, lastDrawn, lessons, modelName, nextNumber, nextSteps, parse, pictureOf, renamed, retaken, taken, toLabel, toLearn, undone, unlearnt, withAnswer, withCells, withLearnt, withRows, withSteps, withoutCells, wouldLose,
 } from './review.js';
 import { Journal, open, webStorage } from './store.js';
 import { Detail, Gallery, chart, element } from './view.js';
@@ -36,6 +36,9 @@ class Workbench {
     this.sources = new Map(); // id of a picture -> its file, as long as this page is open
     this.run = 0;
     this.waiting = []; // what was added while others are classified
+    this.model = null; // {batch, file} of the model that names the cells of a batch in place of the one that classified them
+    this.kept = null; // the file of a kept model that is to name the cells next
+    this.under = ''; // what another model does to the cells at the moment: `learning`, `naming`
     this.saving = Promise.resolve();
     this.journal = new Journal();
     this.channel = new BroadcastChannel('blood-cells');
@@ -114,22 +117,26 @@ class Workbench {
     await this.take(found);
   }
 
-  // Files that a person chose: pictures, ZIPs, or a saved review. Pictures join the batch that is open.
+  // Files that a person chose: pictures, ZIPs, a kept model, or a saved review. Pictures join the batch that is open.
   async take(chosen) {
     const reviews = chosen.filter(each => each.name.toLowerCase().endsWith('.json'));
     if (reviews.length) return this.openFile(reviews[0].file);
     const { suffixes, files, file_bytes } = this.settings.limits;
-    const known = chosen.filter(each => [...suffixes, '.zip'].some(suffix => each.name.toLowerCase().endsWith(suffix)));
-    if (!known.length) return this.say(this.texts.errors.no_pictures);
+    const models = [];
+    for (const each of chosen) if (await isKeptModel(each)) models.push(each);
+    const known = chosen.filter(each => !models.includes(each)).filter(each => [...suffixes, '.zip'].some(suffix => each.name.toLowerCase().endsWith(suffix)));
+    if (!known.length && !models.length) return this.say(this.texts.errors.no_pictures);
     if (known.length > files) return this.say(this.texts.errors.too_many.replace('{count}', known.length).replace('{most}', files));
-    const large = known.find(each => each.file.size > file_bytes);
+    const large = [...known, ...models].find(each => each.file.size > file_bytes);
     if (large) return this.say(`${large.name}: ${this.texts.errors.file_too_large}`);
+    if (models.length) await this.takeModel(models.at(-1).file, known.length > 0);
+    if (!known.length) return;
     if (this.root.dataset.phase === 'classifying') return this.waiting.push(...known);
     if (this.root.dataset.phase === 'review') return this.classify(known, true);
     this.chosen = known;
-    this.at('#chosen').textContent = this.texts.chosen.replace('{count}', known.length);
+    this.at('#pictures').textContent = this.texts.chosen.replace('{count}', known.length);
     this.at('#classify').disabled = false;
-    this.say('');
+    if (!models.length) this.say('');
   }
 
   // Real cells, one of each type, of a dataset on the Hub.
@@ -198,8 +205,8 @@ class Workbench {
 
   // What every request about cells of this batch says.
   common() {
-    const { batch, model, second_model } = this.review;
-    return { language: this.settings.language, batch, model: modelName(model), second: modelName(second_model) };
+    const { batch, second_model } = this.review;
+    return { language: this.settings.language, batch, model: modelName(baseOf(this.review)), second: modelName(second_model) };
   }
 
   // Nothing is classified any more; what was added meanwhile has its turn.
@@ -207,11 +214,13 @@ class Workbench {
     const more = this.waiting.splice(0);
     this.phase(this.review?.cells.length ? 'review' : 'empty');
     if (more.length && this.review?.cells.length) this.classify(more, true);
+    else this.nameRest();
   }
 
   async begin() {
     this.review = create(crypto.randomUUID?.() ?? `${Date.now()}-${Math.random()}`, new Date().toISOString());
     this.redoable = [];
+    this.model = null;
     this.sources.clear();
     this.gallery.clear();
     this.at('#comment').value = '';
@@ -271,7 +280,7 @@ class Workbench {
 
   // Further cells of the batch, in place of those in `gone`. Raises Said.
   async add(answer, gone = []) {
-    const { model, second_model, cells } = { ...this.review, ...this.review.before };
+    const { second_model, cells } = this.review, model = baseOf(this.review);
     if (cells.length && (answer.model !== model || answer.second_model !== second_model)) { // the server has another version by now
       throw new Said(this.texts.errors.other_model.replace('{model}', model).replace('{found}', answer.model));
     }
@@ -386,13 +395,30 @@ class Workbench {
     const { cells, types } = lessons(this.review), { report } = this.review, { fewest } = this.settings.learning;
     const learn = this.at('#learn');
     learn.hidden = cells < fewest || types < 2;
-    learn.disabled = this.isLearning || this.root.dataset.phase !== 'review';
-    learn.textContent = this.isLearning ? this.texts.learning : this.texts.learn.replace('{count}', cells);
-    const words = report ? this.texts.learnt.replace('{right}', report.right).replace('{total}', report.total).replace('{before}', report.right_before).replace('{renamed}', report.renamed) : '';
-    const missing = report && Object.entries(report.missing).map(([label, count]) => `${count} ${this.gallery.name(label)}`).join(', ');
-    this.at('#learnt_words').textContent = missing ? `${words} ${this.texts.learn_missing.replace('{missing}', missing)}` : words;
-    this.at('#learnt').hidden = !report;
-    this.at('#keep_model').hidden = this.folder?.batch !== this.review.batch;
+    learn.disabled = Boolean(this.under) || this.root.dataset.phase !== 'review';
+    learn.textContent = this.under === 'learning' ? this.texts.learning : this.texts.learn.replace('{count}', cells);
+    const words = [report && this.named(report), this.under === 'naming' ? this.texts.naming : this.addedSince()].filter(Boolean).join(' ');
+    if (this.at('#learnt_words').textContent !== words) this.at('#learnt_words').textContent = words; // a screen reader says it
+    this.at('#learnt').hidden = !words;
+    this.at('#keep_model').hidden = this.model?.batch !== this.review.batch;
+  }
+
+  // Which other model names the cells, and what it brought.
+  named({ kind, right, right_before: before, total, base, made, missing = {} }) {
+    const values = { right, before, total, base, date: made && this.date(made), renamed: renamed(this.review) };
+    const wanted = Object.entries(missing).map(([label, count]) => `${count} ${this.gallery.name(label)}`).join(', ');
+    const words = kind === 'kept' ? this.texts.kept : this.texts.learnt;
+    return `${filled(words, values)}${wanted && ` ${this.texts.learn_missing.replace('{missing}', wanted)}`}`;
+  }
+
+  date(iso) {
+    return new Date(`${iso}T00:00`).toLocaleDateString({ en: 'en-GB' }[this.settings.language] ?? this.settings.language, { dateStyle: 'long' });
+  }
+
+  // Which cells it does not name, since they were added later and its file is not here.
+  addedSince() {
+    const count = added(this.review).length;
+    return count && this.root.dataset.phase === 'review' ? filled(count === 1 ? this.texts.added_since.one : this.texts.added_since.many, { count, model: baseOf(this.review) }) : '';
   }
 
   // How the pictures were taken, in words.
@@ -640,39 +666,93 @@ class Workbench {
     this.choose(steps[0].cell);
   }
 
-  // --- learning ---
+  // --- other models for the same cells: one that learns from the decisions, or one that was kept ---
 
   // The answers of a model that learnt from the decisions take the place of those before. What is decided meanwhile stays.
   async learn() {
-    const { batch, model, before } = this.review, cells = toLearn(this.review);
+    const answer = await this.anew('learning', 'learn', toLearn(this.review));
+    if (answer) {
+      const bytes = Uint8Array.from(atob(answer.folder), letter => letter.charCodeAt(0));
+      await this.rename(withLearnt(this.review, answer), new File([bytes], `${modelName(baseOf(this.review))}-adapted.zip`, { type: 'application/zip' }));
+    }
+    this.nameRest();
+  }
+
+  // A kept model names the cells of the open batch, and otherwise those that are classified next.
+  async takeModel(file, isWithPictures) {
     this.say('');
-    this.isLearning = true;
+    if (this.root.dataset.phase !== 'empty') {
+      this.kept = file;
+      if (!isWithPictures) this.nameRest();
+      return;
+    }
+    this.kept = null;
+    this.at('#classify').disabled = true;
+    this.at('#waiting').textContent = this.texts.kept_reading;
+    const answer = await this.byModel(file, []);
+    this.at('#classify').disabled = !this.chosen;
+    this.at('#waiting').textContent = '';
+    if (!answer) return;
+    const { base, made, total } = answer.report;
+    this.kept = file;
+    if (this.settings.models.includes(base)) this.at('#model').value = base;
+    this.at('#waiting').textContent = filled(this.texts.kept_waiting, { base, total, date: this.date(made) });
+    this.nameRest(); // of the examples, if they were classified meanwhile
+  }
+
+  // Cells that are to have the answers of another model: of a kept one all, of the one that named the rest those that were
+  // added since. One that fails is not asked again by itself.
+  async nameRest() {
+    if (this.under || this.root.dataset.phase !== 'review') return;
+    const { kept, model } = this, ids = new Set(added(this.review)), cells = toLearn(this.review);
+    if (kept) {
+      this.kept = null;
+      const answer = await this.anew('naming', 'name_by_kept', cells, kept);
+      if (answer) await this.rename(withLearnt(this.review, answer), kept);
+    } else if (ids.size && model?.batch === this.review.batch) {
+      const answer = await this.anew('naming', 'name_by_kept', cells.filter(({ id }) => ids.has(id)), model.file);
+      if (answer && this.model === model) await this.rename(withRows(this.review, answer), model.file);
+      if (!answer) return;
+    } else return;
+    this.nameRest();
+  }
+
+  // Another model's answers for cells of the open batch, or null where there are none, or another batch is open by then.
+  async anew(under, name, cells, file = null) {
+    const { batch } = this.review;
+    this.say('');
+    this.under = under;
     this.showLearning();
-    const answer = await this.ask('learn', { batch, model: before?.model ?? model, cells });
-    this.isLearning = false;
-    if (answer && this.review?.batch === batch) {
-      this.review = withLearnt(this.review, answer);
-      this.folder = { batch, data: answer.folder };
-      await this.renamed();
-    } else if (this.review) this.showLearning();
+    const answer = file ? await this.byModel(file, cells) : await this.ask(name, { batch, model: baseOf(this.review), cells });
+    this.under = '';
+    if (answer && this.review?.batch === batch) return answer;
+    if (this.review) this.showLearning();
+    return null;
+  }
+
+  // What the model in a file says of cells.
+  async byModel(file, cells) {
+    const { batch = '' } = this.review ?? {}, model = this.review ? baseOf(this.review) : '';
+    const uploaded = await this.upload(file).catch(() => null);
+    if (uploaded) return this.ask('name_by_kept', { batch, model, path: uploaded.path, cells });
+    this.say(this.texts.errors.server_gone);
+    return null;
   }
 
   async unlearn() {
-    this.review = unlearnt(this.review);
-    this.folder = null;
-    await this.renamed();
+    await this.rename(unlearnt(this.review), null);
   }
 
-  // Cells have other answers now: shown, then stored.
-  async renamed() {
-    const head = this.review;
+  // Cells have other answers now, of the model in a file: shown, then stored.
+  async rename(head, file) {
+    this.review = head;
+    if (this.model?.file !== file) this.model = file && { batch: head.batch, file };
     this.draw();
-    await this.keepIn(head.batch, async store => { await store.saveAnswers(head.batch, head.cells); await store.saveHead(head); });
+    await this.keepIn(head.batch, async store => { await store.saveAnswers(head.batch, head.cells); await store.saveHead(head); await store.saveModel(head.batch, file); });
   }
 
   keepModel() {
-    const bytes = Uint8Array.from(atob(this.folder.data), letter => letter.charCodeAt(0));
-    download(`${modelName(this.review.model)}-adapted.zip`, new Blob([bytes], { type: 'application/zip' }));
+    download(this.model.file.name, this.model.file);
   }
 
   // The cell in a box that a person drew. The server gets the file of the field, or the smaller picture that the review keeps.
@@ -687,6 +767,7 @@ class Workbench {
     if (!answer || this.review?.batch !== batch) return;
     await this.told(this.add({ ...answer, cells: answer.cells.map(cell => drawnCell(this.review, cell)) }));
     this.choose(id, false);
+    this.nameRest();
   }
 
   // What a person drew last, and said nothing of, goes again.
@@ -713,6 +794,7 @@ class Workbench {
       if (!lost || confirm(this.texts.take_lost.replace('{count}', lost))) await this.told(this.add({ ...answer, cells: further }, gone));
     }
     this.showDetail();
+    this.nameRest();
   }
 
   // What an addition says where it cannot be.
@@ -826,8 +908,11 @@ class Workbench {
     }
     const shown = session.getItem(SHOWN);
     const kept = shown === '' ? null : await store?.find(shown).catch(() => null);
+    const file = kept && await store.model(kept.batch).catch(() => null);
+    if (file) this.model = { batch: kept.batch, file };
     if (kept?.cells.length) this.show(this.journal.applied(kept));
     else this.phase('empty');
+    this.nameRest(); // what was added just before the page was closed
   }
 
   show(review) {
@@ -869,6 +954,8 @@ class Workbench {
     this.run += 1;
     const batch = this.review?.batch;
     this.review = null;
+    this.kept = this.model = null;
+    this.at('#waiting').textContent = '';
     this.waiting = [];
     session.setItem(SHOWN, '');
     this.gallery.clear();
@@ -888,6 +975,7 @@ class Workbench {
     if (before && wouldLose(before, review) && !confirm(this.texts.open_review)) return;
     this.run += 1; // what is still being classified belongs to the batch before
     this.waiting = [];
+    this.kept = this.model = null;
     this.say('');
     this.show(review);
     await this.keep(async store => {
@@ -905,7 +993,7 @@ class Workbench {
     const file = !cell.place && this.sources.get(pictureOf(cell)); // of a cell in a field its own small picture
     const uploaded = file && await this.upload(file).catch(() => null);
     const picture = uploaded ? { path: uploaded.path } : { picture: cell.picture };
-    const answer = await this.ask('saliency', { model: this.review.before?.model ?? this.review.model, label, ...picture });
+    const answer = await this.ask('saliency', { model: baseOf(this.review), label, ...picture });
     if (answer) this.detail.showSaliency(cell.id, answer.picture, uploaded ? answer.note : `${answer.note} ${this.texts.saliency_small}`);
   }
 
@@ -935,6 +1023,18 @@ function download(name, blob) {
   const link = element('a', { href: URL.createObjectURL(blob), download: name });
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
+}
+
+// A text with values in the places that are named in it.
+function filled(words, values) {
+  return words.replace(/\{(\w+)\}/g, (place, name) => values[name] ?? place);
+}
+
+// Whether a ZIP is a model that the page gave away: its table of contents, which is at its end, has the two files of one.
+async function isKeptModel({ name, file }) {
+  if (!name.toLowerCase().endsWith('.zip')) return false;
+  const contents = await file.slice(-4096).text();
+  return contents.includes('adapted.json') && contents.includes('model.safetensors');
 }
 
 // The files below what was dropped, with their folders in their names; pictures alone, and no more than `most`.

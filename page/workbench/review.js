@@ -102,7 +102,22 @@ export function retaken(review, picture, cells) {
   };
 }
 
-// --- learning from decisions ---
+// --- other answers to the same cells ---
+
+// The model that classified the cells first, whichever named them since.
+export function baseOf({ model, before }) {
+  return before?.model ?? model;
+}
+
+// The ids of cells that were added since another model named the rest, and have the answers of the first model.
+export function added({ cells, before }) {
+  return before ? cells.filter(cell => cell.picture && cell.probabilities && !cell.before).map(cell => cell.id) : [];
+}
+
+// How many cells another model gives another name than the first.
+export function renamed({ cells, labels }) {
+  return cells.filter(cell => cell.before && guess(cell.probabilities, labels) !== guess(cell.before.probabilities, labels)).length;
+}
 
 // What the server learns from and names anew: every cell with a picture, with what a person decided.
 export function toLearn(review) {
@@ -118,17 +133,18 @@ export function lessons(review) {
   return { cells: found.length, types: new Set(found).size };
 }
 
-// The review with the answers of the model that learnt, each in its cell, beside those before. Steps stay as they are.
+// The review with the answers of another model, each in its cell, beside those before. Steps stay as they are.
 export function withLearnt(review, answer) {
   if (answer.batch !== review.batch) return review;
+  const { model, classes, review_below, report } = answer;
+  const head = review.before ?? { model: review.model, classes: review.classes, review_below: review.review_below };
+  return { ...withRows(review, answer), model, classes, review_below, report, before: { ...head, after: highest(review.steps) } };
+}
+
+// The same for cells that were added since: what undo takes back first stays as it is.
+export function withRows(review, answer) {
   const rows = new Map(answer.cells.map(row => [row.id, row]));
-  const { model, classes, review_below, report } = answer, { before } = review;
-  const renamed = review.cells.filter(cell => rows.has(cell.id) && guess(cell.probabilities, review.labels) !== guess(rows.get(cell.id).probabilities, review.labels)).length;
-  const head = before ?? { model: review.model, classes: review.classes, review_below: review.review_below };
-  return {
-    ...review, model, classes, review_below, report: { ...report, renamed }, before: { ...head, after: highest(review.steps) },
-    cells: review.cells.map(cell => (rows.has(cell.id) ? { ...cell, ...rows.get(cell.id), before: cell.before ?? answerOf(cell) } : cell)),
-  };
+  return { ...review, cells: review.cells.map(cell => (rows.has(cell.id) ? { ...cell, ...rows.get(cell.id), before: cell.before ?? answerOf(cell) } : cell)) };
 }
 
 function answerOf({ probabilities, status, blast, message, prediction_set }) {
