@@ -1,4 +1,5 @@
-"""Other answers to the cells of a batch: by a model that learns from the decided ones, or by one that learnt before.
+"""Other answers to the cells of a batch: by a model that learns from the decided ones, by one that learnt before, or by the
+model that classified them with the batch-norm statistics of the batch.
 
 The server keeps nothing: the small pictures come with the call, and a model that learnt goes with the answer, as a ZIP of its
 folder. The browser sends that ZIP again.
@@ -17,6 +18,7 @@ import numpy as np
 
 from cells.classes import to_json as classes_to_json
 from cells.messages import message
+from cells.model import batch_statistics
 from cells.model.classifier import Classifier
 from cells.model.prediction import Prediction
 from cells.model.uncertainty import OK, REVIEW
@@ -158,5 +160,27 @@ def named_by_kept(batch: str, called: str, file: str, cells: Sequence[Given], la
     return answer
 
 
+# --- statistics of the batch ---
+
+
+@answered
+async def name_by_statistics(asked: dict, language: str) -> dict:
+    """New answers for `cells`, see given(), with statistics that are moved towards those of their pictures.
+
+    `model` is NAME@VERSION/BACKEND of their review.
+    """
+    called = text_of(asked, "model")
+    return await CLASSIFYING.run(named_by_statistics, text_of(asked, "batch"), called, given(asked), language)
+
+
+def named_by_statistics(batch: str, called: str, cells: Sequence[Given], language: str) -> dict:
+    """The answer of name_by_statistics. Raises RefusedError, ImageError and what loaded() raises."""
+    base = loaded(called)
+    classifier = batch_statistics.adapted(base, batch_statistics.sample([cell.picture for cell in cells]))
+    if classifier is base:  # it has no batch-norm layers
+        raise RefusedError("bad_request")
+    return answers_of(batch, classifier, cells, {"kind": "statistics"}, language)
+
+
 # What the component may call, by these names.
-SERVER_FUNCTIONS = (learn, name_by_kept)
+SERVER_FUNCTIONS = (learn, name_by_kept, name_by_statistics)

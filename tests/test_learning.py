@@ -13,11 +13,12 @@ import pytest
 from PIL import Image
 from serving import started
 from test_adapt import BLUE, RED, cell
+from test_batch_statistics import with_distance
 from test_browser import ROOT, WAIT, classify, unbroken
 from test_handlers import ask, models, upload  # noqa: F401, fixtures
 
 from cells.messages import ENGLISH
-from cells.model import adapt, fine_tuning
+from cells.model import adapt, batch_statistics, fine_tuning
 from cells.model.classifier import Classifier
 from cells.read import limits
 from cells.read.images import read_image
@@ -201,6 +202,23 @@ def test_a_kept_model_of_a_base_that_is_not_offered_is_refused(ask, called, kept
     assert ask(learning.name_by_kept, batch="", path=path, cells=[])["error"]["code"] == "hub_not_offered"
 
 
+# --- statistics of the batch ---
+
+
+def test_the_page_names_a_batch_with_its_statistics_as_the_command_line_does(ask, models, model_folder, tmp_path):  # noqa: F811
+    models["far"] = far = Classifier.load(with_distance(model_folder, tmp_path / "far", 1e-6))
+    cells = [sent(number) for number in range(batch_statistics.FEWEST + 10)]
+    pictures = [base64.b64decode(one["picture"]) for one in cells]
+    expected = batch_statistics.for_batch(far, pictures)
+    answer = ask(learning.name_by_statistics, batch="b", model=str(far), cells=cells)
+    assert answer["model"] == str(expected)
+    assert answer["model"].endswith("/torch+batch")
+    probabilities = [one["probabilities"] for one in answer["cells"]]
+    np.testing.assert_array_equal(probabilities, [one.probabilities for one in expected.predict(pictures)])
+    assert {one["status"] for one in answer["cells"]} == {"unfamiliar"}
+    assert np.abs(probabilities - far.probabilities([read_image(one) for one in pictures])).max() > 1e-4
+
+
 # --- in the browser ---
 
 
@@ -325,6 +343,37 @@ def test_a_kept_model_names_the_next_batch_and_what_is_added_to_it(page, picture
     page.keyboard.press("u")
     page.locator("#learnt").wait_for(state="hidden")
     assert names(page) == {name: before[name] for name in learnt}
+
+
+def test_an_unfamiliar_batch_can_be_named_with_its_colours(page, pictures):
+    offer = page.get_by_role("button", name="Name them again with this batch's colours")
+    classify(page, pictures)
+    page.locator("#banner").wait_for()
+    assert offer.is_hidden()  # of so few cells it is not offered
+    for _ in range(3):
+        page.locator("#add").click()
+        page.locator("#adding input[multiple]").set_input_files(pictures)
+        page.locator("#bench[data-phase=classifying]").wait_for()
+        page.locator("#bench[data-phase=review]").wait_for()
+    page.locator("#gallery [data-cell]").first.click()
+    page.keyboard.press("1")
+    before, decided = names(page), page.locator('#gallery [data-cell]:not([data-decision=""])').count()
+    offer.click()
+    page.get_by_text("Named again with the colours of this batch").wait_for()
+    assert page.locator("#batch").text_content().endswith("/torch+batch")
+    assert offer.is_hidden()
+    assert page.locator('#gallery [data-cell]:not([data-decision=""])').count() == decided == 1
+    with page.expect_download() as download:
+        page.locator("#csv").click()
+    assert Path(download.value.path()).read_text("utf-8-sig").count("/torch+batch,") == 64
+    with page.expect_download() as download:
+        page.locator("#report").click()
+    assert texts("en")["by_statistics"] in Path(download.value.path()).read_text()
+    page.locator("#gallery [data-cell]").first.focus()
+    page.keyboard.press("u")
+    page.locator("#learnt").wait_for(state="hidden")
+    assert names(page) == before
+    assert offer.is_visible()
 
 
 def test_the_cells_to_label_next_can_be_shown(page, pictures):

@@ -4,7 +4,7 @@
 import { Field } from './field.js';
 import { action } from './keys.js';
 import {
-  Reading, added, baseOf, choices, consistent, create, drawnCell, isLearntLast, isOfField, lastDrawn, lessons, modelName, nextNumber, nextSteps, parse, pictureOf, renamed, retaken, taken, toLabel, toLearn, undone, unlearnt, withAnswer, withCells, withLearnt, withRows, withSteps, withoutCells, wouldLose,
+  Reading, added, baseOf, canUseStatistics, choices, consistent, create, drawnCell, isLearntLast, isOfField, lastDrawn, lessons, modelName, nextNumber, nextSteps, parse, pictureOf, renamed, retaken, taken, toLabel, toLearn, undone, unlearnt, withAnswer, withCells, withLearnt, withRows, withSteps, withoutCells, wouldLose,
 } from './review.js';
 import { Journal, open, webStorage } from './store.js';
 import { Detail, Gallery, chart, element } from './view.js';
@@ -81,6 +81,7 @@ class Workbench {
     on('#undo', 'click', () => this.undo());
     on('#learn', 'click', () => this.learn());
     on('#keep_model', 'click', () => this.keepModel());
+    on('#statistics', 'click', () => this.nameByStatistics());
     on('#redo', 'click', () => this.redo());
     on('#comment', 'input', event => this.note(event.target.value));
     on('#size', 'input', event => this.resize(Number(event.target.value)));
@@ -400,6 +401,7 @@ class Workbench {
     const words = [report && this.named(report), this.under === 'naming' ? this.texts.naming : this.addedSince()].filter(Boolean).join(' ');
     if (this.at('#learnt_words').textContent !== words) this.at('#learnt_words').textContent = words; // a screen reader says it
     this.at('#learnt').hidden = !words;
+    this.at('#statistics').hidden = Boolean(this.under) || !canUseStatistics(this.review, this.settings.statistics.fewest);
     this.at('#keep_model').hidden = this.model?.batch !== this.review.batch;
   }
 
@@ -407,7 +409,7 @@ class Workbench {
   named({ kind, right, right_before: before, total, base, made, missing = {} }) {
     const values = { right, before, total, base, date: made && this.date(made), renamed: renamed(this.review) };
     const wanted = Object.entries(missing).map(([label, count]) => `${count} ${this.gallery.name(label)}`).join(', ');
-    const words = kind === 'kept' ? this.texts.kept : this.texts.learnt;
+    const words = { kept: this.texts.kept, statistics: this.texts.statistics }[kind] ?? this.texts.learnt;
     return `${filled(words, values)}${wanted && ` ${this.texts.learn_missing.replace('{missing}', wanted)}`}`;
   }
 
@@ -418,7 +420,9 @@ class Workbench {
   // Which cells it does not name, since they were added later and its file is not here.
   addedSince() {
     const count = added(this.review).length;
-    return count && this.root.dataset.phase === 'review' ? filled(count === 1 ? this.texts.added_since.one : this.texts.added_since.many, { count, model: baseOf(this.review) }) : '';
+    if (!count || this.root.dataset.phase !== 'review') return '';
+    const words = filled(count === 1 ? this.texts.added_since.one : this.texts.added_since.many, { count, model: baseOf(this.review) });
+    return this.review.report.kind === 'statistics' ? words : `${words} ${this.texts.added_hint}`;
   }
 
   // How the pictures were taken, in words.
@@ -666,7 +670,7 @@ class Workbench {
     this.choose(steps[0].cell);
   }
 
-  // --- other models for the same cells: one that learns from the decisions, or one that was kept ---
+  // --- other models for the same cells: one that learns from the decisions, one that was kept, or statistics of the batch ---
 
   // The answers of a model that learnt from the decisions take the place of those before. What is decided meanwhile stays.
   async learn() {
@@ -714,6 +718,12 @@ class Workbench {
       if (answer && this.model === model) await this.rename(withRows(this.review, answer), model.file);
       if (!answer) return;
     } else return;
+    this.nameRest();
+  }
+
+  async nameByStatistics() {
+    const answer = await this.anew('naming', 'name_by_statistics', toLearn(this.review));
+    if (answer) await this.rename(withLearnt(this.review, answer), null);
     this.nameRest();
   }
 

@@ -9,7 +9,7 @@ export const WITHOUT_GUESS = ['empty', 'error']; // statuses of a field without 
 export function create(batch, created) {
   return {
     format: FORMAT, batch, created, model: '', second_model: '', labels: [], second_labels: [], classes: [], second_classes: [],
-    review_below: 0, cells: [], fields: {}, steps: [], comment: '',
+    review_below: 0, has_statistics: false, cells: [], fields: {}, steps: [], comment: '',
   };
 }
 
@@ -17,11 +17,11 @@ export function create(batch, created) {
 // came before.
 export function withAnswer(review, answer) {
   if (answer.batch !== review.batch) return review;
-  const { model, second_model, labels, second_labels, classes = [], second_classes = [], review_below } = answer;
+  const { model, second_model, labels, second_labels, classes = [], second_classes = [], review_below, has_statistics = false } = answer;
   const fields = { ...review.fields, ...answer.fields };
   const said = { model, classes, review_below };
   const head = review.before ? { before: { ...review.before, ...said } } : said; // what was learnt stays
-  return withCells({ ...review, second_model, labels, second_labels, second_classes, fields, ...head }, answer.cells);
+  return withCells({ ...review, second_model, labels, second_labels, second_classes, has_statistics, fields, ...head }, answer.cells);
 }
 
 // The review with further cells; those that it has already stay as they are.
@@ -112,6 +112,15 @@ export function baseOf({ model, before }) {
 // The ids of cells that were added since another model named the rest, and have the answers of the first model.
 export function added({ cells, before }) {
   return before ? cells.filter(cell => cell.picture && cell.probabilities && !cell.before).map(cell => cell.id) : [];
+}
+
+// Whether the cells can be named with batch-norm statistics of the batch: at least `fewest`, most of them unlike the training
+// pictures, as the command line has it (cells/model/batch_statistics.py), and not named so yet.
+export function canUseStatistics(review, fewest) {
+  const statuses = review.cells.filter(cell => cell.probabilities).map(cell => (cell.before ?? cell).status);
+  const isUnlike = statuses.length >= fewest && statuses.filter(status => status === 'unfamiliar').length > statuses.length / 2;
+  const isOpen = !review.before || (review.report.kind === 'statistics' && added(review).length > 0);
+  return Boolean(review.has_statistics) && isUnlike && isOpen;
 }
 
 // How many cells another model gives another name than the first.

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import {
-  Reading, added, baseOf, called, choices, consistent, create, decisions, drawnCell, isLearntLast, lastDrawn, lessons, modelName, nextNumber, nextSteps, parse, pictureOf,
+  Reading, added, baseOf, called, canUseStatistics, choices, consistent, create, decisions, drawnCell, isLearntLast, lastDrawn, lessons, modelName, nextNumber, nextSteps, parse, pictureOf,
   renamed, retaken, taken, toLabel, toLearn, undone, unlearnt, withAnswer, withCells, withLearnt, withRows, withSteps, withoutCells, wouldLose,
 } from './review.js';
 
@@ -241,4 +241,15 @@ test('cells that are added after learning are known until they have the other mo
 test('the cells to label next are the most doubtful of each guess in turns', () => {
   const found = review(seen('1', [0.9, 0.1, 0]), seen('2', [0.6, 0.4, 0]), seen('3', [0, 1, 0]), seen('4', [0.2, 0.8, 0]), seen('5', [0.5, 0.4, 0]));
   assert.deepEqual(toLabel(decide(found, ['5'], 'monocyte'), 3), ['2', '4', '1']);
+});
+
+test('statistics of the batch are offered where most of enough cells are unfamiliar, once, and again for what is added', () => {
+  const far = (...ids) => ({ ...review(...ids.map(id => ({ ...seen(id, [1, 0, 0]), status: 'unfamiliar' })), seen('9', [1, 0, 0])), has_statistics: true });
+  assert.deepEqual([far('1', '2'), far('1'), { ...far('1', '2'), has_statistics: false }].map(each => canUseStatistics(each, 3)), [true, false, false]);
+  assert.equal(canUseStatistics(far('1', '2'), 4), false);
+  const rows = ['1', '2', '9'].map(id => row(id, [0, 1, 0])), named = withLearnt(far('1', '2'), { ...learnt(...rows), report: { kind: 'statistics' } });
+  assert.equal(canUseStatistics(named, 3), false);
+  assert.equal(canUseStatistics(unlearnt(named), 3), true);
+  assert.equal(canUseStatistics(withCells(named, [{ ...seen('10', [1, 0, 0]), status: 'unfamiliar' }]), 3), true);
+  assert.equal(canUseStatistics(withLearnt(far('1', '2'), learnt()), 3), false);
 });
