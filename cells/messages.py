@@ -61,6 +61,9 @@ ENGLISH = {
     "adapt_two_labels": "One picture is labelled twice, as {first} and as {second}; leave one of them out.",
     "adapt_no_gain": "Nothing was learnt: of {total} held-back cells {right} are named as labelled, and {before} before; "
     "label more cells, and look for wrong labels.",
+    "kept_broken": "This is no kept model, or it was damaged or changed; use the ZIP as it was kept.",
+    "kept_other_base": "The kept model was adapted from {base}, and this batch is of {model}; start a new batch for it.",
+    "kept_other_version": "The kept model does not fit {base} as this server has it; learn again, and keep that model.",
     # anything else, in words of its own
     "text": "{text}",
 }

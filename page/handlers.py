@@ -24,6 +24,7 @@ from cells.classes import to_json as classes_to_json
 from cells.colours import colour
 from cells.locate.parts import AUTO, HOW, Place, reader
 from cells.messages import Error
+from cells.model.batch_statistics import has_statistics
 from cells.model.classifier import Classifier, classify_all
 from cells.model.folder import ModelError
 from cells.model.prediction import Prediction
@@ -226,6 +227,7 @@ def answer_of(batch: str, classifiers: list[Classifier], cells: list[dict]) -> d
         "classes": classes_to_json(first.classes),
         "second_classes": classes_to_json(second.classes if second else ()),
         "review_below": first.uncertainty.lowest,
+        "has_statistics": has_statistics(first),
         "cells": cells,
     }
 

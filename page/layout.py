@@ -38,7 +38,7 @@ def add_workbench(language: str, models: list[str]) -> None:
         js_on_load=START.format(version=static.version()),
         apply_default_css=False,
         elem_id="workbench",
-        server_functions=[*handlers.SERVER_FUNCTIONS, learning.learn],
+        server_functions=[*handlers.SERVER_FUNCTIONS, *learning.SERVER_FUNCTIONS],
         settings=views.settings(
             language, models, bool(examples.dataset()), [one for name in models for one in catalog.described(name)]
         ),

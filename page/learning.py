@@ -1,25 +1,33 @@
-"""Learning from a person's decisions: the cells of a batch in, their answers by a model that learnt from the decided ones out.
+"""Other answers to the cells of a batch: by a model that learns from the decided ones, by one that learnt before, or by the
+model that classified them with the batch-norm statistics of the batch.
 
-The server keeps nothing: the small pictures come with the call, and the model goes with its answer, as a ZIP of its folder.
+The server keeps nothing: the small pictures come with the call, and a model that learnt goes with the answer, as a ZIP of its
+folder. The browser sends that ZIP again.
 """
 
 import base64
 import io
 import tempfile
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
 
 from cells.classes import to_json as classes_to_json
 from cells.messages import message
+from cells.model import batch_statistics
+from cells.model.classifier import Classifier
 from cells.model.prediction import Prediction
 from cells.model.uncertainty import OK, REVIEW
 from cells.read import limits
 from cells.read.images import read_image
 from cells.review import REJECTED
-from page.handlers import Lane, answered, checked, in_language, loaded, text_of
+from hub import catalog
+from page import uploads
+from page.handlers import CLASSIFYING, Lane, answered, checked, in_language, loaded, text_of
 from page.texts import RefusedError
 
 if TYPE_CHECKING:
@@ -28,18 +36,27 @@ if TYPE_CHECKING:
 LEARNING = Lane(limits.LEARNING, 4, "busy_learning")  # a call takes every core for half a minute
 
 
-@answered
-async def learn(asked: dict, language: str) -> dict:
-    """New answers for `cells`, a list of {id, name, picture, decision, cut}; those with a decision are what is learnt from.
+class Given(NamedTuple):
+    """A cell of the batch. `is_cut`: the edge of its field cuts it."""
 
-    `model` is NAME@VERSION/BACKEND of their review. The answer has its `report`, and the new model's folder as a ZIP.
-    """
+    id: str
+    name: str
+    picture: bytes
+    decision: str
+    is_cut: bool
+
+
+def given(asked: dict, fewest: int = 1) -> list[Given]:
+    """`cells` of a call, a list of {id, name, picture, decision, cut}. Raises RefusedError."""
     cells = asked.get("cells")
-    if not isinstance(cells, list) or not 1 <= len(cells) <= limits.BATCH_CELLS:
+    if not isinstance(cells, list) or not fewest <= len(cells) <= limits.BATCH_CELLS:
         raise RefusedError("bad_request")
-    given = [(text_of(checked(one), "id"), text_of(one, "name"), text_of(one, "decision", ""), picture(one)) for one in cells]
-    cut = {one["id"] for one in cells if one.get("cut") is True}
-    return await LEARNING.run(learnt, text_of(asked, "batch"), text_of(asked, "model"), given, cut, language)
+    return [given_cell(checked(one)) for one in cells]
+
+
+def given_cell(one: dict) -> Given:
+    said = text_of(one, "id"), text_of(one, "name"), picture(one), text_of(one, "decision", "")
+    return Given(*said, one.get("cut") is True)
 
 
 def picture(cell: dict) -> bytes:
@@ -49,34 +66,51 @@ def picture(cell: dict) -> bytes:
         raise RefusedError("bad_request") from None
 
 
-def learnt(batch: str, called: str, given: Sequence[tuple[str, str, str, bytes]], cut: set[str], language: str) -> dict:
+def answers_of(batch: str, classifier: Classifier, cells: Sequence[Given], report: Mapping, language: str) -> dict:
+    """What a review says anew of its cells. `report` is what the page says of the model. Raises ImageError."""
+    predictions = classifier.predict([cell.picture for cell in cells], [cell.name for cell in cells])
+    return {
+        "batch": batch,
+        "model": str(classifier),
+        "classes": classes_to_json(classifier.classes),
+        "review_below": classifier.uncertainty.lowest,
+        "cells": [row(cell, prediction, language) for cell, prediction in zip(cells, predictions, strict=True)],
+        "report": dict(report),
+    }
+
+
+def row(cell: Given, prediction: Prediction, language: str) -> dict:
+    """What a review says anew of a cell. One that the edge of its field cuts counts only where a person decides, as before."""
+    if cell.is_cut and prediction.status == OK:
+        prediction = replace(prediction, status=REVIEW, message=message("cell_cut"))
+    told = in_language((b"", prediction), cell.id, language)
+    return {key: told[key] for key in ("id", "probabilities", "status", "blast", "message", "prediction_set")}
+
+
+# --- learning ---
+
+
+@answered
+async def learn(asked: dict, language: str) -> dict:
+    """New answers for `cells`, see given(); those with a decision are what is learnt from.
+
+    `model` is NAME@VERSION/BACKEND of their review. The answer has its `report`, and the new model's folder as a ZIP.
+    """
+    return await LEARNING.run(learnt, text_of(asked, "batch"), text_of(asked, "model"), given(asked), language)
+
+
+def learnt(batch: str, called: str, cells: Sequence[Given], language: str) -> dict:
     """The answer of learn. Raises AdaptError, ImageError and what loaded() raises."""
     from cells.model.adapt import adapt  # PyTorch, which takes seconds
 
     base = loaded(called)
-    decided = [(small, decision) for _, _, decision, small in given if decision and decision not in REJECTED]
-    if not all(decision in base.labels for _, decision in decided):
+    decided = [cell for cell in cells if cell.decision and cell.decision not in REJECTED]
+    if not all(cell.decision in base.labels for cell in decided):
         raise RefusedError("bad_request")
-    adapted = adapt(base, [read_image(small) for small, _ in decided], [decision for _, decision in decided])
-    predictions = adapted.classifier.predict([small for *_, small in given], [name for _, name, *_ in given])
-    rows = [row(id_, prediction, id_ in cut, language) for (id_, *_), prediction in zip(given, predictions, strict=True)]
-    return {
-        "batch": batch,
-        "model": str(adapted.classifier),
-        "classes": classes_to_json(adapted.classifier.classes),
-        "review_below": adapted.classifier.uncertainty.lowest,
-        "cells": rows,
-        "report": asdict(adapted.report) | {"total": adapted.report.total},
-        "folder": base64.b64encode(zipped(adapted)).decode(),
-    }
-
-
-def row(id_: str, prediction: Prediction, is_cut: bool, language: str) -> dict:
-    """What a review says anew of a cell. One that the edge of its field cuts counts only where a person decides, as before."""
-    if is_cut and prediction.status == OK:
-        prediction = replace(prediction, status=REVIEW, message=message("cell_cut"))
-    told = in_language((b"", prediction), id_, language)
-    return {key: told[key] for key in ("id", "probabilities", "status", "blast", "message", "prediction_set")}
+    adapted = adapt(base, [read_image(cell.picture) for cell in decided], [cell.decision for cell in decided])
+    report = asdict(adapted.report) | {"kind": "learnt", "total": adapted.report.total}
+    answer = answers_of(batch, adapted.classifier, cells, report, language)
+    return answer | {"folder": base64.b64encode(zipped(adapted)).decode()}
 
 
 def zipped(adapted: "Adapted") -> bytes:
@@ -91,3 +125,62 @@ def zipped(adapted: "Adapted") -> bytes:
         for file in sorted(folder.iterdir()):
             archive.write(file, f"{folder.name}/{file.name}")
     return packed.getvalue()
+
+
+# --- a kept model ---
+
+
+@answered
+async def name_by_kept(asked: dict, language: str) -> dict:
+    """New answers for `cells`, see given(), by the model in the ZIP that was uploaded to `path`, which is deleted.
+
+    `model` is NAME@VERSION/BACKEND of their review. Without cells the answer says what the kept model is.
+    """
+    file = uploads.find(text_of(asked, "path"))
+    try:
+        called, cells = text_of(asked, "model", ""), given(asked, fewest=0)
+        return await CLASSIFYING.run(named_by_kept, text_of(asked, "batch"), called, str(file), cells, language)
+    finally:
+        uploads.delete([file])
+
+
+def named_by_kept(batch: str, called: str, file: str, cells: Sequence[Given], language: str) -> dict:
+    """The answer of name_by_kept. Raises KeptError, ArchiveError, HubError, ModelError, ImageError."""
+    from cells.model.kept import Kept, KeptError  # PyTorch, which takes seconds
+
+    kept, model = Kept.read(file), called.rpartition("@")[0]
+    if model and model != kept.base:
+        raise KeptError("kept_other_base", base=kept.base, model=model)
+    report = {"kind": "kept", "base": kept.base, "made": kept.made.isoformat(), "total": kept.report.total}
+    with tempfile.TemporaryDirectory() as folder:
+        classifier = kept.load(catalog.load(kept.base), Path(folder))
+        answer = answers_of(batch, classifier, cells, report, language)
+    if not np.isfinite([cell["probabilities"] for cell in answer["cells"]]).all():
+        raise KeptError("kept_broken")
+    return answer
+
+
+# --- statistics of the batch ---
+
+
+@answered
+async def name_by_statistics(asked: dict, language: str) -> dict:
+    """New answers for `cells`, see given(), with statistics that are moved towards those of their pictures.
+
+    `model` is NAME@VERSION/BACKEND of their review.
+    """
+    called = text_of(asked, "model")
+    return await CLASSIFYING.run(named_by_statistics, text_of(asked, "batch"), called, given(asked), language)
+
+
+def named_by_statistics(batch: str, called: str, cells: Sequence[Given], language: str) -> dict:
+    """The answer of name_by_statistics. Raises RefusedError, ImageError and what loaded() raises."""
+    base = loaded(called)
+    classifier = batch_statistics.adapted(base, batch_statistics.sample([cell.picture for cell in cells]))
+    if classifier is base:  # it has no batch-norm layers
+        raise RefusedError("bad_request")
+    return answers_of(batch, classifier, cells, {"kind": "statistics"}, language)
+
+
+# What the component may call, by these names.
+SERVER_FUNCTIONS = (learn, name_by_kept, name_by_statistics)

@@ -13,6 +13,7 @@ from cells import differential
 from cells.classes import KNOWN, LABELS, ORDER, CellClass, place
 from cells.colours import OTHER, colour
 from cells.measures import MEASURES
+from cells.model.batch_statistics import FEWEST
 from cells.model.folder import DEFAULT, QUANTIZED_RECORD, embedded, embedded_folder, may_quantize
 from cells.read import limits
 from cells.read.images import SUFFIXES
@@ -81,6 +82,7 @@ def settings(language: str, models: list[str], real_examples: bool, classes: Ite
         "choices": [{"label": choice, "name": name(choice, language), "colour": OTHER} for choice in REJECTED],
         "typical": {label: list(pair) for label, pair in differential.TYPICAL.items()},
         "learning": {"fewest": limits.LABELLED[0]},
+        "statistics": {"fewest": FEWEST},
         "limits": {
             "files": limits.MAX_FILES,
             "cells": limits.BATCH_CELLS,

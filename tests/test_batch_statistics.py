@@ -83,10 +83,12 @@ def test_a_network_without_batch_norm_layers_keeps_the_classifier(pictures, tmp_
     classifier = Classifier.load(with_distance(vit, tmp_path / "far", 1e-6))
     assert {prediction.status for prediction in classifier.predict(pictures)} == {UNFAMILIAR}
     assert for_batch(classifier, pictures) is classifier
+    assert not batch_statistics.has_statistics(classifier)
 
 
 def test_unfamiliar_pictures_are_classified_with_their_own_statistics(far, pictures):
     classifier = Classifier.load(far)
+    assert batch_statistics.has_statistics(classifier)
     before, name = answers(classifier, pictures), str(classifier)
     sources = [b"no picture", *pictures]
     first, second = for_batch(classifier, sources), for_batch(classifier, sources)

@@ -2,7 +2,10 @@
 
 import base64
 import io
+import json
+import tempfile
 import zipfile
+from datetime import date
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +13,15 @@ import pytest
 from PIL import Image
 from serving import started
 from test_adapt import BLUE, RED, cell
-from test_browser import ROOT, classify, unbroken
-from test_handlers import ask, models  # noqa: F401, fixtures
+from test_batch_statistics import with_distance
+from test_browser import ROOT, WAIT, classify, unbroken
+from test_handlers import ask, models, upload  # noqa: F401, fixtures
 
-from cells.model import fine_tuning
+from cells.messages import ENGLISH
+from cells.model import adapt, batch_statistics, fine_tuning
 from cells.model.classifier import Classifier
+from cells.read import limits
+from cells.read.images import read_image
 from cells.synthetic import draw_cell
 from page import handlers, learning
 from page.texts import RefusedError, texts
@@ -86,6 +93,132 @@ def test_who_comes_when_enough_wait_is_told(ask, called, decided, monkeypatch): 
     assert answer["error"]["text"] == texts("en")["errors"]["busy_learning"].format(most=4)
 
 
+# --- a kept model ---
+
+
+@pytest.fixture(scope="module")
+def kept(model_folder) -> bytes:
+    """The ZIP of a model that learnt from 16 cells."""
+    cells = [sent(number) for number in range(16)]
+    pictures = [read_image(base64.b64decode(one["picture"])) for one in cells]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fine_tuning, "STEPS", 60)
+        patch.setattr(fine_tuning, "RATE", 5e-3)
+        adapted = adapt.adapt(Classifier.load(model_folder, "one"), pictures, ["monocyte", "basophil"] * 8)
+    return learning.zipped(adapted)
+
+
+def contents(packed: bytes) -> dict[str, bytes]:
+    with zipfile.ZipFile(io.BytesIO(packed)) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+def packed(files: dict[str, bytes], **options: int) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", **options) as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return buffer.getvalue()
+
+
+def changed(packed_model: bytes, name: str, content: bytes | None) -> bytes:
+    """With another file of that name in its folder; None for without."""
+    files = contents(packed_model) | {f"one-adapted/{name}": content}
+    return packed({name: content for name, content in files.items() if content is not None})
+
+
+def test_a_kept_model_names_other_cells_as_it_learnt(ask, called, kept, upload, tmp_path, monkeypatch):  # noqa: F811
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    path, cells = upload("one-adapted.zip", kept), [sent(100), sent(101), sent(102, cut=True)]
+    answer = ask(learning.name_by_kept, batch="b", model=called, path=path, cells=cells)
+    best = [int(np.argmax(one["probabilities"])) for one in answer["cells"]]
+    classes = [one["name"] for one in answer["classes"]]
+    assert [classes[one] for one in best] == ["monocyte", "basophil", "monocyte"]
+    assert answer["cells"][-1]["status"] != "ok"
+    assert answer["model"].startswith("one-adapted@")
+    assert answer["report"] == {"kind": "kept", "base": "one", "made": date.today().isoformat(), "total": 16}
+    assert not [file for file in tmp_path.rglob("*") if file.is_file()]  # the server keeps nothing of it
+    assert ask(learning.name_by_kept, batch="b", model=called, path=path, cells=cells)["error"]["code"] == "gone"
+    alone = ask(learning.name_by_kept, batch="", path=upload("one-adapted.zip", kept), cells=[])  # before any picture
+    assert (alone["report"], alone["cells"]) == (answer["report"], [])
+
+
+HOSTILE = {
+    "a picture more": lambda kept: changed(kept, "cell.png", b"x"),
+    "pickled weights": lambda kept: changed(kept, "pytorch_model.bin", b"x"),
+    "an ONNX file": lambda kept: changed(kept, "onnx/model.onnx", b"x"),
+    "a name that leads out": lambda kept: packed({f"../{name}": content for name, content in contents(kept).items()}),
+    "a name from the root": lambda kept: packed({f"/{name}": content for name, content in contents(kept).items()}),
+    "the same name twice": lambda kept: packed(contents(kept) | {"other/config.json": b"{}"}),
+    "no report": lambda kept: changed(kept, "adapted.json", None),
+    "a report of something else": lambda kept: changed(kept, "adapted.json", b'{"base": 1}'),
+    "a report that is deep": lambda kept: changed(kept, "adapted.json", b"[" * 100_000),
+    "no weights": lambda kept: changed(kept, "model.safetensors", b"x"),
+    "a header that lies": lambda kept: changed(kept, "model.safetensors", b"\xff" * 8 + b"{}"),
+    "no thresholds": lambda kept: changed(kept, "trust.json", b'{"review_below": "__import__"}'),
+    "other classes": lambda kept: changed(kept, "classes.json", b"[]"),
+    "a bomb": lambda kept: packed(
+        contents(kept) | {"one-adapted/README.md": bytes(limits.FILE_BYTES)}, compression=zipfile.ZIP_DEFLATED
+    ),
+}
+
+
+@pytest.mark.parametrize("how", HOSTILE)
+def test_a_zip_that_is_no_kept_model_is_refused_in_one_sentence(how, ask, called, kept, upload, tmp_path):  # noqa: F811
+    path = upload("one-adapted.zip", HOSTILE[how](kept))
+    answer = ask(learning.name_by_kept, batch="b", model=called, path=path, cells=[sent(0)])
+    assert answer["error"] == {"code": "kept_broken", "text": ENGLISH["kept_broken"]}
+    assert not Path(path).exists()
+
+
+def with_config(kept: bytes, **more: object) -> bytes:
+    config = json.loads(contents(kept)["one-adapted/config.json"])
+    return changed(kept, "config.json", json.dumps(config | more).encode())
+
+
+def with_base(kept: bytes, base: str) -> bytes:
+    report = json.loads(contents(kept)["one-adapted/adapted.json"])
+    return changed(kept, "adapted.json", json.dumps(report | {"base": base}).encode())
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        (lambda kept: with_config(kept, architecture="vit_giant_patch14_224"), "kept_other_version"),
+        (lambda kept: with_config(kept, auto_map={"AutoConfig": "code.Config"}), "kept_other_version"),
+        (lambda kept: with_base(kept, "two@1"), "kept_other_base"),
+        (lambda kept: kept[:-30], "zip_broken"),
+        (lambda kept: packed(contents(kept), compression=zipfile.ZIP_LZMA), "zip_compression"),
+    ],
+)
+def test_a_kept_model_that_does_not_fit_says_why(change, code, ask, called, kept, upload):  # noqa: F811
+    answer = ask(learning.name_by_kept, batch="b", model=called, path=upload("one-adapted.zip", change(kept)), cells=[sent(0)])
+    assert answer["error"]["code"] == code
+    assert answer["error"]["text"].count(". ") == 0
+
+
+def test_a_kept_model_of_a_base_that_is_not_offered_is_refused(ask, called, kept, upload):  # noqa: F811
+    path = upload("one-adapted.zip", with_base(kept, "../../etc@1"))
+    assert ask(learning.name_by_kept, batch="", path=path, cells=[])["error"]["code"] == "hub_not_offered"
+
+
+# --- statistics of the batch ---
+
+
+def test_the_page_names_a_batch_with_its_statistics_as_the_command_line_does(ask, models, model_folder, tmp_path):  # noqa: F811
+    models["far"] = far = Classifier.load(with_distance(model_folder, tmp_path / "far", 1e-6))
+    cells = [sent(number) for number in range(batch_statistics.FEWEST + 10)]
+    pictures = [base64.b64decode(one["picture"]) for one in cells]
+    expected = batch_statistics.for_batch(far, pictures)
+    answer = ask(learning.name_by_statistics, batch="b", model=str(far), cells=cells)
+    assert answer["model"] == str(expected)
+    assert answer["model"].endswith("/torch+batch")
+    probabilities = [one["probabilities"] for one in answer["cells"]]
+    np.testing.assert_array_equal(probabilities, [one.probabilities for one in expected.predict(pictures)])
+    assert {one["status"] for one in answer["cells"]} == {"unfamiliar"}
+    assert np.abs(probabilities - far.probabilities([read_image(one) for one in pictures])).max() > 1e-4
+
+
 # --- in the browser ---
 
 
@@ -109,6 +242,7 @@ def pictures(tmp_path_factory) -> list[str]:
 @pytest.fixture
 def page(browser, learning_url):
     with unbroken(browser, learning_url) as page:
+        page.set_default_timeout(4 * WAIT)  # of learning on a machine that is busy
         yield page
 
 
@@ -153,6 +287,93 @@ def test_learning_keeps_decisions_and_is_undone_as_one_step(page, pictures):
     assert decisions(page) == expected
     page.keyboard.press("u")  # the step before
     assert len(decisions(page)) == 11
+
+
+def names(page) -> dict[str, str]:
+    """What stands for each cell that is not decided."""
+    read = "all => all.map(one => [one.getAttribute('aria-label').split(',')[0], one.dataset.label])"
+    return dict(page.locator('#gallery [data-cell][data-decision=""]').evaluate_all(read))
+
+
+def test_a_kept_model_names_the_next_batch_and_what_is_added_to_it(page, pictures, tmp_path):
+    classify(page, pictures)
+    before = names(page)
+    decide(page, 0)
+    decide(page, 1)
+    page.locator("#learn").click()
+    page.get_by_text("of 8 held-back decisions").wait_for()
+    learnt = names(page)
+    assert {name: before[name] for name in learnt} != learnt
+    with page.expect_download() as download:
+        page.locator("#keep_model").click()
+    model, foreign = tmp_path / download.value.suggested_filename, tmp_path / "foreign-adapted.zip"
+    download.value.save_as(model)
+    foreign.write_bytes(packed(contents(model.read_bytes()) | {"efficientnet_lite0-adapted/code.py": b"x"}))
+    page.once("dialog", lambda dialog: dialog.accept())
+    page.locator("#new").click()
+
+    files = page.locator("#files input[type=file]")
+    files.set_input_files(foreign)
+    page.get_by_text(ENGLISH["kept_broken"]).wait_for()
+    page.locator("#model").select_option("resnet18")
+    files.set_input_files(model)
+    page.get_by_text(
+        "adapted from efficientnet_lite0 with 8 labelled cells, names the pictures that you classify next"
+    ).wait_for()
+    assert page.locator("#model").input_value() == "efficientnet_lite0"
+    undecided = [file for file in pictures if Path(file).name in learnt]
+    classify(page, undecided[:6])
+    page.get_by_text("Named by your kept model of").wait_for()
+    assert "efficientnet_lite0-adapted@" in page.locator("#batch").text_content()
+    page.locator("#gallery [data-cell]").first.click()
+    page.keyboard.press("Enter")
+    decided = decisions(page)
+
+    page.locator("#add").click()
+    page.locator("#adding input[multiple]").set_input_files(undecided[6:])
+    page.get_by_text("The cells are named anew").wait_for()
+    page.get_by_text("The cells are named anew").wait_for(state="hidden")
+    assert len(names(page)) == 7
+    assert names(page).items() <= learnt.items()
+    assert decisions(page) == decided
+    page.reload()
+    page.locator("#keep_model").wait_for()  # the browser has it still
+    page.locator("#gallery [data-cell]").first.focus()
+    page.keyboard.press("u")  # the decision
+    page.keyboard.press("u")
+    page.locator("#learnt").wait_for(state="hidden")
+    assert names(page) == {name: before[name] for name in learnt}
+
+
+def test_an_unfamiliar_batch_can_be_named_with_its_colours(page, pictures):
+    offer = page.get_by_role("button", name="Name them again with this batch's colours")
+    classify(page, pictures)
+    page.locator("#banner").wait_for()
+    assert offer.is_hidden()  # of so few cells it is not offered
+    for _ in range(3):
+        page.locator("#add").click()
+        page.locator("#adding input[multiple]").set_input_files(pictures)
+        page.locator("#bench[data-phase=classifying]").wait_for()
+        page.locator("#bench[data-phase=review]").wait_for()
+    page.locator("#gallery [data-cell]").first.click()
+    page.keyboard.press("1")
+    before, decided = names(page), page.locator('#gallery [data-cell]:not([data-decision=""])').count()
+    offer.click()
+    page.get_by_text("Named again with the colours of this batch").wait_for()
+    assert page.locator("#batch").text_content().endswith("/torch+batch")
+    assert offer.is_hidden()
+    assert page.locator('#gallery [data-cell]:not([data-decision=""])').count() == decided == 1
+    with page.expect_download() as download:
+        page.locator("#csv").click()
+    assert Path(download.value.path()).read_text("utf-8-sig").count("/torch+batch,") == 64
+    with page.expect_download() as download:
+        page.locator("#report").click()
+    assert texts("en")["by_statistics"] in Path(download.value.path()).read_text()
+    page.locator("#gallery [data-cell]").first.focus()
+    page.keyboard.press("u")
+    page.locator("#learnt").wait_for(state="hidden")
+    assert names(page) == before
+    assert offer.is_visible()
 
 
 def test_the_cells_to_label_next_can_be_shown(page, pictures):

@@ -9,10 +9,11 @@ from collections.abc import Sequence
 from itertools import chain
 
 import numpy as np
+from safetensors import safe_open
 
 from cells.locate.parts import CELL, FIELD, reader
 from cells.model.classifier import Classifier
-from cells.model.folder import unusable
+from cells.model.folder import WEIGHTS, unusable
 from cells.model.threads import pool
 from cells.model.uncertainty import UNFAMILIAR, WITHOUT_ANSWER
 from cells.read.images import ImageError, Source, read_image
@@ -48,6 +49,15 @@ def is_unlike(statuses: Sequence[str]) -> bool:
     """Whether a sample with these statuses has FEWEST cells, more than half of them unfamiliar."""
     readable = sum(status not in WITHOUT_ANSWER for status in statuses)
     return readable >= FEWEST and statuses.count(UNFAMILIAR) > readable / 2
+
+
+def has_statistics(classifier: Classifier) -> bool:
+    """Whether its network has batch-norm layers, as its file of weights tells without PyTorch. Raises ModelError."""
+    try:
+        with safe_open(classifier.folder / WEIGHTS, "numpy") as weights:
+            return any(name.endswith("running_mean") for name in weights.keys())  # noqa: SIM118, it is no dict
+    except Exception as error:  # its files may have changed since the classifier was loaded
+        raise unusable(classifier.name, error) from error
 
 
 def adapted(classifier: Classifier, sources: Sequence[Source], weight: float = WEIGHT, how: str = CELL) -> Classifier:

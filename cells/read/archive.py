@@ -1,4 +1,4 @@
-"""A ZIP of pictures -> its pictures, each read only when it is asked for, none written to a disk."""
+"""A ZIP -> its pictures or its files, each read only when it is asked for, none written to a disk."""
 
 import io
 import os
@@ -23,7 +23,7 @@ class ArchiveError(ImageError):
 
 @dataclass(frozen=True)
 class Entry:
-    """A picture in a ZIP. It holds no open file, so that a deleted ZIP is gone."""
+    """A file in a ZIP. It holds no open file, so that a deleted ZIP is gone."""
 
     name: str
     info: zipfile.ZipInfo = field(repr=False)
@@ -97,18 +97,13 @@ def pictures(file: str, most: int) -> list[Entry]:
     What is no picture by its ending, and what programs hide in folders (`__MACOSX`, dot files), is passed over; so is a ZIP in
     it. Names are only names: nothing is unpacked, so none can lead out of a folder. Raises ArchiveError.
     """
-    opened = _open(file)
-    found = sorted((Entry(_name(info), info, opened) for info in opened.infolist()), key=lambda entry: entry.name)
-    found = [entry for entry in found if _is_picture(entry.name)]
+    found = [entry for entry in sorted(_entries(file), key=lambda entry: entry.name) if _is_picture(entry.name)]
     infos = [entry.info for entry in found]
     if not found:
         raise ArchiveError("zip_empty", endings=", ".join(SUFFIXES))
     if len(found) > most:
         raise ArchiveError("zip_too_many", count=len(found), allowed=most)
-    if any(info.flag_bits & 1 for info in infos):
-        raise ArchiveError("zip_locked")
-    if any(info.compress_type not in COMPRESSIONS for info in infos):
-        raise ArchiveError("zip_compression")
+    _check_readable(found)
     if sum(info.file_size for info in infos) > limits.UNPACKED_BYTES:  # no more than it says is read
         raise ArchiveError("zip_too_large", megabytes=limits.UNPACKED_BYTES // 1_000_000)
     if any(info.file_size > limits.FILE_BYTES for info in infos):
@@ -116,6 +111,27 @@ def pictures(file: str, most: int) -> list[Entry]:
     if any(len(entry.name) > limits.NAME for entry in found):
         raise ArchiveError("zip_name_too_long", letters=limits.NAME)
     return found
+
+
+def files(file: str) -> list[Entry]:
+    """The files of a ZIP, whatever they are, but for what programs hide in folders. Raises ArchiveError."""
+    found = [entry for entry in _entries(file) if not entry.info.is_dir() and not HIDDEN.search(entry.name[: limits.NAME])]
+    _check_readable(found)
+    return found
+
+
+def _check_readable(entries: Sequence[Entry]) -> None:
+    """Raises ArchiveError."""
+    if any(entry.info.flag_bits & 1 for entry in entries):
+        raise ArchiveError("zip_locked")
+    if any(entry.info.compress_type not in COMPRESSIONS for entry in entries):
+        raise ArchiveError("zip_compression")
+
+
+def _entries(file: str) -> list[Entry]:
+    """What the table of contents of a ZIP names. Raises ArchiveError."""
+    opened = _open(file)
+    return [Entry(_name(info), info, opened) for info in opened.infolist()]
 
 
 def _open(file: str) -> zipfile.ZipFile:

@@ -39,7 +39,7 @@ def write(folder: Path) -> None:
 
 def body(folder: Path) -> str:
     """The card of a folder that Adapted.save() wrote."""
-    report = Report(**json.loads((folder / ADAPTED_FILE).read_text()))
+    report = Report.from_json((folder / ADAPTED_FILE).read_text())
     labels = [one.name for one in read_classes(folder, _labels(folder))]
     return TEMPLATE.substitute(
         name=folder.resolve().name,

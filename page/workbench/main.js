@@ -5,7 +5,7 @@ import { parse as parseCoco, plan, vocabulary } from './coco.js';
 import { Field } from './field.js';
 import { action } from './keys.js';
 import {
-  Reading, choices, consistent, create, decisions, drawnCell, isLearntLast, isOfField, lastDrawn, lessons, modelName, nextNumber, nextSteps, parse, pictureOf, redone, retaken, taken, toLabel, toLearn, undone, unlearnt, withAnswer, withCells, withLearnt, withSteps, withoutCells, wouldLose,
+  Reading, added, baseOf, canUseStatistics, choices, consistent, create, decisions, drawnCell, isLearntLast, isOfField, lastDrawn, lessons, modelName, nextNumber, nextSteps, parse, pictureOf, redone, renamed, retaken, taken, toLabel, toLearn, undone, unlearnt, withAnswer, withCells, withLearnt, withRows, withSteps, withoutCells, wouldLose,
 } from './review.js';
 import { Journal, open, webStorage } from './store.js';
 import { Detail, Gallery, chart, element } from './view.js';
@@ -38,6 +38,9 @@ class Workbench {
     this.run = 0;
     this.waiting = []; // what was added while others are classified, a list of each time
     this.annotated = []; // images of COCO files, whose boxes come to the batch once nothing is classified any more
+    this.model = null; // {batch, file} of the model that names the cells of a batch in place of the one that classified them
+    this.kept = null; // the file of a kept model that is to name the cells next
+    this.under = ''; // what another model does to the cells at the moment: `learning`, `naming`
     this.saving = Promise.resolve();
     this.journal = new Journal();
     this.channel = new BroadcastChannel('blood-cells');
@@ -80,6 +83,7 @@ class Workbench {
     on('#undo', 'click', () => this.undo());
     on('#learn', 'click', () => this.learn());
     on('#keep_model', 'click', () => this.keepModel());
+    on('#statistics', 'click', () => this.nameByStatistics());
     on('#redo', 'click', () => this.redo());
     on('#comment', 'input', event => this.note(event.target.value));
     on('#size', 'input', event => this.resize(Number(event.target.value)));
@@ -116,16 +120,19 @@ class Workbench {
     await this.take(found);
   }
 
-  // Files that a person chose: pictures, ZIPs, a saved review, or boxes as COCO JSON. Pictures join the batch that is open.
+  // Files that a person chose: pictures, ZIPs, a kept model, a saved review, or boxes as COCO JSON. Pictures join the batch that is open.
   async take(chosen) {
     const files = await Promise.all(chosen.filter(each => each.name.toLowerCase().endsWith('.json')).map(readJson));
     const saved = files.find(each => each.review), foreign = files.find(each => !each.review && !each.images);
     if (saved) return this.openReview(saved.review);
     if (foreign) return this.say(this.texts.errors.no_json.replace('{name}', foreign.name));
-    const known = chosen.filter(each => [...this.settings.limits.suffixes, '.zip'].some(suffix => each.name.toLowerCase().endsWith(suffix)));
-    const refusal = known.length || !files.length ? this.refusal(known) : '';
+    const models = [];
+    for (const each of chosen) if (await isKeptModel(each)) models.push(each);
+    const known = chosen.filter(each => !models.includes(each)).filter(each => [...this.settings.limits.suffixes, '.zip'].some(suffix => each.name.toLowerCase().endsWith(suffix)));
+    const refusal = known.length || models.length || !files.length ? this.refusal(known, models) : '';
     if (refusal) return this.say(refusal);
     if (this.root.dataset.phase !== 'classifying') this.say('');
+    if (models.length) await this.takeModel(models.at(-1).file, known.length > 0);
     if (known.length) this.takePictures(known);
     if (!files.length) return;
     this.annotated.push(...files.map(each => each.images));
@@ -133,12 +140,12 @@ class Workbench {
     else this.say(this.texts.coco_waits.replace('{name}', files.map(each => each.name).join(', ')), true);
   }
 
-  // Why pictures cannot be taken, in words; otherwise nothing.
-  refusal(known) {
+  // Why pictures and models cannot be taken, in words; otherwise nothing.
+  refusal(known, models) {
     const { files, file_bytes } = this.settings.limits, { no_pictures, too_many, file_too_large } = this.texts.errors;
-    if (!known.length) return no_pictures;
+    if (!known.length && !models.length) return no_pictures;
     if (known.length > files) return too_many.replace('{count}', known.length).replace('{most}', files);
-    const large = known.find(each => each.file.size > file_bytes);
+    const large = [...known, ...models].find(each => each.file.size > file_bytes);
     return large ? `${large.name}: ${file_too_large}` : '';
   }
 
@@ -155,7 +162,7 @@ class Workbench {
   // What the button classifies; what waits follows it.
   willClassify(chosen) {
     this.chosen = chosen;
-    this.at('#chosen').textContent = this.texts.chosen.replace('{count}', [chosen, ...this.waiting].flat().length);
+    this.at('#pictures').textContent = this.texts.chosen.replace('{count}', [chosen, ...this.waiting].flat().length);
     this.at('#classify').disabled = false;
   }
 
@@ -231,8 +238,8 @@ class Workbench {
 
   // What every request about cells of this batch says.
   common() {
-    const { batch, model, second_model } = this.review;
-    return { language: this.settings.language, batch, model: modelName(model), second: modelName(second_model) };
+    const { batch, second_model } = this.review;
+    return { language: this.settings.language, batch, model: modelName(baseOf(this.review)), second: modelName(second_model) };
   }
 
   // Nothing is classified any more; what was added meanwhile has its turn. Where the batch failed before its first cell, a person
@@ -240,8 +247,10 @@ class Workbench {
   ended() {
     const isBatch = this.review.cells.length > 0;
     this.phase(isBatch ? 'review' : 'empty');
-    if (isBatch && !this.waiting.length) this.readBoxes();
-    if (!this.waiting.length) return;
+    if (!this.waiting.length) {
+      if (isBatch) this.readBoxes();
+      return;
+    }
     if (isBatch) { this.classify(this.waiting.shift(), true); return; }
     if (this.chosen) this.waiting.push(this.chosen);
     this.willClassify(this.waiting.shift());
@@ -251,6 +260,7 @@ class Workbench {
   begin() {
     this.review = create(crypto.randomUUID?.() ?? `${Date.now()}-${Math.random()}`, new Date().toISOString());
     this.redoable = [];
+    this.model = null;
     this.sources.clear();
     this.gallery.clear();
     this.at('#comment').value = '';
@@ -308,7 +318,7 @@ class Workbench {
 
   // Further cells of the batch, in place of those in `gone`. Raises Said.
   async add(answer, gone = []) {
-    const { model, second_model, cells } = { ...this.review, ...this.review.before };
+    const { second_model, cells } = this.review, model = baseOf(this.review);
     if (cells.length && (answer.model !== model || answer.second_model !== second_model)) { // the server has another version by now
       throw new Said(this.texts.errors.other_model.replace('{model}', model).replace('{found}', answer.model));
     }
@@ -426,13 +436,33 @@ class Workbench {
     const { cells, types } = lessons(this.review), { report } = this.review, { fewest } = this.settings.learning;
     const learn = this.at('#learn');
     learn.hidden = cells < fewest || types < 2;
-    learn.disabled = this.isLearning || this.root.dataset.phase !== 'review';
-    learn.textContent = this.isLearning ? this.texts.learning : this.texts.learn.replace('{count}', cells);
-    const words = report ? this.texts.learnt.replace('{right}', report.right).replace('{total}', report.total).replace('{before}', report.right_before).replace('{renamed}', report.renamed) : '';
-    const missing = report && Object.entries(report.missing).map(([label, count]) => `${count} ${this.gallery.name(label)}`).join(', ');
-    this.at('#learnt_words').textContent = missing ? `${words} ${this.texts.learn_missing.replace('{missing}', missing)}` : words;
-    this.at('#learnt').hidden = !report;
-    this.at('#keep_model').hidden = this.folder?.batch !== this.review.batch;
+    learn.disabled = Boolean(this.under) || this.root.dataset.phase !== 'review';
+    learn.textContent = this.under === 'learning' ? this.texts.learning : this.texts.learn.replace('{count}', cells);
+    const words = [report && this.named(report), this.under === 'naming' ? this.texts.naming : this.addedSince()].filter(Boolean).join(' ');
+    if (this.at('#learnt_words').textContent !== words) this.at('#learnt_words').textContent = words; // a screen reader says it
+    this.at('#learnt').hidden = !words;
+    this.at('#statistics').hidden = Boolean(this.under) || !canUseStatistics(this.review, this.settings.statistics.fewest);
+    this.at('#keep_model').hidden = this.model?.batch !== this.review.batch;
+  }
+
+  // Which other model names the cells, and what it brought.
+  named({ kind, right, right_before: before, total, base, made, missing = {} }) {
+    const values = { right, before, total, base, date: made && this.date(made), renamed: renamed(this.review) };
+    const wanted = Object.entries(missing).map(([label, count]) => `${count} ${this.gallery.name(label)}`).join(', ');
+    const words = { kept: this.texts.kept, statistics: this.texts.statistics }[kind] ?? this.texts.learnt;
+    return `${filled(words, values)}${wanted && ` ${this.texts.learn_missing.replace('{missing}', wanted)}`}`;
+  }
+
+  date(iso) {
+    return new Date(`${iso}T00:00`).toLocaleDateString({ en: 'en-GB' }[this.settings.language] ?? this.settings.language, { dateStyle: 'long' });
+  }
+
+  // Which cells it does not name, since they were added later and its file is not here.
+  addedSince() {
+    const count = added(this.review).length;
+    if (!count || this.root.dataset.phase !== 'review') return '';
+    const words = filled(count === 1 ? this.texts.added_since.one : this.texts.added_since.many, { count, model: baseOf(this.review) });
+    return this.review.report.kind === 'statistics' ? words : `${words} ${this.texts.added_hint}`;
   }
 
   // How the pictures were taken, in words.
@@ -697,39 +727,99 @@ class Workbench {
     this.choose(steps[0].cell);
   }
 
-  // --- learning ---
+  // --- other models for the same cells: one that learns from the decisions, one that was kept, or statistics of the batch ---
 
   // The answers of a model that learnt from the decisions take the place of those before. What is decided meanwhile stays.
   async learn() {
-    const { batch, model, before } = this.review, cells = toLearn(this.review);
+    const answer = await this.anew('learning', 'learn', toLearn(this.review));
+    if (answer) {
+      const bytes = Uint8Array.from(atob(answer.folder), letter => letter.charCodeAt(0));
+      await this.rename(withLearnt(this.review, answer), new File([bytes], `${modelName(baseOf(this.review))}-adapted.zip`, { type: 'application/zip' }));
+    }
+    this.nameRest();
+  }
+
+  // A kept model names the cells of the open batch, and otherwise those that are classified next.
+  async takeModel(file, isWithPictures) {
     this.say('');
-    this.isLearning = true;
+    if (this.root.dataset.phase !== 'empty') {
+      this.kept = file;
+      if (!isWithPictures) this.nameRest();
+      return;
+    }
+    this.kept = null;
+    this.at('#classify').disabled = true;
+    this.at('#waiting').textContent = this.texts.kept_reading;
+    const answer = await this.byModel(file, []);
+    this.at('#classify').disabled = !this.chosen;
+    this.at('#waiting').textContent = '';
+    if (!answer) return;
+    const { base, made, total } = answer.report;
+    this.kept = file;
+    if (this.settings.models.includes(base)) this.at('#model').value = base;
+    this.at('#waiting').textContent = filled(this.texts.kept_waiting, { base, total, date: this.date(made) });
+    this.nameRest(); // of the examples, if they were classified meanwhile
+  }
+
+  // Cells that are to have the answers of another model: of a kept one all, of the one that named the rest those that were
+  // added since. One that fails is not asked again by itself.
+  async nameRest() {
+    if (this.under || this.root.dataset.phase !== 'review') return;
+    const { kept, model } = this, ids = new Set(added(this.review)), cells = toLearn(this.review);
+    if (kept) {
+      this.kept = null;
+      const answer = await this.anew('naming', 'name_by_kept', cells, kept);
+      if (answer) await this.rename(withLearnt(this.review, answer), kept);
+    } else if (ids.size && model?.batch === this.review.batch) {
+      const answer = await this.anew('naming', 'name_by_kept', cells.filter(({ id }) => ids.has(id)), model.file);
+      if (answer && this.model === model) await this.rename(withRows(this.review, answer), model.file);
+      if (!answer) return;
+    } else return;
+    this.nameRest();
+  }
+
+  async nameByStatistics() {
+    const answer = await this.anew('naming', 'name_by_statistics', toLearn(this.review));
+    if (answer) await this.rename(withLearnt(this.review, answer), null);
+    this.nameRest();
+  }
+
+  // Another model's answers for cells of the open batch, or null where there are none, or another batch is open by then.
+  async anew(under, name, cells, file = null) {
+    const { batch } = this.review;
+    this.say('');
+    this.under = under;
     this.showLearning();
-    const answer = await this.ask('learn', { batch, model: before?.model ?? model, cells });
-    this.isLearning = false;
-    if (answer && this.review?.batch === batch) {
-      this.review = withLearnt(this.review, answer);
-      this.folder = { batch, data: answer.folder };
-      await this.renamed();
-    } else if (this.review) this.showLearning();
+    const answer = file ? await this.byModel(file, cells) : await this.ask(name, { batch, model: baseOf(this.review), cells });
+    this.under = '';
+    if (answer && this.review?.batch === batch) return answer;
+    if (this.review) this.showLearning();
+    return null;
+  }
+
+  // What the model in a file says of cells.
+  async byModel(file, cells) {
+    const { batch = '' } = this.review ?? {}, model = this.review ? baseOf(this.review) : '';
+    const uploaded = await this.upload(file).catch(() => null);
+    if (uploaded) return this.ask('name_by_kept', { batch, model, path: uploaded.path, cells });
+    this.say(this.texts.errors.server_gone);
+    return null;
   }
 
   async unlearn() {
-    this.review = unlearnt(this.review);
-    this.folder = null;
-    await this.renamed();
+    await this.rename(unlearnt(this.review), null);
   }
 
-  // Cells have other answers now: shown, then stored.
-  async renamed() {
-    const head = this.review;
+  // Cells have other answers now, of the model in a file: shown, then stored.
+  async rename(head, file) {
+    this.review = head;
+    if (this.model?.file !== file) this.model = file && { batch: head.batch, file };
     this.draw();
-    await this.keepIn(head.batch, async store => { await store.saveAnswers(head.batch, head.cells); await store.saveHead(head); });
+    await this.keepIn(head.batch, async store => { await store.saveAnswers(head.batch, head.cells); await store.saveHead(head); await store.saveModel(head.batch, file); });
   }
 
   keepModel() {
-    const bytes = Uint8Array.from(atob(this.folder.data), letter => letter.charCodeAt(0));
-    download(`${modelName(this.review.model)}-adapted.zip`, new Blob([bytes], { type: 'application/zip' }));
+    download(this.model.file.name, this.model.file);
   }
 
   // The cell in a box that a person drew.
@@ -739,6 +829,7 @@ class Workbench {
       const id = await this.addBox(picture, box);
       this.choose(id, false);
     });
+    this.nameRest();
   }
 
   // The id of a further cell of a field, null where another batch is open by now. `time` is that of the file with its box. Raises
@@ -756,7 +847,8 @@ class Workbench {
     return id;
   }
 
-  // The boxes of COCO files come to the fields of the batch, one file after another. What went wrong before goes on being said.
+  // The boxes of COCO files come to the fields of the batch, one file after another; then a kept model names the cells. What went
+  // wrong before goes on being said.
   async readBoxes() {
     if (this.isReading) return;
     this.isReading = true;
@@ -768,6 +860,7 @@ class Workbench {
       if (words) this.say(told.filter(Boolean).join(' '), !error);
     }
     this.isReading = false;
+    this.nameRest();
   }
 
   // Boxes of found cells are decisions at once; the others become cells, one after another, and are decided together. A person's
@@ -813,6 +906,7 @@ class Workbench {
       if (!lost || confirm(this.texts.take_lost.replace('{count}', lost))) await this.told(() => this.add({ ...answer, cells: further }, gone));
     }
     this.showDetail();
+    this.nameRest();
   }
 
   // What an addition says where it cannot be.
@@ -926,8 +1020,11 @@ class Workbench {
     }
     const shown = session.getItem(SHOWN);
     const kept = shown === '' ? null : await store?.find(shown).catch(() => null);
+    const file = kept && await store.model(kept.batch).catch(() => null);
+    if (file) this.model = { batch: kept.batch, file };
     if (kept?.cells.length) this.show(this.journal.applied(kept));
     else this.phase('empty');
+    this.nameRest(); // what was added just before the page was closed
   }
 
   show(review) {
@@ -969,6 +1066,8 @@ class Workbench {
     this.run += 1;
     const batch = this.review?.batch;
     this.review = null;
+    this.kept = this.model = null;
+    this.at('#waiting').textContent = '';
     this.waiting = [];
     this.annotated = [];
     session.setItem(SHOWN, '');
@@ -988,6 +1087,7 @@ class Workbench {
     this.run += 1; // what is still being classified belongs to the batch before
     this.waiting = [];
     this.annotated = [];
+    this.kept = this.model = null;
     this.say('');
     this.show(review);
     await this.keep(async store => {
@@ -1005,7 +1105,7 @@ class Workbench {
     const file = !cell.place && this.sources.get(pictureOf(cell)); // of a cell in a field its own small picture
     const uploaded = file && await this.upload(file).catch(() => null);
     const picture = uploaded ? { path: uploaded.path } : { picture: cell.picture };
-    const answer = await this.ask('saliency', { model: this.review.before?.model ?? this.review.model, label, ...picture });
+    const answer = await this.ask('saliency', { model: baseOf(this.review), label, ...picture });
     if (answer) this.detail.showSaliency(cell.id, answer.picture, uploaded ? answer.note : `${answer.note} ${this.texts.saliency_small}`);
   }
 
@@ -1056,6 +1156,18 @@ function download(name, blob) {
   const link = element('a', { href: URL.createObjectURL(blob), download: name });
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
+}
+
+// A text with values in the places that are named in it.
+function filled(words, values) {
+  return words.replace(/\{(\w+)\}/g, (place, name) => values[name] ?? place);
+}
+
+// Whether a ZIP is a model that the page gave away: its table of contents, which is at its end, has the two files of one.
+async function isKeptModel({ name, file }) {
+  if (!name.toLowerCase().endsWith('.zip')) return false;
+  const contents = await file.slice(-4096).text();
+  return contents.includes('adapted.json') && contents.includes('model.safetensors');
 }
 
 // The files below what was dropped, with their folders in their names; pictures alone, and no more than `most`.

@@ -9,7 +9,7 @@ export const WITHOUT_GUESS = ['empty', 'error']; // statuses of a field without 
 export function create(batch, created) {
   return {
     format: FORMAT, batch, created, model: '', second_model: '', labels: [], second_labels: [], classes: [], second_classes: [],
-    review_below: 0, cells: [], fields: {}, steps: [], comment: '',
+    review_below: 0, has_statistics: false, cells: [], fields: {}, steps: [], comment: '',
   };
 }
 
@@ -17,11 +17,11 @@ export function create(batch, created) {
 // came before.
 export function withAnswer(review, answer) {
   if (answer.batch !== review.batch) return review;
-  const { model, second_model, labels, second_labels, classes = [], second_classes = [], review_below } = answer;
+  const { model, second_model, labels, second_labels, classes = [], second_classes = [], review_below, has_statistics = false } = answer;
   const fields = { ...review.fields, ...answer.fields };
   const said = { model, classes, review_below };
   const head = review.before ? { before: { ...review.before, ...said } } : said; // what was learnt stays
-  return withCells({ ...review, second_model, labels, second_labels, second_classes, fields, ...head }, answer.cells);
+  return withCells({ ...review, second_model, labels, second_labels, second_classes, has_statistics, fields, ...head }, answer.cells);
 }
 
 // The review with further cells; those that it has already stay as they are.
@@ -103,7 +103,31 @@ export function retaken(review, picture, cells) {
   };
 }
 
-// --- learning from decisions ---
+// --- other answers to the same cells ---
+
+// The model that classified the cells first, whichever named them since.
+export function baseOf({ model, before }) {
+  return before?.model ?? model;
+}
+
+// The ids of cells that were added since another model named the rest, and have the answers of the first model.
+export function added({ cells, before }) {
+  return before ? cells.filter(cell => cell.picture && cell.probabilities && !cell.before).map(cell => cell.id) : [];
+}
+
+// Whether the cells can be named with batch-norm statistics of the batch: at least `fewest`, most of them unlike the training
+// pictures, as the command line has it (cells/model/batch_statistics.py), and not named so yet.
+export function canUseStatistics(review, fewest) {
+  const statuses = review.cells.filter(cell => cell.probabilities).map(cell => (cell.before ?? cell).status);
+  const isUnlike = statuses.length >= fewest && statuses.filter(status => status === 'unfamiliar').length > statuses.length / 2;
+  const isOpen = !review.before || (review.report.kind === 'statistics' && added(review).length > 0);
+  return Boolean(review.has_statistics) && isUnlike && isOpen;
+}
+
+// How many cells another model gives another name than the first.
+export function renamed({ cells, labels }) {
+  return cells.filter(cell => cell.before && guess(cell.probabilities, labels) !== guess(cell.before.probabilities, labels)).length;
+}
 
 // What the server learns from and names anew: every cell with a picture, with what a person decided.
 export function toLearn(review) {
@@ -119,17 +143,18 @@ export function lessons(review) {
   return { cells: found.length, types: new Set(found).size };
 }
 
-// The review with the answers of the model that learnt, each in its cell, beside those before. Steps stay as they are.
+// The review with the answers of another model, each in its cell, beside those before. Steps stay as they are.
 export function withLearnt(review, answer) {
   if (answer.batch !== review.batch) return review;
+  const { model, classes, review_below, report } = answer;
+  const head = review.before ?? { model: review.model, classes: review.classes, review_below: review.review_below };
+  return { ...withRows(review, answer), model, classes, review_below, report, before: { ...head, after: highest(review.steps) } };
+}
+
+// The same for cells that were added since: what undo takes back first stays as it is.
+export function withRows(review, answer) {
   const rows = new Map(answer.cells.map(row => [row.id, row]));
-  const { model, classes, review_below, report } = answer, { before } = review;
-  const renamed = review.cells.filter(cell => rows.has(cell.id) && guess(cell.probabilities, review.labels) !== guess(rows.get(cell.id).probabilities, review.labels)).length;
-  const head = before ?? { model: review.model, classes: review.classes, review_below: review.review_below };
-  return {
-    ...review, model, classes, review_below, report: { ...report, renamed }, before: { ...head, after: highest(review.steps) },
-    cells: review.cells.map(cell => (rows.has(cell.id) ? { ...cell, ...rows.get(cell.id), before: cell.before ?? answerOf(cell) } : cell)),
-  };
+  return { ...review, cells: review.cells.map(cell => (rows.has(cell.id) ? { ...cell, ...rows.get(cell.id), before: cell.before ?? answerOf(cell) } : cell)) };
 }
 
 function answerOf({ probabilities, status, blast, message, prediction_set }) {

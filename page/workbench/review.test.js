@@ -2,8 +2,8 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import {
-  Reading, called, choices, consistent, create, decisions, drawnCell, isLearntLast, lastDrawn, lessons, modelName, nextNumber, nextSteps, parse, pictureOf,
-  redone, retaken, taken, toLabel, toLearn, undone, unlearnt, withAnswer, withCells, withLearnt, withSteps, withoutCells, wouldLose,
+  Reading, added, baseOf, called, canUseStatistics, choices, consistent, create, decisions, drawnCell, isLearntLast, lastDrawn, lessons, modelName, nextNumber, nextSteps, parse, pictureOf,
+  redone, renamed, retaken, taken, toLabel, toLearn, undone, unlearnt, withAnswer, withCells, withLearnt, withRows, withSteps, withoutCells, wouldLose,
 } from './review.js';
 
 const labels = ['neutrophil', 'lymphocyte', 'monocyte'];
@@ -230,7 +230,7 @@ test('learning changes answers alone, and undo brings those before back', () => 
   const before = decide(review(seen('1', [1, 0, 0]), seen('2', [1, 0, 0])), ['1'], 'lymphocyte');
   const after = withLearnt(before, learnt(row('1', [0, 1, 0]), row('2', [0, 0, 1])));
   assert.deepEqual(after.steps, before.steps);
-  assert.deepEqual([after.model, after.report.renamed], ['m@1+5/torch', 2]);
+  assert.deepEqual([after.model, baseOf(after), renamed(after)], ['m@1+5/torch', 'm@1/int8', 2]);
   assert.equal(new Reading(after).label(after.cells[1]), 'monocyte');
   assert.equal(new Reading(after).label(after.cells[0]), 'lymphocyte');
   assert.ok(isLearntLast(after));
@@ -247,7 +247,28 @@ test('cells that are added after learning do not undo it', () => {
   assert.deepEqual(unlearnt(more).model, 'm@1/int8');
 });
 
+test('cells that are added after learning are known until they have the other model\'s answers, and undo takes back all of it', () => {
+  const before = decide(review(seen('1', [1, 0, 0])), ['1'], 'monocyte');
+  const after = withAnswer(withLearnt(before, learnt(row('1', [0, 1, 0]))), answer('b', seen('2', [1, 0, 0]), cell('3', null, 'error')));
+  assert.deepEqual([added(before), added(after)], [[], ['2']]);
+  const decided = decide(after, ['2'], 'monocyte'), named = withRows(decided, { cells: [row('2', [0, 1, 0])] });
+  assert.deepEqual([added(named), renamed(named), named.model, isLearntLast(named)], [[], 2, 'm@1+5/torch', false]);
+  assert.deepEqual(unlearnt(named).cells.map(each => each.probabilities), [[1, 0, 0], [1, 0, 0], null]);
+  assert.deepEqual(named.steps, decided.steps);
+});
+
 test('the cells to label next are the most doubtful of each guess in turns', () => {
   const found = review(seen('1', [0.9, 0.1, 0]), seen('2', [0.6, 0.4, 0]), seen('3', [0, 1, 0]), seen('4', [0.2, 0.8, 0]), seen('5', [0.5, 0.4, 0]));
   assert.deepEqual(toLabel(decide(found, ['5'], 'monocyte'), 3), ['2', '4', '1']);
+});
+
+test('statistics of the batch are offered where most of enough cells are unfamiliar, once, and again for what is added', () => {
+  const far = (...ids) => ({ ...review(...ids.map(id => ({ ...seen(id, [1, 0, 0]), status: 'unfamiliar' })), seen('9', [1, 0, 0])), has_statistics: true });
+  assert.deepEqual([far('1', '2'), far('1'), { ...far('1', '2'), has_statistics: false }].map(each => canUseStatistics(each, 3)), [true, false, false]);
+  assert.equal(canUseStatistics(far('1', '2'), 4), false);
+  const rows = ['1', '2', '9'].map(id => row(id, [0, 1, 0])), named = withLearnt(far('1', '2'), { ...learnt(...rows), report: { kind: 'statistics' } });
+  assert.equal(canUseStatistics(named, 3), false);
+  assert.equal(canUseStatistics(unlearnt(named), 3), true);
+  assert.equal(canUseStatistics(withCells(named, [{ ...seen('10', [1, 0, 0]), status: 'unfamiliar' }]), 3), true);
+  assert.equal(canUseStatistics(withLearnt(far('1', '2'), learnt()), 3), false);
 });

@@ -1,9 +1,9 @@
 // Reviews in the browser's own database (IndexedDB), so that a reload, a crash or a lost server loses no decision. Every record
 // carries its batch: no tab can put a step on the cells of another batch.
 
-const NAME = 'blood-cells', VERSION = 2;
+const NAME = 'blood-cells', VERSION = 3;
 
-const KEYS = { reviews: 'batch', cells: ['batch', 'id'], fields: ['batch', 'id'], steps: ['batch', 'number', 'cell'] };
+const KEYS = { reviews: 'batch', cells: ['batch', 'id'], fields: ['batch', 'id'], steps: ['batch', 'number', 'cell'], models: 'batch' };
 const ALL = Object.keys(KEYS);
 
 // The store, or null where the browser refuses one.
@@ -89,6 +89,18 @@ export class Store {
     await done(transaction);
   }
 
+  // The file of the model that names the cells of a batch in place of the one that classified them; null for none.
+  async saveModel(batch, file) {
+    const transaction = this.database.transaction('models', 'readwrite');
+    if (file) transaction.objectStore('models').put({ batch, file });
+    else transaction.objectStore('models').delete(batch);
+    await done(transaction);
+  }
+
+  async model(batch) {
+    return (await settled(this.database.transaction('models').objectStore('models').get(batch)))?.file ?? null;
+  }
+
   // Apart from the cells: where the browser has room for no more pictures of fields, it may have some for cells.
   async addFields(batch, fields = {}) {
     const transaction = this.database.transaction('fields', 'readwrite');
@@ -152,6 +164,7 @@ export class Store {
     const { batch } = head;
     const transaction = this.database.transaction(ALL, 'readwrite');
     for (const name of ['cells', 'fields', 'steps']) transaction.objectStore(name).delete(ofBatch(batch));
+    transaction.objectStore('models').delete(batch);
     transaction.objectStore('reviews').put({ ...head, opened: Date.now() });
     putCells(transaction, batch, cells, 0);
     putFields(transaction, batch, fields);
@@ -161,7 +174,7 @@ export class Store {
 
   async remove(batch) {
     const transaction = this.database.transaction(ALL, 'readwrite');
-    transaction.objectStore('reviews').delete(batch);
+    for (const name of ['reviews', 'models']) transaction.objectStore(name).delete(batch);
     for (const name of ['cells', 'fields', 'steps']) transaction.objectStore(name).delete(ofBatch(batch));
     await done(transaction);
   }
