@@ -20,6 +20,7 @@ from train.recipe import Recipe, RecipeError
 from train.transforms import MEAN, normalise
 
 TIMMS = ["tf_efficientnet_lite0", "convnext_atto", "vit_tiny_patch16_224", "resnet18", "mobilenetv3_small_050"]
+TIMMS += ["xcit_nano_12_p16_224"]  # built for a size, and takes any
 
 
 def of_timm(architecture: str, *overrides: str) -> Recipe:

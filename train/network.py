@@ -9,6 +9,7 @@ import copy
 import json
 import os
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from pathlib import Path
 
 import timm
@@ -157,6 +158,8 @@ class TimmAdapter(Adapter):
         timm.models.save_for_hf(
             network, folder, model_config=names, model_args=config.model_args or None, safe_serialization=True
         )
+        # timm writes the size for which the network was built; one whose size cannot be set takes pictures of another as well.
+        _edit_config(folder, lambda saved: saved["pretrained_cfg"].update(input_size=[3, self.input_size, self.input_size]))
 
 
 def adapter(network: nn.Module) -> Adapter:
@@ -360,8 +363,13 @@ def set_temperature(folder: Path, temperature: float) -> None:
 def export(network: nn.Module, recipe: Recipe, folder: Path) -> None:
     """Write the model folder: float16 safetensors, configuration and preprocessing."""
     adapter(network).save(folder)
-    config_file = folder / "config.json"
-    config = json.loads(config_file.read_text())
-    config.get("model_args", {}).pop("num_classes", None)  # timm passes it twice otherwise, and fails
-    config["dtype"] = "float32"  # transformers computes in this, whatever the weights are stored in
-    config_file.write_text(json.dumps(config, indent=2) + "\n")
+    _edit_config(folder, lambda saved: saved.get("model_args", {}).pop("num_classes", None))  # timm passes it twice, and fails
+    # transformers computes in this, whatever the weights are stored in
+    _edit_config(folder, lambda saved: saved.update(dtype="float32"))
+
+
+def _edit_config(folder: Path, edit: Callable[[dict], object]) -> None:
+    file = folder / "config.json"
+    config = json.loads(file.read_text())
+    edit(config)
+    file.write_text(json.dumps(config, indent=2) + "\n")
