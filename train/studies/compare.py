@@ -98,15 +98,16 @@ def _seconds(name: str, summaries: dict[str, dict]) -> int:
 
 def accuracy_and_time(summaries: dict[str, dict]) -> plt.Figure:
     """Test accuracy with its interval against minutes of training, those of the runs before it included; a point per run."""
-    figure, axes = plt.subplots(figsize=(6.4, 4), layout="constrained")
+    figure, axes = plt.subplots(figsize=(6.4, 5), layout="constrained")
     for name, summary in summaries.items():
         test, minutes = summary["test"], _seconds(name, summaries) / 60
         limits = [[test["accuracy"] - test["accuracy_low"]], [test["accuracy_high"] - test["accuracy"]]]
-        axes.errorbar(minutes, test["accuracy"], limits, fmt="o", capsize=3, label=f"{name}, {summary['device']}")
+        words = f"{name}, {summary['device']}, {summary.get('mixed_precision', 'no').replace('no', 'float32')}"
+        axes.errorbar(minutes, test["accuracy"], limits, fmt="o", capsize=3, label=words)
     axes.set(xlabel="minutes of training", ylabel="test accuracy")
     axes.margins(x=0.2)
     axes.set_xlim(left=0)
-    axes.legend(loc="lower left")
+    figure.legend(loc="outside lower center", ncols=2, fontsize="small", frameon=False)
     axes.grid(alpha=0.3)
     return figure
 
