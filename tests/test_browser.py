@@ -132,7 +132,8 @@ def classify(page, files: list[str]) -> None:
 
 
 def finished(page) -> None:
-    page.locator("#bench[data-phase=review]").wait_for()
+    """A model is exported when it is first loaded, which takes long on a busy machine."""
+    page.locator("#bench[data-phase=review]").wait_for(timeout=4 * WAIT)
 
 
 def cell(page, name: str):
