@@ -73,6 +73,13 @@ def measure(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, float]:
     }
 
 
+def recall_precision_f1(truth: Sequence[bool], called: Sequence[bool]) -> tuple[float, float, float]:
+    """Of one class, from bool (n,) each: which pictures are of it, some at least, and which are called so."""
+    truth, called = np.asarray(truth), np.asarray(called)
+    hits, calls = (truth & called).sum(), called.sum()
+    return hits / truth.sum(), hits / max(calls, 1), 2 * hits / (truth.sum() + calls)
+
+
 def interval(values: np.ndarray, groups: Sequence | None = None, seed: int = 42) -> tuple[float, float]:
     """The limits of the 95 % bootstrap interval of the mean of (n,).
 

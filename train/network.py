@@ -363,9 +363,12 @@ def set_temperature(folder: Path, temperature: float) -> None:
 def export(network: nn.Module, recipe: Recipe, folder: Path) -> None:
     """Write the model folder: float16 safetensors, configuration and preprocessing."""
     adapter(network).save(folder)
-    _edit_config(folder, lambda saved: saved.get("model_args", {}).pop("num_classes", None))  # timm passes it twice, and fails
-    # transformers computes in this, whatever the weights are stored in
-    _edit_config(folder, lambda saved: saved.update(dtype="float32"))
+    _edit_config(folder, _for_transformers)
+
+
+def _for_transformers(config: dict) -> None:
+    config.get("model_args", {}).pop("num_classes", None)  # timm passes it twice otherwise, and fails
+    config["dtype"] = "float32"  # transformers computes in this, whatever the weights are stored in
 
 
 def _edit_config(folder: Path, edit: Callable[[dict], object]) -> None:

@@ -8,7 +8,9 @@ import numpy as np
 import pandas as pd
 from scipy.stats import binomtest
 
-RESAMPLES, SEED = 2000, 42
+from train.metrics import RESAMPLES
+
+SEED = 42
 
 
 @dataclass(frozen=True)
@@ -21,6 +23,12 @@ class Difference:
     low: float  # limits of the 95 % bootstrap interval
     high: float
     p_values: tuple[float, ...]  # McNemar's exact test, of each pair of runs with the same seed
+
+    def row(self) -> str:
+        """Of a Markdown table, in percentage points."""
+        p_values = ", ".join("< 0.0001" if p < 1e-4 else f"{p:.4f}" for p in self.p_values)
+        words = f"{100 * self.accuracy:+.2f} ({100 * self.low:+.2f} to {100 * self.high:+.2f})"
+        return f"| `{self.first}` | `{self.second}` | {words} | {p_values} |"
 
 
 def differences(right: dict[str, np.ndarray]) -> list[Difference]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
+from accelerate import PartialState
 
 from cells import pbc
 from cells.measures import MEASURES, read_metrics
@@ -61,7 +62,8 @@ def _train_each(runs: dict[str, tuple[Recipe, Path | None]], places: Sequence[st
         status = train(chosen, places, split_file, Path(run), tracker=tracker)
         if status:
             return status
-    _show(list(map(Path, runs)))
+    if PartialState().is_main_process:  # the others do not wait for its files
+        _show(list(map(Path, runs)))
     return 0
 
 

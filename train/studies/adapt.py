@@ -5,7 +5,7 @@ type are labelled; the answers to the five types of the other half are measured,
 cells. The last rows have every tenth label wrong.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import datasets
@@ -36,16 +36,23 @@ def main(arguments: list[str]) -> int:
     chosen = parser.parse_args(arguments)
     dataset, split = data.load(chosen.data), pbc.read_split(chosen.split)
     rows = []
-    for name in chosen.models:
-        folder = Path(locate(name)[0])
-        trained = set(data.sources_of(folder))
-        for laboratory in dict.fromkeys(dataset["source"][:]):
-            if laboratory not in trained:
-                rows += measure(folder, data.of_laboratory(dataset, split, laboratory, None), chosen.draws)
+    for folder, cells in never_seen(chosen.models, dataset, split):
+        rows += measure(folder, cells, chosen.draws)
     frame = pd.DataFrame(rows)
     frame.to_csv(chosen.out, index=False, float_format="%.4f")
     print(frame.groupby(["laboratory", "labels", "wrong"])[["before", "after"]].agg(["mean", "min"]).to_string())
     return 0
+
+
+def never_seen(
+    models: Sequence[str], dataset: datasets.Dataset, split: dict[str, str]
+) -> Iterator[tuple[Path, datasets.Dataset]]:
+    """(the folder of a model, the cells of a laboratory that it did not learn from), for each two."""
+    for folder in (Path(locate(name)[0]) for name in models):
+        trained = set(data.sources_of(folder))
+        for laboratory in dict.fromkeys(dataset["source"][:]):
+            if laboratory not in trained:
+                yield folder, data.of_laboratory(dataset, split, laboratory, None)
 
 
 def measure(folder: Path, cells: datasets.Dataset, draws: int) -> list[dict]:

@@ -5,7 +5,6 @@ of a cell is classified in the usual ways. The answers are among the labelled ty
 """
 
 from collections.abc import Callable
-from pathlib import Path
 
 import datasets
 import numpy as np
@@ -17,11 +16,10 @@ from sklearn.preprocessing import normalize
 from sklearn.semi_supervised import LabelSpreading
 
 from cells import pbc
-from cells.model.folder import locate
 from cells.model.torch_network import TorchNetwork
 from train import data, options
 from train.laboratories import FIVE
-from train.studies.adapt import LABELS, balanced, drawn, pictures
+from train.studies.adapt import LABELS, balanced, drawn, never_seen, pictures
 
 PART = 64  # pictures that are decoded and asked for together
 SHARPNESS, WEIGHT = 5.5, 1.0  # of the cache: Tip-Adapter's beta and alpha (Zhang et al. 2022)
@@ -41,10 +39,8 @@ def main(arguments: list[str]) -> int:
     chosen = parser.parse_args(arguments)
     dataset, split = data.load(chosen.data), pbc.read_split(chosen.split)
     rows = []
-    for name in chosen.models:
-        folder = Path(locate(name)[0])
-        for laboratory in sorted(set(dataset["source"][:]) - set(data.sources_of(folder))):
-            rows += measure(TorchNetwork(folder), data.of_laboratory(dataset, split, laboratory, None), chosen.draws)
+    for folder, cells in never_seen(chosen.models, dataset, split):
+        rows += measure(TorchNetwork(folder), cells, chosen.draws)
     frame = pd.DataFrame(rows)
     frame.to_csv(chosen.out, index=False, float_format="%.4f")
     print(frame.groupby(["laboratory", "method", "labels"])["balanced_accuracy"].mean().unstack().to_string())

@@ -135,7 +135,7 @@ def _differences(predictions: dict[str, pd.DataFrame]) -> list[str]:
         right = dict(zip(predictions, paired.right_of(list(predictions.values()))[:, None], strict=True))
     except ValueError:
         return []
-    return list(map(equal_budget.paired_row, paired.differences(right)))
+    return [one.row() for one in paired.differences(right)]
 
 
 def _time(name: str, summaries: dict[str, dict]) -> str:
@@ -324,11 +324,11 @@ def _split(folder: Path, summary: dict) -> str:
 
 def _types(predictions: pd.DataFrame) -> Iterator[str]:
     """Recall, precision and F1 of each type."""
-    counts = metrics.confusion(predictions)
-    for label in counts.index[counts.sum(axis=1) > 0]:
-        hits, labelled, called = counts.loc[label, label], counts.loc[label].sum(), counts[label].sum()
-        scores = (hits / labelled, hits / called if called else 0.0, 2 * hits / (labelled + called))
-        yield f"| {NAMES[label]} | {labelled} | {' | '.join(f'{score:.4f}' for score in scores)} |"
+    for label in metrics.labels_of(predictions):
+        truth = predictions["label"] == label
+        if truth.any():
+            scores = metrics.recall_precision_f1(truth, predictions["prediction"] == label)
+            yield f"| {NAMES[label]} | {truth.sum()} | {' | '.join(f'{score:.4f}' for score in scores)} |"
 
 
 def _review(summary: dict) -> str:

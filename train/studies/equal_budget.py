@@ -13,7 +13,6 @@ import pandas as pd
 from cells.classes import LABELS, NAMES, SUBTYPES
 from cells.measures import read_metrics
 from train import metrics, options, paired, report
-from train.recipe import RecipeError
 
 RUNS, PREDICTIONS, HISTORY = "equal_budget.csv", "equal_budget_predictions.csv", "equal_budget_history.csv"
 TEMPLATE = Path(__file__).with_name("compare_equal_budget.md")
@@ -37,7 +36,7 @@ def main(arguments: list[str]) -> int:
 
 
 def collect(runs: list[Path], out: Path) -> dict[str, pd.DataFrame]:
-    """The three tables, with the rows (of predictions: the columns) of earlier runs. Raises RecipeError, RunError."""
+    """The three tables, with the rows (of predictions: the columns) of earlier runs. Raises RunError."""
     rows = pd.DataFrame([_row(run) for run in runs])
     history = pd.concat([pd.read_csv(run / "history.csv").assign(run=run.name) for run in runs])
     history = history[["run", "epoch", "size", "seconds", "validation_accuracy", "validation_balanced_accuracy"]]
@@ -55,7 +54,7 @@ def collect(runs: list[Path], out: Path) -> dict[str, pd.DataFrame]:
             predictions.drop(columns=["label", "subtype"]), on="image_id", validate="one_to_one"
         )
     if rows["budget"].nunique() > 1:
-        raise RecipeError(f"the runs have other budgets: {'; '.join(rows['budget'].unique())}.")
+        raise report.RunError(f"the runs have other budgets: {'; '.join(rows['budget'].unique())}.")
     return {RUNS: rows, HISTORY: history, PREDICTIONS: predictions}
 
 
@@ -98,7 +97,7 @@ def section(out: Path) -> str:
     return Template(TEMPLATE.read_text()).substitute(
         budget=first["budget"],
         table="\n".join(_scores(runs, right)),
-        differences="\n".join(map(paired_row, paired.differences(right))),
+        differences="\n".join(one.row() for one in paired.differences(right)),
         networks=" | ".join(names),
         rule=" | ".join(["---"] * len(names)),
         types="\n".join(_types(predictions, names)),
@@ -133,13 +132,6 @@ def _spread(values: pd.Series) -> str:
     return f"{values.mean():.4f}" + (f" ± {values.std():.4f}" if len(values) > 1 else "")
 
 
-def paired_row(found: paired.Difference) -> str:
-    """A row of a table of paired differences."""
-    p_values = ", ".join("< 0.0001" if p < 1e-4 else f"{p:.4f}" for p in found.p_values)
-    words = f"{100 * found.accuracy:+.2f} ({100 * found.low:+.2f} to {100 * found.high:+.2f})"
-    return f"| `{found.first}` | `{found.second}` | {words} | {p_values} |"
-
-
 def _types(predictions: pd.DataFrame, names: dict[str, list[str]]) -> Iterator[str]:
     """Recall / precision / F1 of each type, the mean over seeds."""
     for label in LABELS:
@@ -149,10 +141,8 @@ def _types(predictions: pd.DataFrame, names: dict[str, list[str]]) -> Iterator[s
 
 
 def _three(truth: pd.Series, called: list[pd.Series]) -> str:
-    hits = np.array([(truth & one).sum() for one in called])
-    calls = np.array([one.sum() for one in called])
-    recall, precision, f1 = hits / truth.sum(), hits / np.maximum(calls, 1), 2 * hits / (truth.sum() + calls)
-    return " / ".join(f"{values.mean():.3f}" for values in (recall, precision, f1))
+    scores = np.mean([metrics.recall_precision_f1(truth, one) for one in called], axis=0)
+    return " / ".join(f"{score:.3f}" for score in scores)
 
 
 def _subtypes(predictions: pd.DataFrame, names: dict[str, list[str]]) -> Iterator[str]:
