@@ -17,7 +17,7 @@ from cells.pbc import DataError, read_split
 from cells.synthetic import draw_cell
 from train import data, figures, recipe
 from train import run as runs
-from train.sources import chula, pbc
+from train.sources import boxed, pbc, raabin
 from train.sources import jhu as jhu_source
 
 ROOT = Path(__file__).parent.parent
@@ -114,11 +114,23 @@ def test_a_cell_fills_its_crop_as_in_pbc_and_edges_are_reflected(fields):
     assert set(rows["group"][:]) == {f"slide_{number}" for number in range(20)}
     assert Image.open(io.BytesIO(rows[0]["image"]["bytes"])).size == (100, 100)  # 42 / 0.42
     image = np.arange(200 * 150 * 3, dtype=np.uint32).reshape(150, 200, 3)
-    middle, edge = chula.crop(image, [80, 60, 122, 90]), chula.crop(image, [0, 0, 40, 42])
+    middle, edge = boxed.crop(image, [80, 60, 122, 90]), boxed.crop(image, [0, 0, 40, 42])
     assert (middle == image[25:125, 51:151]).all()
     assert edge.shape == (100, 100, 3)
     assert (edge[29, 30:] == image[0, :70]).all()
     assert (edge[28, 30:] == image[1, :70]).all()  # above the edge, mirrored
+
+
+def test_a_cell_of_raabin_has_the_type_that_was_seen(tmp_path):
+    with raabin.TYPES.open(newline="") as file:
+        typed = list(csv.DictReader(file))
+    assert {row["cell_type"] for row in typed} == set(FIVE)
+    field, _, number = typed[0]["image_id"].partition("/")
+    boxes = [[10.0 + 5 * box, 60.0, 52.0 + 5 * box, 90.0] for box in range(int(number) + 2)]  # the last one has no type
+    columns = {"image_id": [field, "of no type"], "image": [png(Image.effect_noise((200, 150), 40))] * 2, "boxes": [boxes] * 2}
+    rows = data.load([f"raabin={write(columns, tmp_path / 'raabin.parquet')}"])
+    assert rows["image_id"][:] == [f"raabin:{field}/{number}"]
+    assert rows["cell_type"][:] == [typed[0]["cell_type"]]
 
 
 def test_chula_is_read_from_the_clone_as_from_parquet(tmp_path):
@@ -205,7 +217,7 @@ def test_a_split_file_decides_for_the_laboratories_that_it_names(parquet, jhu, f
     ("override", "places", "words"),
     [
         ("seed=1", [], "say where it is: --data ... jhu=PLACE"),
-        ("sources=(('pbc', 0.5), ('utrecht', 0.5))", [], "no laboratory is called 'utrecht'; there are pbc, chula, jhu, seoul"),
+        ("sources=(('pbc', 0.5), ('utrecht', 0.5))", [], "no laboratory is called 'utrecht'; there are pbc, chula, jhu"),
         ("sources=(('pbc', 1.0),)", ["jhu={jhu}"], "which resnet18_scratch does not learn from"),
     ],
 )

@@ -20,12 +20,12 @@ from cells.read.images import ImageError, read_image
 from train import duplicates
 from train.batches import Pictures, split_batch
 from train.recipe import Recipe
-from train.sources import FEATURES, chula, jhu, seoul
+from train.sources import FEATURES, chula, jhu, raabin, seoul
 from train.sources import pbc as pbc_source
 from train.split import folds as split_folds
 from train.split import split
 
-READERS = {HOME: pbc_source.read, "chula": chula.read, "jhu": jhu.read, "seoul": seoul.read}
+READERS = {HOME: pbc_source.read, "chula": chula.read, "jhu": jhu.read, "raabin": raabin.read, "seoul": seoul.read}
 KNOWN_TYPES = (*LABELS, BLAST.name, SMUDGE.name)  # of cells that are measured in any laboratory
 PLACES = (  # for --help
     f"where PBC is: a Hub id, parquet files, or the unpacked archive's folder (default {HUB_ID}); and SOURCE=PLACE for each "

@@ -1,49 +1,22 @@
 """Chulalongkorn University, Bangkok (github.com/singgihbekti/WBC_Dataset): boxed white cells in whole fields, by slide.
 
 Places: the clone of the repository, with images/SLIDE_NUMBER.jpg and labels/SLIDE_NUMBER.txt (a line a box, as YOLO has it); or
-parquet with image_id, slide, image, boxes ([[x0, y0, x1, y1]] in pixels) and cell_types. A picture is cut around each box, its
-edges reflected; the cell fills as much of it as in PBC.
+parquet with image_id, slide, image, boxes ([[x0, y0, x1, y1]] in pixels) and cell_types.
 """
 
-import io
 from collections.abc import Sequence
 
 import datasets
-import numpy as np
-from PIL import Image
 
-from cells import pbc
-from cells.locate.parts import crop
 from cells.pbc import DataError
-from cells.read.images import ImageError, read_image
-from train.sources import parquet_files, read_parquet, yolo
+from train.sources import boxed, parquet_files, read_parquet, yolo
 
 TYPES = ("neutrophil", "eosinophil", "basophil", "lymphocyte", "monocyte")  # by the numbers of the clone's label files
 
 
 def read(places: Sequence[str]) -> datasets.Dataset:
     """See train/sources. Raises DataError."""
-    whole = fields(places)
-    columns = {name: [] for name in ("image_id", "image", "cell_type", "cell_subtype", "group", "split")}
-    for field in whole.cast_column("image", datasets.Image(decode=False)):
-        try:
-            image = np.asarray(read_image(pbc.source_of(field["image"])))
-        except ImageError as error:
-            raise DataError(f"picture {field['image_id']}: {error}") from None
-        for number, (box, cell_type) in enumerate(zip(field["boxes"], field["cell_types"], strict=True)):
-            buffer = io.BytesIO()
-            Image.fromarray(crop(image, box)).save(buffer, "PNG", compress_level=1)
-            row = (
-                f"{field['image_id']}/{number}",
-                {"bytes": buffer.getvalue(), "path": None},
-                cell_type,
-                "",
-                field["slide"],
-                "",
-            )
-            for values, value in zip(columns.values(), row, strict=True):
-                values.append(value)
-    return datasets.Dataset.from_dict(columns)
+    return boxed.cells(fields(places), lambda field, number: field["cell_types"][number], group="slide")
 
 
 def fields(places: Sequence[str]) -> datasets.Dataset:
