@@ -54,6 +54,7 @@ LABORATORIES = {  # by their names in train/sources
         pictures="white cells in whole fields, of another microscope, camera and stain",
         source="Raabin-WBC, with boxes of github.com/lugan113/TXL-PBC_Dataset",
         licence="MIT for the boxes, which asks to keep its notice",
+        limit="The types of its cells were given by looking at each, by no haematologist.",
         dataset="lugan113/TXL-PBC_Dataset",
     ),
     "seoul": Laboratory(

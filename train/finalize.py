@@ -4,13 +4,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
-from scipy.optimize import minimize_scalar
 from torch import nn
 from torch.optim.swa_utils import update_bn
 
 from cells.classes import KNOWN, describe
 from cells.model.folder import write_classes
+from cells.model.temperature import divide, fit_temperature
 from train import checkpoint
 from train.batches import Batches, Pictures
 from train.evaluation import EVALUATION_BATCH, compute_logits
@@ -54,14 +53,9 @@ def recompute_batch_norm(network: nn.Module, batches: Batches, most: int | None 
 
 
 def calibrate(network: nn.Module, sources: Mapping[str, Pictures]) -> float:
-    """Divide the head by the temperature that suits held-out pictures best, and return it (Guo et al. 2017).
-
-    No decision changes, and whoever loads the weights, by whichever library, gets calibrated probabilities.
-    """
-    logits = torch.cat([compute_logits(network, pictures.images).float() for pictures in sources.values()])
-    labels = torch.cat([pictures.labels for pictures in sources.values()])
-    result = minimize_scalar(lambda t: F.cross_entropy(logits / t, labels).item(), bounds=(0.1, 10), method="bounded")
-    with torch.no_grad():
-        for parameter in adapter(network).head.parameters():
-            parameter /= result.x
-    return float(result.x)
+    """Divide the head by the temperature that suits held-out pictures best, and return it. No decision changes."""
+    logits = torch.cat([compute_logits(network, pictures.images) for pictures in sources.values()]).double().cpu().numpy()
+    labels = torch.cat([pictures.labels for pictures in sources.values()]).cpu().numpy()
+    temperature = fit_temperature(logits, labels)
+    divide(adapter(network).head, temperature)
+    return temperature

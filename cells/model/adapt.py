@@ -18,8 +18,7 @@ import torch
 from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import save_file
-from scipy.optimize import minimize_scalar
-from scipy.special import log_softmax, softmax
+from scipy.special import softmax
 from torch import nn
 
 from cells.classes import CellClass, describe
@@ -29,6 +28,7 @@ from cells.model.classifier import Classifier
 from cells.model.fine_tuning import FineTuning
 from cells.model.folder import ADAPTED_FILE, CONFIG, NETWORK_FILES, UNCERTAINTY_FILE, WEIGHTS, unusable, write_classes
 from cells.model.layers import head_of
+from cells.model.temperature import divide, fit_temperature
 from cells.model.torch_network import LOCK, TorchNetwork
 from cells.model.uncertainty import Familiar, Uncertainty
 from cells.read import limits
@@ -37,6 +37,7 @@ MOST_TYPES = 50
 FOLDS = 2
 HELD_BACK_STEPS = 0.5  # of the usual ones, so that all rounds together take as long as the last
 FAMILIAR = 0.95  # of the labelled cells
+LOWEST_TEMPERATURE = 0.5  # few answers do not show that a model may be much surer
 NEVER_OK = 2.0  # above any probability
 
 
@@ -87,8 +88,8 @@ def adapt(
         _check_gain(before, held, answers)
         tuning.fit(answers, np.arange(len(answers)))
     say(1)
-    temperature = fit_temperature(held, answers)
-    _divide(head_of(network.network), temperature)
+    temperature = fit_temperature(held, answers, LOWEST_TEMPERATURE)
+    divide(head_of(network.network), temperature)
     network.labels = classes
     described = (*base.classes, *describe(classes[len(base.classes) :]))
     threshold, ok, ok_right = fit_threshold(softmax(held / temperature, 1), answers)
@@ -164,15 +165,6 @@ def _check_gain(before: np.ndarray, held: np.ndarray, answers: np.ndarray) -> No
         raise AdaptError("adapt_no_gain", right=right, before=right_before, total=len(answers))
 
 
-def fit_temperature(logits: np.ndarray, answers: np.ndarray) -> float:
-    """What logits (n, classes) are to be divided by so that they suit the answers (n,) best (Guo et al. 2017)."""
-
-    def loss(temperature: float) -> float:
-        return -log_softmax(logits / temperature, 1)[np.arange(len(answers)), answers].mean()
-
-    return float(minimize_scalar(loss, bounds=(0.5, 10), method="bounded").x)
-
-
 def fit_threshold(probabilities: np.ndarray, answers: np.ndarray) -> tuple[float, int, int]:
     """(the lowest probability from which RIGHT of the answers are right, how many reach it, how many of these are right).
 
@@ -205,12 +197,6 @@ def _with_familiar(
     familiar = Familiar(before.centre, before.scale, before.whitening, np.stack(means).astype(np.float32))
     farthest = float(np.quantile(familiar.distance(features), FAMILIAR))
     return replace(rule, familiar=familiar, unfamiliar_above=max(base.uncertainty.unfamiliar_above, farthest))
-
-
-def _divide(head: nn.Linear, temperature: float) -> None:
-    with torch.no_grad():
-        for parameter in head.parameters():
-            parameter /= temperature
 
 
 def with_labels(config: dict, labels: Sequence[str]) -> dict:
