@@ -1,14 +1,21 @@
 // The workbench: it ties the review, the store, the view and the server together. The browser owns the review; the server
 // answers questions about it and keeps nothing.
 
-import { parse as parseCoco, plan, vocabulary } from './coco.js';
+import { outcome } from './annotation.js';
+import { plan, vocabulary } from './coco.js';
+import { Differential } from './differential.js';
+import { bytes, download } from './download.js';
+import { Dragging } from './dragging.js';
 import { Field } from './field.js';
+import { Intake } from './intake.js';
 import { action } from './keys.js';
 import {
-  Reading, added, baseOf, canUseStatistics, choices, consistent, create, decisions, drawnCell, isLearntLast, isOfField, lastDrawn, lessons, modelName, nextNumber, nextSteps, parse, pictureOf, redone, renamed, retaken, taken, toLabel, toLearn, undone, unlearnt, withAnswer, withCells, withLearnt, withRows, withSteps, withoutCells, wouldLose,
+  Reading, added, baseOf, canUseStatistics, choices, consistent, create, decisions, drawnCell, isLearntLast, isOfField, lastDrawn, lessons, modelName, nextNumber, nextSteps, pictureOf, redone, renamed, retaken, taken, toLabel, toLearn, undone, unlearnt, withAnswer, withCells, withLearnt, withRows, withSteps, withoutCells, wouldLose,
 } from './review.js';
+import { Said, Server } from './server.js';
 import { Journal, open, webStorage } from './store.js';
-import { Detail, Gallery, chart, element } from './view.js';
+import { Detail, Gallery } from './view.js';
+import { counted, date, filled } from './words.js';
 
 const CHUNK = 8; // pictures of one request: rows appear while the others are still classified
 const AHEAD = 2; // requests under way at once
@@ -31,7 +38,7 @@ export async function start({ root, server, upload, settings }) {
 
 class Workbench {
   constructor(root, server, upload, settings) {
-    Object.assign(this, { root, server, upload, settings, texts: settings.texts });
+    Object.assign(this, { root, settings, texts: settings.texts, server: new Server(server, upload, settings, words => this.say(words)) });
     this.review = null;
     this.redoable = [];
     this.sources = new Map(); // id of a picture -> its file, as long as this page is open
@@ -45,7 +52,6 @@ class Workbench {
     this.journal = new Journal();
     this.channel = new BroadcastChannel('blood-cells');
     this.channel.onmessage = event => this.refresh(event.data);
-    this.typical = JSON.parse(local.getItem('blood-cells-typical') ?? 'null') ?? settings.typical;
     this.find();
     this.at('#real').hidden = !settings.real_examples;
     this.listen();
@@ -61,6 +67,7 @@ class Workbench {
     };
     this.gallery = new Gallery(this.at('#gallery'), this.settings, on);
     this.detail = new Detail(this.at('#detail'), this.settings, this.gallery, on);
+    this.differential = new Differential(this.root, this.settings, this.server, this.gallery, () => this.reading());
     this.field = new Field(this.at('#field'), this.texts, this.gallery, {
       select: id => this.choose(id, false), add: (picture, box) => this.addCell(picture, box), enlarge: () => this.enlarge(!this.isLarge()),
     });
@@ -68,10 +75,13 @@ class Workbench {
 
   listen() {
     const on = (selector, event, handler) => this.at(selector).addEventListener(event, handler);
-    for (const input of this.root.querySelectorAll('input[type=file]')) input.addEventListener('change', () => this.pick(input));
-    this.root.addEventListener('dragover', event => { if (event.dataTransfer?.types.includes('Files')) { event.preventDefault(); this.root.classList.add('dropping'); } });
-    this.root.addEventListener('dragleave', event => { if (!event.relatedTarget) this.root.classList.remove('dropping'); });
-    this.root.addEventListener('drop', event => this.drop(event));
+    new Intake(this.root, this.settings, {
+      review: review => this.openReview(review), model: (file, isWithPictures) => this.takeModel(file, isWithPictures), pictures: known => this.takePictures(known),
+      boxes: files => this.takeBoxes(files), say: words => this.say(words), isBusy: () => this.root.dataset.phase === 'classifying',
+    });
+    this.dragging = new Dragging(this.root, {
+      start: id => { if (!this.gallery.selected.has(id)) this.choose(id); }, drop: choice => { if (this.choices().includes(choice)) this.decide(choice); },
+    });
     on('#add', 'click', () => this.at('#adding').showModal());
     on('#classify', 'click', () => { this.say(''); this.classify(); });
     on('#examples', 'click', () => { this.say(''); this.classify(this.settings.drawn.map(label => ({ name: `${this.texts.drawn} ${this.gallery.name(label)}`, drawn: label })), false, 'cell'); });
@@ -90,64 +100,15 @@ class Workbench {
     on('#filter', 'change', event => this.setFilter(event.target.value));
     on('#save', 'click', () => this.saveFile());
     on('#help', 'click', () => this.at('#about').showModal());
-    on('#ranges', 'click', () => this.editRanges());
+    on('#ranges', 'click', () => this.differential.editRanges(this.review?.labels ?? []));
     on('#theme', 'click', () => this.theme(this.root.dataset.theme === 'dark' ? 'light' : 'dark'));
     for (const kind of ['csv', 'excel', 'report', 'coco']) on(`#${kind}`, 'click', () => this.export(kind));
     on('#gallery', 'click', event => this.click(event));
     on('#to_blast', 'click', () => this.toBlast());
     document.addEventListener('keydown', event => this.key(event));
-    this.dragging();
   }
 
   // --- pictures ---
-
-  async pick(input) {
-    const chosen = [...input.files].map(file => ({ file, name: file.webkitRelativePath || file.name }));
-    input.value = ''; // so that the same files can be chosen again
-    this.at('#adding').close();
-    await this.take(chosen);
-  }
-
-  async drop(event) {
-    this.root.classList.remove('dropping');
-    const { items = [], files = [] } = event.dataTransfer ?? {};
-    if (!files.length) return;
-    event.preventDefault();
-    const entries = [...items].map(item => item.webkitGetAsEntry?.()).filter(Boolean);
-    if (!entries.length) return this.take([...files].map(file => ({ file, name: file.name })));
-    const found = [];
-    for (const entry of entries) await walk(entry, found, this.settings.limits.files + 1, this.settings.limits.suffixes);
-    await this.take(found);
-  }
-
-  // Files that a person chose: pictures, ZIPs, a kept model, a saved review, or boxes as COCO JSON. Pictures join the batch that is open.
-  async take(chosen) {
-    const files = await Promise.all(chosen.filter(each => each.name.toLowerCase().endsWith('.json')).map(readJson));
-    const saved = files.find(each => each.review), foreign = files.find(each => !each.review && !each.images);
-    if (saved) return this.openReview(saved.review);
-    if (foreign) return this.say(this.texts.errors.no_json.replace('{name}', foreign.name));
-    const models = [];
-    for (const each of chosen) if (await isKeptModel(each)) models.push(each);
-    const known = chosen.filter(each => !models.includes(each)).filter(each => [...this.settings.limits.suffixes, '.zip'].some(suffix => each.name.toLowerCase().endsWith(suffix)));
-    const refusal = known.length || models.length || !files.length ? this.refusal(known, models) : '';
-    if (refusal) return this.say(refusal);
-    if (this.root.dataset.phase !== 'classifying') this.say('');
-    if (models.length) await this.takeModel(models.at(-1).file, known.length > 0);
-    if (known.length) this.takePictures(known);
-    if (!files.length) return;
-    this.annotated.push(...files.map(each => each.images));
-    if (this.root.dataset.phase === 'review') await this.readBoxes();
-    else this.say(this.texts.coco_waits.replace('{name}', files.map(each => each.name).join(', ')), true);
-  }
-
-  // Why pictures and models cannot be taken, in words; otherwise nothing.
-  refusal(known, models) {
-    const { files, file_bytes } = this.settings.limits, { no_pictures, too_many, file_too_large } = this.texts.errors;
-    if (!known.length && !models.length) return no_pictures;
-    if (known.length > files) return too_many.replace('{count}', known.length).replace('{most}', files);
-    const large = [...known, ...models].find(each => each.file.size > file_bytes);
-    return large ? `${large.name}: ${file_too_large}` : '';
-  }
 
   takePictures(known) {
     const { phase } = this.root.dataset;
@@ -157,6 +118,13 @@ class Workbench {
       this.waiting = [];
       this.willClassify(known);
     }
+  }
+
+  // Boxes as COCO JSON, which need the fields that they lie in.
+  async takeBoxes(files) {
+    this.annotated.push(...files.map(each => each.images));
+    if (this.root.dataset.phase === 'review') await this.readBoxes();
+    else this.say(this.texts.coco_waits.replace('{name}', files.map(each => each.name).join(', ')), true);
   }
 
   // What the button classifies; what waits follows it.
@@ -169,22 +137,8 @@ class Workbench {
   // Real cells, one of each type, of a dataset on the Hub.
   async real() {
     this.say('');
-    const answer = await this.ask('real_examples', {});
+    const answer = await this.server.ask('real_examples', {});
     if (answer) await this.classify(answer.examples, false, 'cell');
-  }
-
-  // The server's answer, or null once the person was told why there is none.
-  async ask(name, values) {
-    let answer = null;
-    await this.told(async () => { answer = await this.answered(name, values); });
-    return answer;
-  }
-
-  // The server's answer. Raises Said.
-  async answered(name, values) {
-    const answer = await this.server[name]({ language: this.settings.language, ...values }).catch(() => null);
-    if (!answer || answer.error) throw new Said(answer?.error.text ?? this.texts.errors.server_gone);
-    return answer;
   }
 
   // A model of the Hub comes to the server's disk when a person chooses it.
@@ -192,18 +146,18 @@ class Workbench {
     if (!select.value) return;
     this.say('');
     select.disabled = true;
-    await this.ask('refresh', { model: select.value });
+    await this.server.ask('refresh', { model: select.value });
     select.disabled = false;
   }
 
   // Upload ZIPs to learn what they hold; every other file is uploaded with its chunk.
   async listed(chosen, archives) {
-    const found = [], { language, limits } = this.settings;
+    const found = [], { limits } = this.settings;
     for (const each of chosen) {
       if (!each.file || !each.name.toLowerCase().endsWith('.zip')) { found.push(each); continue; }
-      const { path } = await this.upload(each.file);
+      const { path } = await this.server.upload(each.file);
       archives.push(path);
-      const answer = await this.server.open_archive({ language, path });
+      const answer = await this.server.call('open_archive', { path });
       if (answer.error) throw new Said(answer.error.text);
       found.push(...answer.entries.map(({ entry, name }) => ({ name, path, entry })));
     }
@@ -229,9 +183,9 @@ class Workbench {
       const tag = isMore ? `${Math.random().toString(36).slice(2, 10)}-` : ''; // two tabs may add to one batch
       await this.classifyAll(run, sources.map((source, index) => ({ ...source, id: `${tag}${index + 1}` })), { ...common, how });
     } catch (error) {
-      if (run === this.run) this.say(error instanceof Said ? error.message : this.texts.errors.server_gone);
+      if (run === this.run) this.say(this.server.reason(error));
     } finally {
-      if (archives.length) this.server.discard({ paths: archives }).catch(() => {});
+      if (archives.length) this.server.call('discard', { paths: archives }).catch(() => {});
       if (run === this.run) this.ended();
     }
   }
@@ -239,7 +193,7 @@ class Workbench {
   // What every request about cells of this batch says.
   common() {
     const { batch, second_model } = this.review;
-    return { language: this.settings.language, batch, model: modelName(baseOf(this.review)), second: modelName(second_model) };
+    return { batch, model: modelName(baseOf(this.review)), second: modelName(second_model) };
   }
 
   // Nothing is classified any more; what was added meanwhile has its turn. Where the batch failed before its first cell, a person
@@ -298,13 +252,13 @@ class Workbench {
       try {
         const sources = [];
         for (const { file, ...source } of chunk) {
-          sources.push(file ? { ...source, path: (await this.upload(file)).path } : source);
+          sources.push(file ? { ...source, path: (await this.server.upload(file)).path } : source);
         }
-        const answer = await this.server.classify({ ...common, sources });
+        const answer = await this.server.call('classify', { ...common, sources });
         if (!answer?.cells && !answer?.error) throw new Error('no answer');
         if (!AGAIN.includes(answer.error?.code) || attempt >= RETRY.length) return answer;
         if (answer.error.code === 'hub_not_cached') { // models of the Hub that left the server's disk since they were chosen
-          for (const model of [common.model, common.second].filter(Boolean)) await this.ask('refresh', { model });
+          for (const model of [common.model, common.second].filter(Boolean)) await this.server.ask('refresh', { model });
         }
         throw new Said(answer.error.text);
       } catch (error) {
@@ -375,7 +329,7 @@ class Workbench {
     this.gallery.show(reading);
     this.showDetail(reading);
     this.showSummary(reading);
-    this.count(reading);
+    this.differential.count(reading);
   }
 
   // What these steps changed.
@@ -384,7 +338,7 @@ class Workbench {
     this.gallery.update(this.review.cells.filter(cell => touched.has(cell.id)), reading);
     this.showDetail(reading);
     this.showSummary(reading);
-    this.count(reading);
+    this.differential.count(reading);
   }
 
   showDetail(reading = this.reading()) {
@@ -447,30 +401,25 @@ class Workbench {
 
   // Which other model names the cells, and what it brought.
   named({ kind, right, right_before: before, total, base, made, missing = {} }) {
-    const values = { right, before, total, base, date: made && this.date(made), renamed: renamed(this.review) };
+    const values = { right, before, total, base, date: made && date(made, this.settings.language), renamed: renamed(this.review) };
     const wanted = Object.entries(missing).map(([label, count]) => `${count} ${this.gallery.name(label)}`).join(', ');
     const words = { kept: this.texts.kept, statistics: this.texts.statistics }[kind] ?? this.texts.learnt;
     return `${filled(words, values)}${wanted && ` ${this.texts.learn_missing.replace('{missing}', wanted)}`}`;
-  }
-
-  date(iso) {
-    return new Date(`${iso}T00:00`).toLocaleDateString({ en: 'en-GB' }[this.settings.language] ?? this.settings.language, { dateStyle: 'long' });
   }
 
   // Which cells it does not name, since they were added later and its file is not here.
   addedSince() {
     const count = added(this.review).length;
     if (!count || this.root.dataset.phase !== 'review') return '';
-    const words = filled(count === 1 ? this.texts.added_since.one : this.texts.added_since.many, { count, model: baseOf(this.review) });
+    const words = counted(this.texts.added_since, count, { model: baseOf(this.review) });
     return this.review.report.kind === 'statistics' ? words : `${words} ${this.texts.added_hint}`;
   }
 
   // How the pictures were taken, in words.
   taken() {
     const { fields, cells, single, error } = taken(this.review), { taken_fields, taken_cells, taken_single, status } = this.texts;
-    const say = (words, count) => (count === 1 ? words.one : words.many).replace('{count}', count);
     return [
-      fields && say(taken_fields, fields).replace('{cells}', say(taken_cells, cells)), single && say(taken_single, single), error && `${error} ${status.error}`,
+      fields && counted(taken_fields, fields, { cells: counted(taken_cells, cells) }), single && counted(taken_single, single), error && `${error} ${status.error}`,
     ].filter(Boolean).join(', ');
   }
 
@@ -478,7 +427,7 @@ class Workbench {
   warnOfBlasts(reading) {
     const { suspected, decided } = reading.blasts();
     const words = [[this.texts.blasts, suspected], [this.texts.blasts_decided, decided]].filter(([, count]) => count)
-      .map(([each, count]) => (count === 1 ? each.one : each.many).replace('{count}', count)).join('. ');
+      .map(([each, count]) => counted(each, count)).join('. ');
     if (this.at('#to_blast').textContent !== words) this.at('#to_blast').textContent = words;
     this.at('#blasts').hidden = !words;
   }
@@ -504,52 +453,9 @@ class Workbench {
     this.at('#banner_words').textContent = this.texts.banner_unfamiliar.replace('{count}', unfamiliar).replace('{total}', pictures);
   }
 
-  // The differential of the counts as they are now; an answer to older counts is dropped.
-  async count(reading) {
-    const { labels, classes } = this.review;
-    const counts = reading.counts(), asked = JSON.stringify([counts, this.ranges(), labels, classes]);
-    if (asked === this.asked) return;
-    this.asked = asked;
-    try {
-      const found = await this.server.differential({ language: this.settings.language, counts, labels, classes, typical: this.ranges() });
-      if (asked !== this.asked || !found?.rows) return;
-      chart(this.at('#chart'), found, this.texts);
-      this.at('#white').textContent = `${found.white} ${this.texts.white}${found.small ? ` · ${this.texts.few_short}` : ''}`;
-      this.at('#white').title = found.small ? this.texts.few : '';
-      this.at('#others').textContent = [...found.per_100.map(each => `${each.name}: ${each.count}${each.rate === null ? '' : `, ${each.rate} ${this.texts.per_100_short}`}`), ...(found.platelets ? [`${this.texts.platelets_short}: ${found.platelets}`] : [])].join(' · ');
-    } catch {
-      this.asked = null; // asked again with the next step
-    }
-  }
-
   theme(name) {
     this.root.dataset.theme = name;
     local.setItem('blood-cells-theme', name);
-  }
-
-  // The typical ranges, a row a class. An empty field marks nothing.
-  editRanges() {
-    const field = (label, end) => element('input', {
-      type: 'number', min: 0, max: 100, step: 0.1, value: this.typical[label]?.[end] ?? '', 'aria-label': `${this.gallery.name(label)} ${end ? this.texts.ranges_headers[2] : this.texts.ranges_headers[1]}`,
-      onchange: event => this.setRange(label, end, event.target),
-    });
-    const classes = (this.review?.labels ?? []).map(label => this.gallery.classes.get(label)).filter(each => each?.white);
-    const rows = [...new Set([...this.settings.ranges, ...classes.map(each => each.type)])].map(label => element('tr', {}, element('td', {}, this.gallery.name(label)), element('td', {}, field(label, 0)), element('td', {}, field(label, 1))));
-    this.at('.limits').replaceChildren(...rows);
-    this.at('#limits').showModal();
-  }
-
-  setRange(label, end, input) {
-    const pair = [...this.typical[label] ?? ['', '']];
-    pair[end] = input.value === '' ? '' : Number(input.value);
-    this.typical = { ...this.typical, [label]: pair };
-    local.setItem('blood-cells-typical', JSON.stringify(this.typical));
-    this.count(this.reading());
-  }
-
-  // Only whole ranges are sent.
-  ranges() {
-    return Object.fromEntries(Object.entries(this.typical).filter(([, [low, high]]) => low !== '' && high !== '' && low <= high));
   }
 
   // A sentence at the top, of what went wrong unless `isNews`.
@@ -575,7 +481,7 @@ class Workbench {
 
   click(event) {
     const id = event.target.closest('[data-cell]')?.dataset.cell;
-    if (!id || this.dragged) return;
+    if (!id || this.dragging.isUnderWay) return;
     if (event.ctrlKey || event.metaKey) {
       const ids = new Set(this.gallery.selected);
       ids[ids.has(id) ? 'delete' : 'add'](id);
@@ -733,8 +639,7 @@ class Workbench {
   async learn() {
     const answer = await this.anew('learning', 'learn', toLearn(this.review));
     if (answer) {
-      const bytes = Uint8Array.from(atob(answer.folder), letter => letter.charCodeAt(0));
-      await this.rename(withLearnt(this.review, answer), new File([bytes], `${modelName(baseOf(this.review))}-adapted.zip`, { type: 'application/zip' }));
+      await this.rename(withLearnt(this.review, answer), new File([bytes(answer.folder)], `${modelName(baseOf(this.review))}-adapted.zip`, { type: 'application/zip' }));
     }
     this.nameRest();
   }
@@ -757,7 +662,7 @@ class Workbench {
     const { base, made, total } = answer.report;
     this.kept = file;
     if (this.settings.models.includes(base)) this.at('#model').value = base;
-    this.at('#waiting').textContent = filled(this.texts.kept_waiting, { base, total, date: this.date(made) });
+    this.at('#waiting').textContent = filled(this.texts.kept_waiting, { base, total, date: date(made, this.settings.language) });
     this.nameRest(); // of the examples, if they were classified meanwhile
   }
 
@@ -790,7 +695,7 @@ class Workbench {
     this.say('');
     this.under = under;
     this.showLearning();
-    const answer = file ? await this.byModel(file, cells) : await this.ask(name, { batch, model: baseOf(this.review), cells });
+    const answer = file ? await this.byModel(file, cells) : await this.server.ask(name, { batch, model: baseOf(this.review), cells });
     this.under = '';
     if (answer && this.review?.batch === batch) return answer;
     if (this.review) this.showLearning();
@@ -800,8 +705,8 @@ class Workbench {
   // What the model in a file says of cells.
   async byModel(file, cells) {
     const { batch = '' } = this.review ?? {}, model = this.review ? baseOf(this.review) : '';
-    const uploaded = await this.upload(file).catch(() => null);
-    if (uploaded) return this.ask('name_by_kept', { batch, model, path: uploaded.path, cells });
+    const uploaded = await this.server.upload(file).catch(() => null);
+    if (uploaded) return this.server.ask('name_by_kept', { batch, model, path: uploaded.path, cells });
     this.say(this.texts.errors.server_gone);
     return null;
   }
@@ -825,7 +730,7 @@ class Workbench {
   // The cell in a box that a person drew.
   async addCell(picture, box) {
     this.say('');
-    await this.told(async () => {
+    await this.server.told(async () => {
       const id = await this.addBox(picture, box);
       this.choose(id, false);
     });
@@ -837,10 +742,10 @@ class Workbench {
   async addBox(picture, box, time) {
     const { batch, fields, cells } = this.review, { picture: small, width, height } = fields[picture], number = nextNumber(this.review, picture);
     const id = `${picture}.${number}-${Math.random().toString(36).slice(2, 8)}`; // two tabs may add to one field
-    const file = this.sources.get(picture), uploaded = file && await this.upload(file).catch(() => null);
+    const file = this.sources.get(picture), uploaded = file && await this.server.upload(file).catch(() => null);
     const sent = uploaded ? { path: uploaded.path } : { picture: small };
     const name = cells.find(cell => pictureOf(cell) === picture).name;
-    const answer = await this.answered('add_cell', { ...this.common(), source: picture, id, name, number, box, size: [width, height], ...sent });
+    const answer = await this.server.answered('add_cell', { ...this.common(), source: picture, id, name, number, box, size: [width, height], ...sent });
     if (this.review?.batch !== batch) return null;
     this.redoable = [];
     await this.add({ ...answer, cells: answer.cells.map(cell => drawnCell(this.review, cell, time)) });
@@ -876,7 +781,7 @@ class Workbench {
         added.set(await this.addBox(picture, box, time), decision);
       } catch (refused) {
         failed += 1;
-        why = refused instanceof Said ? refused.message : this.texts.errors.server_gone;
+        why = this.server.reason(refused);
       }
       if (this.review?.batch !== batch) return '';
     }
@@ -903,67 +808,15 @@ class Workbench {
     if (!answer || answer.error) this.say(answer?.error.text ?? this.texts.errors.server_gone);
     else {
       const { gone, cells: further, lost } = retaken(this.review, id, answer.cells);
-      if (!lost || confirm(this.texts.take_lost.replace('{count}', lost))) await this.told(() => this.add({ ...answer, cells: further }, gone));
+      if (!lost || confirm(this.texts.take_lost.replace('{count}', lost))) await this.server.told(() => this.add({ ...answer, cells: further }, gone));
     }
     this.showDetail();
     this.nameRest();
   }
 
-  // What an addition says where it cannot be.
-  async told(addition) {
-    await addition().catch(error => this.say(error instanceof Said ? error.message : this.texts.errors.server_gone));
-  }
-
   note(comment) {
     this.review = { ...this.review, comment };
     this.keepEntry({ batch: this.review.batch, added: [], removed: [], comment });
-  }
-
-  // Dragging the selected cells to another group, by mouse or after a long touch.
-  dragging() {
-    let from = null, timer = 0;
-    const start = (id, event) => {
-      if (!this.gallery.selected.has(id)) this.choose(id);
-      this.dragged = true;
-      this.root.classList.add('dragging');
-      event.target.setPointerCapture?.(event.pointerId);
-    };
-    const target = event => document.elementFromPoint(event.clientX, event.clientY)?.closest('[data-group], [data-choice]');
-    const scroll = event => { // near an edge the groups beyond it come
-      const scroller = [gallery, this.at('.review')].find(each => each.scrollHeight > each.clientHeight);
-      if (!scroller) return;
-      const { top, bottom } = scroller.getBoundingClientRect();
-      scroller.scrollTop += event.clientY < top + 40 ? -12 : event.clientY > bottom - 40 ? 12 : 0;
-    };
-    const end = () => {
-      clearTimeout(timer);
-      from = null;
-      this.root.classList.remove('dragging');
-      for (const each of this.root.querySelectorAll('.over')) each.classList.remove('over');
-      setTimeout(() => { this.dragged = false; });
-    };
-    const gallery = this.at('#gallery');
-    gallery.addEventListener('pointerdown', event => {
-      const id = event.target.closest('[data-cell]')?.dataset.cell;
-      if (!id || event.button) return;
-      from = { id, x: event.clientX, y: event.clientY };
-      if (event.pointerType === 'touch') timer = setTimeout(() => from && start(id, event), 400);
-    });
-    gallery.addEventListener('pointermove', event => {
-      if (!from) return;
-      const far = Math.hypot(event.clientX - from.x, event.clientY - from.y) > 8;
-      if (far && !this.dragged) { if (event.pointerType === 'touch') end(); else start(from.id, event); }
-      if (this.dragged) scroll(event);
-      const over = this.dragged ? target(event) : null;
-      for (const each of this.root.querySelectorAll('[data-group], [data-choice]')) each.classList.toggle('over', each === over);
-    });
-    gallery.addEventListener('touchmove', event => { if (this.dragged) event.preventDefault(); }, { passive: false });
-    gallery.addEventListener('pointerup', event => {
-      const over = this.dragged ? target(event) : null, label = over?.dataset.choice ?? over?.dataset.group.split('/').at(-1);
-      if (label && this.choices().includes(label)) this.decide(label);
-      end();
-    });
-    gallery.addEventListener('pointercancel', end);
   }
 
   // --- keeping ---
@@ -1103,17 +956,16 @@ class Workbench {
     const label = cell && this.reading().guess(cell);
     if (!label) return this.say(this.texts.errors.no_picture_of_cell);
     const file = !cell.place && this.sources.get(pictureOf(cell)); // of a cell in a field its own small picture
-    const uploaded = file && await this.upload(file).catch(() => null);
+    const uploaded = file && await this.server.upload(file).catch(() => null);
     const picture = uploaded ? { path: uploaded.path } : { picture: cell.picture };
-    const answer = await this.ask('saliency', { model: baseOf(this.review), label, ...picture });
+    const answer = await this.server.ask('saliency', { model: baseOf(this.review), label, ...picture });
     if (answer) this.detail.showSaliency(cell.id, answer.picture, uploaded ? answer.note : `${answer.note} ${this.texts.saliency_small}`);
   }
 
   async export(kind) {
-    const answer = await this.ask('export', { kind, review: { ...consistent(this.review), fields: {} }, typical: this.ranges() });
+    const answer = await this.server.ask('export', { kind, review: { ...consistent(this.review), fields: {} }, typical: this.differential.ranges() });
     if (!answer) return;
-    const bytes = Uint8Array.from(atob(answer.data), letter => letter.charCodeAt(0));
-    download(answer.name, new Blob([bytes], { type: answer.type }));
+    download(answer.name, new Blob([bytes(answer.data)], { type: answer.type }));
   }
 }
 
@@ -1126,63 +978,4 @@ function followLanguage({ language, languages }) {
   if (isFirst && wanted && wanted !== language && languages[wanted]) return location.replace(languages[wanted]);
   local.setItem(key, language);
   document.documentElement.lang = language;
-}
-
-// A sentence for the person.
-class Said extends Error {}
-
-// {name, and review or images: what a JSON file holds, neither where it holds something else}.
-async function readJson({ name, file }) {
-  const value = await file.text().then(JSON.parse).catch(() => null);
-  for (const [kind, read] of [['review', parse], ['images', parseCoco]]) {
-    try { return { name, [kind]: read(value) }; } catch { /* of the other kind, or none */ }
-  }
-  return { name };
-}
-
-// What came of the boxes of a file, in words.
-function outcome({ decided, added, same, left, unknown, failed, why, outside, absent }, texts) {
-  const say = (words, count) => (count === 1 ? words.one : words.many).replace('{count}', count);
-  const { coco_read: read, coco_parts: parts } = texts;
-  const counts = { decided: decided.length, added, same, left, unknown: unknown.length, failed };
-  const total = Object.values(counts).reduce((sum, count) => sum + count, 0);
-  const words = Object.entries(counts).filter(([, count]) => count).map(([part, count]) => say(parts[part], count));
-  const first = [say(read, total), words.join(', ')].filter(Boolean).join(': ').replace('{names}', [...new Set(unknown)].join(', ')).replace('{why}', why);
-  const others = [[texts.coco_outside, outside], [texts.coco_absent, absent]].filter(([, count]) => count).map(([each, count]) => say(each, count));
-  return `${[first, ...others].join('; ')}.`;
-}
-
-function download(name, blob) {
-  const link = element('a', { href: URL.createObjectURL(blob), download: name });
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
-}
-
-// A text with values in the places that are named in it.
-function filled(words, values) {
-  return words.replace(/\{(\w+)\}/g, (place, name) => values[name] ?? place);
-}
-
-// Whether a ZIP is a model that the page gave away: its table of contents, which is at its end, has the two files of one.
-async function isKeptModel({ name, file }) {
-  if (!name.toLowerCase().endsWith('.zip')) return false;
-  const contents = await file.slice(-4096).text();
-  return contents.includes('adapted.json') && contents.includes('model.safetensors');
-}
-
-// The files below what was dropped, with their folders in their names; pictures alone, and no more than `most`.
-async function walk(entry, found, most, suffixes) {
-  if (found.length >= most || entry.name.startsWith('.')) return;
-  if (entry.isFile) {
-    const name = entry.fullPath.replace(/^\//, '');
-    if (![...suffixes, '.zip', '.json'].some(suffix => name.toLowerCase().endsWith(suffix))) return;
-    found.push({ name, file: await new Promise((resolve, reject) => entry.file(resolve, reject)) });
-    return;
-  }
-  const reader = entry.createReader();
-  for (;;) { // a reader gives a hundred at a time
-    const some = await new Promise((resolve, reject) => reader.readEntries(resolve, reject));
-    if (!some.length) return;
-    for (const each of some) await walk(each, found, most, suffixes);
-  }
 }
