@@ -1,6 +1,7 @@
 """The workbench's own tests, which node runs: the review without a page, the keys, the journal, the view's helpers."""
 
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -23,6 +24,20 @@ def test_the_modules_of_the_workbench_pass_their_own_tests():
 
 
 def test_every_module_of_the_workbench_has_tests_or_is_run_in_the_browser():
-    modules = {path.name for path in WORKBENCH.glob("*.js") if not path.name.endswith(".test.js")}
+    modules = set(imports())
     tested = {path.name.replace(".test.js", ".js") for path in WORKBENCH.glob("*.test.js")}
     assert modules - tested == {"main.js"}  # it ties the others to the page; tests/test_browser.py runs it
+
+
+def test_no_module_of_the_workbench_imports_itself_in_a_circle():
+    left = imports()
+    assert left["main.js"] >= {"editor.js", "keeping.js"}
+    while leaves := {name for name, needed in left.items() if not needed & left.keys()}:
+        left = {name: needed for name, needed in left.items() if name not in leaves}
+    assert not left
+
+
+def imports() -> dict[str, set[str]]:
+    """Module -> the modules that it imports."""
+    modules = [path for path in WORKBENCH.glob("*.js") if not path.name.endswith(".test.js")]
+    return {path.name: set(re.findall(r"from '\./([\w.]+)'", path.read_text(encoding="utf-8"))) for path in modules}

@@ -203,6 +203,11 @@ export function modelName(called) {
   return called.slice(0, Math.max(0, called.lastIndexOf('@')));
 }
 
+// What every request about cells of a batch says: its id, and the models that it was started with.
+export function requestOf(review) {
+  return { batch: review.batch, model: modelName(baseOf(review)), second: modelName(review.second_model) };
+}
+
 // cell id -> what a person said last: the step with the highest number.
 export function decisions(steps) {
   const latest = new Map();

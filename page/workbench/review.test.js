@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import {
   Reading, added, baseOf, called, canUseStatistics, choices, consistent, create, decisions, drawnCell, isLearntLast, lastDrawn, lessons, modelName, nextNumber, nextSteps, parse, pictureOf,
-  redone, renamed, retaken, taken, toLabel, toLearn, undone, unlearnt, withAnswer, withCells, withLearnt, withRows, withSteps, withoutCells, wouldLose,
+  redone, renamed, requestOf, retaken, taken, toLabel, toLearn, undone, unlearnt, withAnswer, withCells, withLearnt, withRows, withSteps, withoutCells, wouldLose,
 } from './review.js';
 
 const labels = ['neutrophil', 'lymphocyte', 'monocyte'];
@@ -24,6 +24,12 @@ test('an answer about another batch changes nothing', () => {
 test('an answer that comes twice is taken once', () => {
   const once = review(cell('1', [1, 0, 0]));
   assert.equal(withAnswer(once, answer('b', cell('1', [0, 1, 0]))).cells.length, 1);
+});
+
+test('a batch is asked for with the models that it was started with, whatever names its cells since', () => {
+  const learnt = withLearnt(review(cell('1', [1, 0, 0])), { batch: 'b', model: 'm+8@2', classes: [], review_below: 0, report: {}, cells: [] });
+  assert.deepEqual(requestOf(learnt), { batch: 'b', model: 'm', second: '' });
+  assert.deepEqual(requestOf({ ...learnt, second_model: 'n@1/int8' }), { batch: 'b', model: 'm', second: 'n' });
 });
 
 test('undo takes back a whole key press, and the decision before it holds again', () => {

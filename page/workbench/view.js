@@ -1,7 +1,7 @@
 // What the browser shows of a review. Elements are made once and moved; a step touches the cells that it is about, so that no
 // answer of the server ever redraws the gallery.
 
-import { REJECTED, WITHOUT_GUESS, called, groupPlace, isOfField } from './review.js';
+import { REJECTED, Reading, WITHOUT_GUESS, called, groupPlace, isOfField } from './review.js';
 
 const percent = share => `${(100 * share).toFixed(1)} %`;
 
@@ -63,6 +63,11 @@ export class Gallery {
 
   name(label) {
     return this.classes.get(label)?.name ?? this.texts.choice?.[label] ?? label;
+  }
+
+  // What derives from a review, whose subtypes are of the types that are known here.
+  reading(review) {
+    return new Reading(review, label => this.classes.get(label)?.type ?? label);
   }
 
   groupName(group) {

@@ -27,3 +27,10 @@ test("a model's own word on a known class stands", () => {
   gallery.learn({ classes: [described('neutrophil', 'segmentado')], second_classes: [described('neutrophil', 'otro')] });
   assert.equal(gallery.name('neutrophil'), 'segmentado');
 });
+
+test('a review is read with the types of its own subtypes', () => {
+  const gallery = new Gallery(null, settings, {});
+  gallery.learn({ classes: [described('band', 'cayado', 'neutrophil')] });
+  const reading = gallery.reading(create('b', ''));
+  assert.deepEqual(['band', 'platelet', 'sezary'].map(reading.typeOf), ['neutrophil', 'platelet', 'sezary']);
+});

@@ -1,0 +1,169 @@
+// Pictures become cells of the open batch: in small requests, a few at once, each sent again where the server or the network fails.
+
+import { isOfField, pictureOf, requestOf, retaken } from './review.js';
+import { Said } from './server.js';
+
+const CHUNK = 8; // pictures of one request: rows appear while the others are still classified
+const AHEAD = 2; // requests under way at once
+const AGAIN = ['busy', 'busy_fetching', 'gone', 'not_uploaded', 'hub_not_cached']; // failures that pass: a full server, a lost upload
+const RETRY = [500, 1500, 4000, 8000]; // milliseconds before a failed request is sent again
+
+export class Classification {
+  // `on`: models() that a new batch is started with, {model, second}; say(words), progress(share, words), and chosen(count) of the
+  // pictures that wait for a person; ended() after the last cell, retaken() after a picture was taken in another way.
+  constructor({ limits, texts }, server, editor, on) {
+    Object.assign(this, { limits, texts, server, editor, on });
+    this.run = 0; // the number of what is classified at the moment: an answer to another run is dropped
+    this.chosen = null; // what the button classifies
+    this.waiting = []; // what was added while others are classified, a list of each time
+  }
+
+  // Pictures and ZIPs that a person chose join the batch that is open; without one they wait for the button.
+  take(chosen) {
+    const { phase } = this.editor;
+    if (phase === 'classifying') this.waiting.push(chosen);
+    else if (phase === 'review') this.classify(chosen, true);
+    else {
+      this.waiting = [];
+      this.willClassify(chosen);
+    }
+  }
+
+  // What the button classifies; what waits follows it.
+  willClassify(chosen) {
+    this.chosen = chosen;
+    this.on.chosen([chosen, ...this.waiting].flat().length);
+  }
+
+  // Classify what was chosen: as a new batch, or as further cells of the open one, by the models that it was started with. `how`
+  // says what the pictures show: a field, a single cell, or whichever the server finds.
+  async classify(chosen = this.chosen, isMore = false, how = 'auto') {
+    if (!chosen?.length) return this.on.say(this.texts.errors.no_pictures);
+    const run = ++this.run, archives = [];
+    this.on.progress(0, '');
+    if (isMore) this.editor.enter('classifying');
+    else this.editor.begin();
+    try {
+      const sources = await this.listed(chosen, archives);
+      if (run !== this.run) return;
+      const { review } = this.editor;
+      if (review.cells.length + sources.length > this.limits.cells) throw new Said(this.texts.errors.batch_full.replace('{most}', this.limits.cells));
+      const common = isMore ? requestOf(review) : { ...requestOf(review), ...this.on.models() };
+      const tag = isMore ? `${Math.random().toString(36).slice(2, 10)}-` : ''; // two tabs may add to one batch
+      await this.classifyAll(run, sources.map((source, index) => ({ ...source, id: `${tag}${index + 1}` })), { ...common, how });
+    } catch (error) {
+      if (run === this.run) this.on.say(this.server.reason(error));
+    } finally {
+      if (archives.length) this.server.call('discard', { paths: archives }).catch(() => {});
+      if (run === this.run) this.ended();
+    }
+  }
+
+  // Upload ZIPs to learn what they hold; every other file is uploaded with its chunk.
+  async listed(chosen, archives) {
+    const found = [], { limits, texts } = this;
+    for (const each of chosen) {
+      if (!each.file || !each.name.toLowerCase().endsWith('.zip')) { found.push(each); continue; }
+      const { path } = await this.server.upload(each.file);
+      archives.push(path);
+      const answer = await this.server.call('open_archive', { path });
+      if (answer.error) throw new Said(answer.error.text);
+      found.push(...answer.entries.map(({ entry, name }) => ({ name, path, entry })));
+    }
+    if (found.length > limits.files) throw new Said(texts.errors.too_many.replace('{count}', found.length).replace('{most}', limits.files));
+    return found;
+  }
+
+  // `common` is what every request of this batch says, whatever is chosen on the page meanwhile.
+  async classifyAll(run, sources, common) {
+    const total = sources.length, began = performance.now();
+    const chunks = [];
+    for (let at = 0; at < total; at += CHUNK) chunks.push(sources.slice(at, at + CHUNK));
+    for (const source of sources) if (source.file) this.editor.sources.set(source.id, source.file);
+    const under = [];
+    let finished = 0;
+    for (const chunk of chunks) {
+      const answered = this.answer(run, chunk, common);
+      answered.catch(() => {}); // heard below, unless the batch has ended before
+      under.push(answered);
+      if (under.length < AHEAD && chunk !== chunks.at(-1)) continue;
+      while (under.length && (under.length >= AHEAD || chunk === chunks.at(-1))) {
+        const answer = await under.shift();
+        if (run !== this.run) return;
+        if (answer.error) throw new Said(answer.error.text);
+        finished += new Set(answer.cells.map(pictureOf)).size;
+        await this.editor.add(answer);
+        this.progress(finished, total, performance.now() - began);
+      }
+    }
+  }
+
+  // One chunk's answer. It is asked again where the server or the network fails; the pictures are uploaded anew each time.
+  async answer(run, chunk, common) {
+    for (let attempt = 0; ; attempt += 1) {
+      try {
+        const sources = [];
+        for (const { file, ...source } of chunk) {
+          sources.push(file ? { ...source, path: (await this.server.upload(file)).path } : source);
+        }
+        const answer = await this.server.call('classify', { ...common, sources });
+        if (!answer?.cells && !answer?.error) throw new Error('no answer');
+        if (!AGAIN.includes(answer.error?.code) || attempt >= RETRY.length) return answer;
+        if (answer.error.code === 'hub_not_cached') { // models of the Hub that left the server's disk since they were chosen
+          for (const model of [common.model, common.second].filter(Boolean)) await this.server.ask('refresh', { model });
+        }
+        throw new Said(answer.error.text);
+      } catch (error) {
+        if (run !== this.run || attempt >= RETRY.length) throw error;
+        this.on.say(error instanceof Said ? error.message : this.texts.errors.server_retry);
+        await new Promise(resolve => setTimeout(resolve, RETRY[attempt]));
+        this.on.say('');
+      }
+    }
+  }
+
+  progress(finished, total, milliseconds) {
+    const left = Math.ceil((total - finished) * milliseconds / finished / 1000);
+    this.on.progress(finished / total, this.texts.progress.replace('{done}', finished).replace('{total}', total).replace('{seconds}', left));
+  }
+
+  // Nothing is classified any more; what was added meanwhile has its turn. Where the batch failed before its first cell, a person
+  // starts it again, with the next of what waits before that which failed.
+  ended() {
+    const isBatch = this.editor.review.cells.length > 0;
+    this.editor.enter(isBatch ? 'review' : 'empty');
+    if (!this.waiting.length) {
+      if (isBatch) this.on.ended();
+      return;
+    }
+    if (isBatch) { this.classify(this.waiting.shift(), true); return; }
+    if (this.chosen) this.waiting.push(this.chosen);
+    this.willClassify(this.waiting.shift());
+  }
+
+  // What is under way, and what waits, is of a batch that is open no more.
+  drop() {
+    this.run += 1;
+    this.waiting = [];
+  }
+
+  cancel() {
+    this.drop();
+    this.ended();
+  }
+
+  // A picture as a field in place of a single cell, or the other way. Other pictures stay as they are.
+  async takeAs(cell) {
+    const { review, sources } = this.editor, { batch } = review, { run } = this;
+    const id = pictureOf(cell), file = sources.get(id), how = isOfField(cell) ? 'cell' : 'field';
+    this.on.say('');
+    const answer = await this.answer(run, [{ id, name: cell.name, file }], { ...requestOf(review), how }).catch(() => null);
+    if (run !== this.run || this.editor.review?.batch !== batch) return;
+    if (!answer || answer.error) this.on.say(answer?.error.text ?? this.texts.errors.server_gone);
+    else {
+      const { gone, cells: further, lost } = retaken(this.editor.review, id, answer.cells);
+      if (!lost || confirm(this.texts.take_lost.replace('{count}', lost))) await this.server.told(() => this.editor.add({ ...answer, cells: further }, gone));
+    }
+    this.on.retaken();
+  }
+}

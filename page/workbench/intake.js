@@ -1,0 +1,97 @@
+// Files that a person chooses or drops, sorted by what they are.
+
+import { parse as parseCoco } from './coco.js';
+import { parse } from './review.js';
+
+// {name, and review or images: what a JSON file holds, neither where it holds something else}.
+export async function readJson({ name, file }) {
+  const value = await file.text().then(JSON.parse).catch(() => null);
+  for (const [kind, read] of [['review', parse], ['images', parseCoco]]) {
+    try { return { name, [kind]: read(value) }; } catch { /* of the other kind, or none */ }
+  }
+  return { name };
+}
+
+// Whether a ZIP is a model that the page gave away: its table of contents, which is at its end, has the two files of one.
+export async function isKeptModel({ name, file }) {
+  if (!name.toLowerCase().endsWith('.zip')) return false;
+  const contents = await file.slice(-4096).text();
+  return contents.includes('adapted.json') && contents.includes('model.safetensors');
+}
+
+// The files below what was dropped, with their folders in their names; pictures alone, and no more than `most`.
+export async function walk(entry, found, most, suffixes) {
+  if (found.length >= most || entry.name.startsWith('.')) return;
+  if (entry.isFile) {
+    const name = entry.fullPath.replace(/^\//, '');
+    if (!endsWith(name, [...suffixes, '.zip', '.json'])) return;
+    found.push({ name, file: await new Promise((resolve, reject) => entry.file(resolve, reject)) });
+    return;
+  }
+  const reader = entry.createReader();
+  for (;;) { // a reader gives a hundred at a time
+    const some = await new Promise((resolve, reject) => reader.readEntries(resolve, reject));
+    if (!some.length) return;
+    for (const each of some) await walk(each, found, most, suffixes);
+  }
+}
+
+// Why pictures and models cannot be taken, in words; otherwise nothing.
+export function refusal(pictures, models, { files, file_bytes }, { no_pictures, too_many, file_too_large }) {
+  if (!pictures.length && !models.length) return no_pictures;
+  if (pictures.length > files) return too_many.replace('{count}', pictures.length).replace('{most}', files);
+  const large = [...pictures, ...models].find(each => each.file.size > file_bytes);
+  return large ? `${large.name}: ${file_too_large}` : '';
+}
+
+function endsWith(name, suffixes) {
+  return suffixes.some(suffix => name.toLowerCase().endsWith(suffix));
+}
+
+export class Intake {
+  // `on` is what becomes of files: review(review), model(file, isWithPictures), pictures(chosen), boxes(files); say(words) says why
+  // there is none, and isBusy() whether what is said at the moment stays.
+  constructor(root, { limits, texts }, on) {
+    Object.assign(this, { root, limits, texts, on });
+    for (const input of root.querySelectorAll('input[type=file]')) input.addEventListener('change', () => this.pick(input));
+    root.addEventListener('dragover', event => { if (event.dataTransfer?.types.includes('Files')) { event.preventDefault(); root.classList.add('dropping'); } });
+    root.addEventListener('dragleave', event => { if (!event.relatedTarget) root.classList.remove('dropping'); });
+    root.addEventListener('drop', event => this.drop(event));
+  }
+
+  async pick(input) {
+    const chosen = [...input.files].map(file => ({ file, name: file.webkitRelativePath || file.name }));
+    input.value = ''; // so that the same files can be chosen again
+    this.root.querySelector('#adding').close();
+    await this.take(chosen);
+  }
+
+  async drop(event) {
+    this.root.classList.remove('dropping');
+    const { items = [], files = [] } = event.dataTransfer ?? {};
+    if (!files.length) return;
+    event.preventDefault();
+    const entries = [...items].map(item => item.webkitGetAsEntry?.()).filter(Boolean);
+    if (!entries.length) return this.take([...files].map(file => ({ file, name: file.name })));
+    const found = [];
+    for (const entry of entries) await walk(entry, found, this.limits.files + 1, this.limits.suffixes);
+    await this.take(found);
+  }
+
+  // Files that a person chose: pictures, ZIPs, a kept model, a saved review, or boxes as COCO JSON.
+  async take(chosen) {
+    const files = await Promise.all(chosen.filter(each => endsWith(each.name, ['.json'])).map(readJson));
+    const saved = files.find(each => each.review), foreign = files.find(each => !each.review && !each.images);
+    if (saved) return this.on.review(saved.review);
+    if (foreign) return this.on.say(this.texts.errors.no_json.replace('{name}', foreign.name));
+    const models = [];
+    for (const each of chosen) if (await isKeptModel(each)) models.push(each);
+    const pictures = chosen.filter(each => !models.includes(each) && endsWith(each.name, [...this.limits.suffixes, '.zip']));
+    const refused = pictures.length || models.length || !files.length ? refusal(pictures, models, this.limits, this.texts.errors) : '';
+    if (refused) return this.on.say(refused);
+    if (!this.on.isBusy()) this.on.say('');
+    if (models.length) await this.on.model(models.at(-1).file, pictures.length > 0);
+    if (pictures.length) this.on.pictures(pictures);
+    if (files.length) await this.on.boxes(files);
+  }
+}

@@ -1,0 +1,74 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { Intake, isKeptModel, readJson, refusal, walk } from './intake.js';
+import { create } from './review.js';
+
+const limits = { files: 2, file_bytes: 9, suffixes: ['.png', '.jpg'] };
+const errors = { no_pictures: 'none', too_many: '{count} of {most}', file_too_large: 'too large', no_json: 'not {name}' };
+const chosen = (name, text = '') => ({ name, file: new File([text], name) });
+const review = create('b', '2026-01-01');
+const coco = { images: [], annotations: [], categories: [] };
+const json = (name, value) => chosen(name, JSON.stringify(value));
+
+test('a JSON file is a saved review, boxes, or something else', async () => {
+  assert.deepEqual(await readJson(json('a.json', review)), { name: 'a.json', review });
+  assert.deepEqual(await readJson(json('b.json', coco)), { name: 'b.json', images: [] });
+  for (const text of ['{}', 'null', '{"format": 1', '']) assert.deepEqual(await readJson(chosen('c.json', text)), { name: 'c.json' });
+});
+
+test('a ZIP is a kept model where both files of one stand at its end', async () => {
+  const contents = 'adapted.json model.safetensors';
+  assert.equal(await isKeptModel(chosen('a.ZIP', contents)), true);
+  for (const [name, text] of [['a.png', contents], ['a.zip', 'adapted.json'], ['a.zip', contents + ' '.repeat(5000)]]) assert.equal(await isKeptModel(chosen(name, text)), false);
+});
+
+test('too many files, too large ones and none at all are refused in words', () => {
+  const words = (pictures, models = []) => refusal(pictures, models, limits, errors);
+  const small = chosen('a.png', 'x'), large = chosen('b.png', 'x'.repeat(10));
+  assert.deepEqual([words([]), words([small, small, small]), words([small, large]), words([], [large])], ['none', '3 of 2', 'b.png: too large', 'b.png: too large']);
+  assert.deepEqual([words([small, small]), words([], [small])], ['', '']);
+});
+
+// What a browser gives of a dropped file, and of a dropped folder, whose reader answers in parts until nothing is left.
+const fileEntry = path => ({ isFile: true, name: path.split('/').at(-1), fullPath: `/${path}`, file: give => give(`the file ${path}`) });
+const folderEntry = (name, ...parts) => ({ isFile: false, name, createReader: () => ({ readEntries: give => give(parts.shift() ?? []) }) });
+
+async function walked(entry, most = 9) {
+  const found = [];
+  await walk(entry, found, most, limits.suffixes);
+  return found.map(each => each.name);
+}
+
+test('a dropped folder gives its pictures with their folders, in whatever parts it is read', async () => {
+  const dropped = () => folderEntry('slide', [fileEntry('slide/1.png'), folderEntry('a', [fileEntry('slide/a/1.PNG')])], [fileEntry('slide/notes.txt'), fileEntry('slide/.1.png'), fileEntry('slide/boxes.json')]);
+  assert.deepEqual(await walked(dropped()), ['slide/1.png', 'slide/a/1.PNG', 'slide/boxes.json']);
+  assert.deepEqual(await walked(dropped(), 2), ['slide/1.png', 'slide/a/1.PNG']);
+  assert.deepEqual(await walked(folderEntry('.git', [fileEntry('.git/1.png')])), []);
+});
+
+// What becomes of files, as a list of [what, names or words].
+async function taken(files, isBusy = false) {
+  const found = [], note = what => value => { found.push([what, value.map?.(each => each.name) ?? value.name ?? value.batch ?? value]); };
+  const root = { querySelectorAll: () => [], addEventListener() {} };
+  const on = { ...Object.fromEntries(['review', 'model', 'pictures', 'boxes', 'say'].map(what => [what, note(what)])), isBusy: () => isBusy };
+  await new Intake(root, { limits, texts: { errors } }, on).take(files);
+  return found;
+}
+
+const picture = chosen('a.png'), model = chosen('m.zip', 'adapted.json model.safetensors').file;
+const zip = (name, file) => ({ name, file: { ...{ size: 1 }, name, slice: () => file } });
+
+test('files go where they belong: a kept model before the pictures, the boxes after them', async () => {
+  const files = [json('boxes.json', coco), chosen('notes.txt'), picture, zip('m.zip', model), zip('p.zip', new File([''], 'p.zip'))];
+  assert.deepEqual(await taken(files), [['say', ''], ['model', 'm.zip'], ['pictures', ['a.png', 'p.zip']], ['boxes', ['boxes.json']]]);
+});
+
+test('boxes need no pictures, and what is said while others are classified stays', async () => {
+  assert.deepEqual(await taken([json('boxes.json', coco)], true), [['boxes', ['boxes.json']]]);
+});
+
+test('a saved review is taken alone, and a foreign JSON file stops everything', async () => {
+  assert.deepEqual(await taken([picture, json('r.json', review)]), [['review', 'b']]);
+  assert.deepEqual(await taken([picture, json('x.json', {})]), [['say', 'not x.json']]);
+  assert.deepEqual(await taken([chosen('notes.txt')]), [['say', 'none']]);
+});

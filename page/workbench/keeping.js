@@ -1,0 +1,90 @@
+// Where the open review is kept: a journal at once, then the browser's database; other tabs hear of each change.
+
+import { Journal, open, webStorage } from './store.js';
+
+const SHOWN = 'blood-cells-batch'; // which review a tab shows, so that a reload shows it again; empty for none
+
+export class Keeping {
+  // `current` gives the open review, or null. `on`: changed({batch, gone}) by another tab, refused() by the browser.
+  constructor(current, on, { openStore = open, journal = new Journal(), channel = new BroadcastChannel('blood-cells'), tab = webStorage('sessionStorage') } = {}) {
+    Object.assign(this, { current, on, openStore, journal, channel, tab });
+    this.saving = Promise.resolve();
+    channel.onmessage = event => on.changed(event.data);
+  }
+
+  // Which batch a reload of this tab shows; empty for none.
+  remember(batch) {
+    this.tab.setItem(SHOWN, batch);
+  }
+
+  keepSteps(batch, added, removed) {
+    this.keepEntry({ batch, added, removed });
+  }
+
+  // Steps and the comment go into a journal at once, which needs no waiting, and from there into the store: a page that is closed
+  // in the same instant loses nothing.
+  keepEntry(entry) {
+    this.journal.add(entry);
+    this.keepIn(entry.batch, store => store.change(entry)).then(stored => stored && this.journal.remove(entry));
+  }
+
+  // Changes are stored one after another; where the browser refuses, one line offers the file. Other tabs hear of it, and of cells
+  // that are none any more.
+  keep(change, gone = []) {
+    this.saving = this.saving.then(async () => {
+      try {
+        await change(await (this.store ??= this.openStore()));
+        this.channel.postMessage({ batch: this.current()?.batch ?? '', gone });
+        return true;
+      } catch {
+        this.on.refused();
+        return false;
+      }
+    });
+    return this.saving;
+  }
+
+  // A change of a review that the store has. One that another tab removed is stored again, whole; one without a cell is not stored.
+  keepIn(batch, change, gone = []) {
+    return this.keep(async store => {
+      if (await store.has(batch)) await change(store);
+      else {
+        const review = this.current();
+        if (review?.batch === batch && review.cells.length) await store.put(review);
+      }
+    }, gone);
+  }
+
+  // What this tab showed last: {review, file: of the model that names its cells}, or null. What closed tabs left is stored before.
+  async restore() {
+    const store = await (this.store ??= this.openStore());
+    if (!store) this.on.refused();
+    for (const entry of this.journal.takeOver()) {
+      try {
+        if (await store.has(entry.batch)) await store.change(entry);
+        this.journal.remove(entry);
+      } catch { // refused: the journal goes on holding it
+        this.on.refused();
+      }
+    }
+    const shown = this.tab.getItem(SHOWN);
+    const kept = shown === '' ? null : await store?.find(shown).catch(() => null);
+    const file = kept && await store.model(kept.batch).catch(() => null);
+    return kept?.cells.length ? { review: this.journal.applied(kept), file } : null;
+  }
+
+  // What is stored of a batch, with its cells and fields where another tab added some, goes to `use` in the instant in which nothing
+  // is on its way into the store: what is done meanwhile must not be overwritten by what was read before it.
+  async read(batch, use) {
+    let saving, head, cells, fields;
+    do {
+      saving = this.saving;
+      await saving;
+      const store = await this.store;
+      head = await store?.head(batch);
+      cells = head && await store.cellCount(batch) > this.current()?.cells.length ? await store.cells(batch) : [];
+      fields = cells?.length ? await store.fields(batch) : {};
+    } while (saving !== this.saving);
+    if (head) use(this.journal.applied(head), cells, fields);
+  }
+}

@@ -1,0 +1,114 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { Keeping } from './keeping.js';
+import { create } from './review.js';
+import { Journal } from './store.js';
+
+// A web storage as far as it is asked for.
+function storage() {
+  const kept = new Map();
+  return { keys: () => [...kept.keys()], getItem: key => kept.get(key) ?? null, setItem: (key, value) => kept.set(key, value), removeItem: key => kept.delete(key) };
+}
+
+const step = number => ({ cell: '1', number, decision: 'ig', time: 't' });
+const opened = { ...create('b', ''), cells: [{ id: '1' }] };
+
+// Keeping with a store in which `methods` stand for those that are asked, and what was done, in order.
+function kept(methods = {}, review = opened) {
+  const done = [], local = storage(), tab = storage(), channel = { postMessage: message => done.push(['told', message]) };
+  const note = name => async (...values) => { done.push([name, ...values]); return methods[name]?.(...values); };
+  const store = Object.fromEntries(['has', 'change', 'put', 'find', 'model', 'head', 'cellCount', 'cells', 'fields'].map(name => [name, note(name)]));
+  const on = { changed: message => done.push(['changed', message]), refused: () => done.push(['refused']) };
+  const made = () => new Keeping(() => review, on, { openStore: async () => (methods.none ? null : store), journal: new Journal(local), channel, tab });
+  return { keeping: made(), made, done, local, channel };
+}
+
+const names = done => done.map(([name]) => name);
+
+test('a step is in the journal at once, and leaves it when it is stored; then other tabs hear of it', async () => {
+  const { keeping, done, local } = kept({ has: () => true });
+  keeping.keepSteps('b', [step(1)], []);
+  assert.equal(local.keys().length, 1);
+  assert.deepEqual(done, []);
+  await keeping.saving;
+  await null; // the journal hears of it
+  assert.deepEqual(local.keys(), []);
+  assert.deepEqual(done, [['has', 'b'], ['change', { batch: 'b', added: [step(1)], removed: [] }], ['told', { batch: 'b', gone: [] }]]);
+});
+
+test('what the browser refuses stays in the journal, and is said', async () => {
+  const { keeping, done, local } = kept({ has: () => true, change: () => { throw new Error('full'); } });
+  keeping.keepSteps('b', [step(1)], []);
+  await keeping.saving;
+  await null;
+  assert.deepEqual([names(done), local.keys().length], [['has', 'change', 'refused'], 1]);
+});
+
+test('a change that fails keeps no later one from being stored, each in its turn', async () => {
+  const { keeping } = kept(), order = [];
+  keeping.keep(async () => { await null; order.push(1); throw new Error('full'); });
+  assert.equal(await keeping.keep(async () => { order.push(2); }), true);
+  assert.deepEqual(order, [1, 2]);
+});
+
+test('the open review is stored again where another tab removed it; another batch, and one without a cell, is not', async () => {
+  for (const [batch, review, stored] of [['b', opened, ['has', 'put', 'told']], ['c', opened, ['has', 'told']], ['b', create('b', ''), ['has', 'told']], ['b', null, ['has', 'told']]]) {
+    const { keeping, done } = kept({ has: () => false }, review);
+    await keeping.keepIn(batch, () => assert.fail('the store does not have it'));
+    assert.deepEqual(names(done), stored);
+  }
+});
+
+test('a page that opens stores what closed tabs left, and then finds what this tab showed', async () => {
+  const { keeping, made, done } = kept({ has: () => true, find: () => ({ ...opened, steps: [step(1)] }), model: () => 'a file' });
+  keeping.journal.add({ batch: 'b', added: [step(1)], removed: [] });
+  keeping.remember('b');
+  const next = made();
+  next.journal.key = 'blood-cells-journal-next';
+  assert.deepEqual(await next.restore(), { review: { ...opened, steps: [step(1)] }, file: 'a file' });
+  assert.deepEqual(done, [['has', 'b'], ['change', { batch: 'b', added: [step(1)], removed: [] }], ['find', 'b'], ['model', 'b']]);
+});
+
+test('what closed tabs left holds though the browser refuses it', async () => {
+  const { keeping, made, done } = kept({ has: () => true, change: () => { throw new Error('full'); }, find: () => opened, model: () => null });
+  keeping.journal.add({ batch: 'b', added: [step(1)], removed: [] });
+  const next = made();
+  next.journal.key = 'blood-cells-journal-next';
+  assert.deepEqual((await next.restore()).review.steps, [step(1)]);
+  assert.ok(names(done).includes('refused'));
+});
+
+test('a tab that showed no batch shows none, nor one without a cell, nor any where the browser has no store', async () => {
+  const left = kept({ find: () => opened });
+  left.keeping.remember('');
+  assert.deepEqual([await left.keeping.restore(), names(left.done)], [null, []]);
+  assert.equal(await kept({ find: () => create('b', '') }).keeping.restore(), null);
+  const none = kept({ none: true });
+  assert.deepEqual([await none.keeping.restore(), names(none.done)], [null, ['refused']]);
+});
+
+test('what is stored meanwhile is read before anything is shown', async () => {
+  let reads = 0;
+  const { keeping } = kept({ head: () => { reads += 1; if (reads === 1) keeping.keep(async () => {}); return { ...opened, steps: [step(reads)] }; }, cellCount: () => 1 });
+  await keeping.keep(async () => {});
+  const used = [];
+  await keeping.read('b', (...values) => used.push(values));
+  assert.deepEqual(used, [[{ ...opened, steps: [step(2)] }, [], {}]]);
+});
+
+test('cells are read only where the store has more, and a step that is on its way is added to what it has', async () => {
+  const { keeping } = kept({ has: () => true, change: () => { throw new Error('full'); }, head: () => opened, cellCount: () => 2, cells: () => ['1', '2'], fields: () => ({ 2: {} }) });
+  keeping.keepSteps('b', [step(1)], []);
+  const used = [];
+  await keeping.read('b', (...values) => used.push(values));
+  assert.deepEqual(used, [[{ ...opened, steps: [step(1)] }, ['1', '2'], { 2: {} }]]);
+  const removed = kept({ head: () => null }).keeping;
+  await removed.keep(async () => {});
+  await removed.read('b', () => assert.fail('another tab removed it'));
+});
+
+test('what another tab says is heard', () => {
+  const { done, channel } = kept();
+  channel.onmessage({ data: { batch: 'b', gone: [] } });
+  assert.deepEqual(done, [['changed', { batch: 'b', gone: [] }]]);
+});

@@ -1,0 +1,33 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { Said, Server } from './server.js';
+
+const settings = { language: 'es', texts: { errors: { server_gone: 'gone' } } };
+
+function served(answer) {
+  const asked = [], said = [];
+  const server = new Server({ async export(values) { asked.push(values); return answer(); } }, null, settings, words => said.push(words));
+  return { server, asked, said };
+}
+
+test('a question says the language of the page', async () => {
+  const { server, asked, said } = served(() => ({ name: 'a.csv' }));
+  assert.deepEqual(await server.ask('export', { kind: 'csv' }), { name: 'a.csv' });
+  assert.deepEqual([asked, said], [[{ language: 'es', kind: 'csv' }], []]);
+});
+
+for (const [what, answer, words] of [
+  ['that is refused', () => ({ error: { code: 'busy', text: 'busy' } }), 'busy'], ['without an answer', () => null, 'gone'], ['that fails', () => { throw new Error('network'); }, 'gone'],
+]) {
+  test(`a question ${what} is told to the person, and has no answer`, async () => {
+    const { server, said } = served(answer);
+    assert.equal(await server.ask('export', {}), null);
+    assert.deepEqual(said, [words]);
+    await assert.rejects(server.answered('export', {}), error => error instanceof Said && error.message === words);
+  });
+}
+
+test('a person is told a sentence that is for them, and of any other failure that the server is gone', () => {
+  const { server } = served();
+  assert.deepEqual([new Said('too many'), new TypeError('x is undefined')].map(error => server.reason(error)), ['too many', 'gone']);
+});
