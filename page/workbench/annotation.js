@@ -49,9 +49,9 @@ export class Annotation {
   // The id of a further cell of a field, null where another batch is open by now. `time` is that of the file with its box. Raises
   // Said. The server gets the file of the field, or the smaller picture that the review keeps.
   async addBox(picture, box, time) {
-    const { review, sources } = this.editor, { batch, fields, cells } = review, { picture: small, width, height } = fields[picture], number = nextNumber(review, picture);
+    const { review } = this.editor, { batch, fields, cells } = review, { picture: small, width, height } = fields[picture], number = nextNumber(review, picture);
     const id = `${picture}.${number}-${Math.random().toString(36).slice(2, 8)}`; // two tabs may add to one field
-    const file = sources.get(picture), uploaded = file && await this.server.upload(file).catch(() => null);
+    const file = this.editor.fileOf(picture), uploaded = file && await this.server.upload(file).catch(() => null);
     const sent = uploaded ? { path: uploaded.path } : { picture: small };
     const name = cells.find(cell => pictureOf(cell) === picture).name;
     const answer = await this.server.answered('add_cell', { ...requestOf(this.editor.review), source: picture, id, name, number, box, size: [width, height], ...sent });

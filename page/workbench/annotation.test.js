@@ -31,7 +31,7 @@ function annotating(add_cell = () => {}, upload = async () => ({ path: 'path' })
   const answered = async values => { asked.push(values); return await add_cell(values) ?? { cells: [cell(values.id, values.number, values.box)] }; };
   const server = new Server({ add_cell: answered }, upload, settings, words => said.push(words));
   const editor = {
-    review: open, phase: 'review', sources: new Map(),
+    review: open, phase: 'review', files: new Map(), fileOf(picture) { return this.files.get(picture); },
     async addDrawn({ cells }, time) { this.review = withCells(this.review, cells.map(each => ({ ...each, time }))); },
     decideEach(decided) { for (const [id, decision] of decided) this.review = decide(this.review, [id], decision); },
   };
@@ -44,7 +44,7 @@ const decided = ({ review: { cells, steps } }) => cells.map(({ id, place: { numb
 test('a drawn box becomes the next cell of its field, from the file of the field where it is still here', async () => {
   const { annotation, editor, asked, events } = annotating();
   await annotation.addCell('1', THERE);
-  editor.sources.set('1', 'a file');
+  editor.files.set('1', 'a file');
   await annotation.addCell('1', ELSEWHERE);
   assert.deepEqual(asked.map(({ number, picture, path }) => [number, picture, path]), [[2, 'small', undefined], [3, undefined, 'path']]);
   assert.deepEqual(asked.map(({ batch, model, name, size }) => [batch, model, name, size])[0], ['b', 'm', 'a.png', [1000, 800]]);

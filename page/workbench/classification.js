@@ -68,7 +68,7 @@ export class Classification {
       archives.push(path);
       const answer = await this.server.call('open_archive', { path });
       if (answer.error) throw new Said(answer.error.text);
-      found.push(...answer.entries.map(({ entry, name }) => ({ name, path, entry })));
+      found.push(...answer.entries.map(({ entry, name }) => ({ name, path, entry, archive: each.file })));
     }
     if (found.length > limits.files) throw new Said(texts.errors.too_many.replace('{count}', found.length).replace('{most}', limits.files));
     return found;
@@ -79,7 +79,7 @@ export class Classification {
     const total = sources.length, began = performance.now();
     const chunks = [];
     for (let at = 0; at < total; at += CHUNK) chunks.push(sources.slice(at, at + CHUNK));
-    for (const source of sources) if (source.file) this.editor.sources.set(source.id, source.file);
+    for (const { id, file, archive, entry } of sources) if (file || archive) this.editor.sources.set(id, { file: file ?? archive, entry });
     const under = [];
     let finished = 0;
     for (const chunk of chunks) {
@@ -103,7 +103,7 @@ export class Classification {
     for (let attempt = 0; ; attempt += 1) {
       try {
         const sources = [];
-        for (const { file, ...source } of chunk) {
+        for (const { file, archive, ...source } of chunk) {
           sources.push(file ? { ...source, path: (await this.server.upload(file)).path } : source);
         }
         const answer = await this.server.call('classify', { ...common, sources });
@@ -119,6 +119,18 @@ export class Classification {
         await new Promise(resolve => setTimeout(resolve, RETRY[attempt]));
         this.on.say('');
       }
+    }
+  }
+
+  // The answer about one picture that was classified before. Of a ZIP the whole is uploaded anew, and deleted afterwards.
+  async again(run, picture, common) {
+    const { file, entry } = this.editor.sources.get(picture.id);
+    if (entry === undefined) return this.answer(run, [{ ...picture, file }], common);
+    const { path } = await this.server.upload(file);
+    try {
+      return await this.answer(run, [{ ...picture, path, entry }], common);
+    } finally {
+      this.server.call('discard', { paths: [path] }).catch(() => {});
     }
   }
 
@@ -154,10 +166,10 @@ export class Classification {
 
   // A picture as a field in place of a single cell, or the other way. Other pictures stay as they are.
   async takeAs(cell) {
-    const { review, sources } = this.editor, { batch } = review, { run } = this;
-    const id = pictureOf(cell), file = sources.get(id), how = isOfField(cell) ? 'cell' : 'field';
+    const { review } = this.editor, { batch } = review, { run } = this;
+    const how = isOfField(cell) ? 'cell' : 'field', id = pictureOf(cell);
     this.on.say('');
-    const answer = await this.answer(run, [{ id, name: cell.name, file }], { ...requestOf(review), how }).catch(() => null);
+    const answer = await this.again(run, { id, name: cell.name }, { ...requestOf(review), how }).catch(() => null);
     if (run !== this.run || this.editor.review?.batch !== batch) return;
     if (!answer || answer.error) this.on.say(answer?.error.text ?? this.texts.errors.server_gone);
     else {

@@ -38,7 +38,7 @@ test('pictures are asked for in small requests, and come in their order', async 
   assert.deepEqual([asked[0].batch, asked[0].model, asked[0].how], ['b', 'chosen', 'auto']);
   assert.deepEqual(shown(editor), pictures(18).map(each => each.name));
   assert.deepEqual(events, [[0, ''], [8 / 18, '8 of 18'], [16 / 18, '16 of 18'], [1, '18 of 18'], 'ended']);
-  assert.deepEqual([editor.phase, editor.sources.get('18')], ['review', 'file 18']);
+  assert.deepEqual([editor.phase, editor.sources.get('18').file], ['review', 'file 18']);
 });
 
 test('two requests are under way at once, not more', async context => {
@@ -144,6 +144,15 @@ test('a ZIP is uploaded once, its pictures are asked for by their places in it, 
   assert.deepEqual(discarded, ['path of A.ZIP']);
 });
 
+test('a picture in a ZIP is taken in another way too: the ZIP is uploaded anew, and deleted again', async context => {
+  const discarded = [], other = { open_archive: async () => ({ entries: [{ entry: 4, name: '1.png' }] }), discard: async ({ paths }) => { discarded.push(...paths); } };
+  const { classification, editor, asked, events } = classifying(context, classified, other);
+  await classification.classify([{ name: 'a.zip', file: 'a.zip' }]);
+  await classification.takeAs({ ...editor.review.cells[0], place: null });
+  assert.deepEqual([asked[1].sources, asked[1].how], [[{ id: '1', name: '1.png', path: 'path of a.zip', entry: 4 }], 'field']);
+  assert.deepEqual([discarded, events.at(-1)], [['path of a.zip', 'path of a.zip'], 'retaken']);
+});
+
 test('too many pictures are refused before one is classified, and nothing chosen is said', async context => {
   const { classification, asked, said } = classifying(context);
   await classification.classify(pictures(21));
@@ -157,6 +166,7 @@ test('a picture is taken in another way; cells that a person decided go only wit
   const { classification, editor, asked, events, said } = classifying(context, ({ sources: [{ id }] }) => ({ batch: 'b', cells: [{ id: `${id}.1`, name: 'field', place: { box: [] } }] }));
   const single = { id: '1', name: '1.png', status: 'ok', place: null }, steps = [{ cell: '1', number: 1, decision: 'ig', time: 't' }];
   editor.review = { ...create('b', ''), cells: [single], steps };
+  editor.sources.set('1', { file: 'file 1' });
   globalThis.confirm = words => { said.push(words); return false; };
   await classification.takeAs(single);
   assert.deepEqual([shown(editor), asked[0].how, said.at(-1)], [['1.png'], 'field', '1 lost']);

@@ -13,7 +13,7 @@ export class Editor {
     this.review = null;
     this.phase = 'empty'; // or `classifying`, `review`
     this.redoable = [];
-    this.sources = new Map(); // id of a picture -> its file, as long as this page is open
+    this.sources = new Map(); // id of a picture -> {file, entry: its place in a ZIP}, as long as this page is open
     this.model = null; // {batch, file} of the model that names the cells of a batch in place of the one that classified them
   }
 
@@ -68,6 +68,12 @@ export class Editor {
       if (!isSame) this.view.draw();
       this.view.ensure();
     });
+  }
+
+  // The file of a picture that is not in a ZIP.
+  fileOf(picture) {
+    const { file, entry } = this.sources.get(picture) ?? {};
+    return entry === undefined ? file : undefined;
   }
 
   // --- cells ---

@@ -128,9 +128,15 @@ test('undo takes back what was learnt, unless a decision came after it', async (
   assert.deepEqual([editor.review.model, editor.review.cells[0].probabilities, editor.model], ['m@1', [1, 0], null]);
 });
 
+test('the file of a picture in a ZIP is not that of the picture', () => {
+  const { editor } = edited();
+  editor.sources.set('1', { file: 'a file' }).set('2', { file: 'a zip', entry: 0 });
+  assert.deepEqual(['1', '2', '3'].map(picture => editor.fileOf(picture)), ['a file', undefined, undefined]);
+});
+
 test('another batch has none of the files, steps back or models of the one before', () => {
   const { editor, seen, remembered } = edited();
-  editor.sources.set('1', 'a file');
+  editor.sources.set('1', { file: 'a file' });
   editor.decide(['1'], 'a');
   editor.undo();
   editor.open(editor.review, 'a model');

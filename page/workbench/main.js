@@ -339,7 +339,7 @@ class Workbench {
   async saliency() {
     const cell = this.selection.current(), label = cell && this.reading().guess(cell);
     if (!label) return this.say(this.texts.errors.no_picture_of_cell);
-    const file = !cell.place && this.editor.sources.get(pictureOf(cell)); // of a cell in a field its own small picture
+    const file = !cell.place && this.editor.fileOf(pictureOf(cell)); // of a cell in a field, or in a ZIP, its own small picture
     const uploaded = file && await this.server.upload(file).catch(() => null);
     const picture = uploaded ? { path: uploaded.path } : { picture: cell.picture };
     const answer = await this.server.ask('saliency', { model: baseOf(this.review), label, ...picture });
