@@ -122,7 +122,6 @@ def _digest(text: str) -> str:
 
 def _metadata(name: str, config: dict, metrics: dict) -> ModelCardData:
     """The front matter, with the metrics as the Hub shows them (model-index)."""
-    timm = "pretrained_cfg" in config
     names = trained_on(metrics)
     tested = metrics.get("test_by_source") or {names[0]: metrics["test"]}
     results = [result for source, test in tested.items() for result in _results(source, test)]
@@ -130,26 +129,27 @@ def _metadata(name: str, config: dict, metrics: dict) -> ModelCardData:
     licence = {"license": "cc-by-4.0"} if names == [HOME] else {"license": "other", "license_name": "see-card"}
     return ModelCardData(
         **licence,
-        library_name="timm" if timm else "transformers",
-        pipeline_tag="image-classification",
-        tags=["image-classification", *(["timm"] if timm else []), "transformers", "blood-cells", "hematology"],
+        **_of_network(name, config),
         datasets=[HUB_ID] if HOME in names else None,
         metrics=["accuracy"],
-        model_name=name,
         eval_results=results,
     )
 
 
 def _adapted_metadata(folder: Path) -> ModelCardData:
-    timm = "pretrained_cfg" in json.loads((folder / "config.json").read_text())
-    return ModelCardData(
-        license="other",
-        license_name="see-card",
-        library_name="timm" if timm else "transformers",
-        pipeline_tag="image-classification",
-        tags=["image-classification", *(["timm"] if timm else []), "transformers", "blood-cells", "hematology"],
-        model_name=folder.resolve().name,
-    )
+    config = json.loads((folder / "config.json").read_text())
+    return ModelCardData(license="other", license_name="see-card", **_of_network(folder.resolve().name, config))
+
+
+def _of_network(name: str, config: dict) -> dict:
+    """What the front matter says whatever the pictures were."""
+    timm = "pretrained_cfg" in config
+    return {
+        "library_name": "timm" if timm else "transformers",
+        "pipeline_tag": "image-classification",
+        "tags": ["image-classification", *(["timm"] if timm else []), "transformers", "blood-cells", "hematology"],
+        "model_name": name,
+    }
 
 
 def _results(source: str, test: Mapping) -> list[EvalResult]:

@@ -1,6 +1,7 @@
 """Fields in a real browser: their boxes, a cell that a person adds, and a picture that is taken in another way."""
 
 import json
+import zipfile
 from pathlib import Path
 
 import pandas as pd
@@ -242,6 +243,17 @@ def test_a_picture_is_taken_in_another_way_after_a_question_and_others_keep_thei
     finished(page)
     assert ids(page) == {"1.1", "1.2", "2"}
     assert decisions(page) == {"2": before["2"]}
+
+
+def test_a_picture_in_a_zip_is_taken_in_another_way(page, pictures, tmp_path):
+    with zipfile.ZipFile(tmp_path / "fields.zip", "w") as archive:
+        for picture in pictures:
+            archive.write(picture, Path(picture).name)
+    classify(page, [str(tmp_path / "fields.zip")])
+    cell(page, "1.1").click()
+    page.click("#take_as")
+    cell(page, "1").wait_for()
+    assert ids(page) == {"1", "2"}
 
 
 def test_another_tab_follows_when_a_picture_is_taken_in_another_way(page, field_url, pictures):
