@@ -11,8 +11,7 @@ from cells import pbc
 from cells.locate.parts import crop
 from cells.pbc import DataError
 from cells.read.images import ImageError, read_image
-
-COLUMNS = ("image_id", "image", "cell_type", "cell_subtype", "group", "split")
+from train.sources import FEATURES
 
 
 def cells(fields: datasets.Dataset, type_of: Callable[[dict, int], str], group: str | None = None) -> datasets.Dataset:
@@ -21,7 +20,7 @@ def cells(fields: datasets.Dataset, type_of: Callable[[dict, int], str], group: 
     type_of(field, number) -> the cell type of a box; a box of no type ("") is left out. group: the column of fields that names
     what stays in one part of a split. An image_id is FIELD/NUMBER. Raises DataError.
     """
-    columns: dict[str, list] = {name: [] for name in COLUMNS}
+    columns: dict[str, list] = {name: [] for name in FEATURES}
     for field in fields.cast_column("image", datasets.Image(decode=False)):
         types = [type_of(field, number) for number in range(len(field["boxes"]))]
         image = _decoded(field) if any(types) else None

@@ -19,8 +19,6 @@ from train.sources import boxed, parquet_files, read_parquet, yolo
 
 KINDS = ("white cell", "red cell", "platelet")  # by the numbers of the clone's label files
 NAME = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-
-
 TYPES = Path(__file__).with_name("raabin_types.csv")
 
 
