@@ -77,7 +77,7 @@ def model_folder(tiny_recipe, tmp_path_factory):
     """A model folder with random weights."""
     folder = tmp_path_factory.mktemp("models") / "tiny"
     torch.manual_seed(0)
-    export(build(tiny_recipe), tiny_recipe, folder)
+    export(build(tiny_recipe), folder)
     return folder
 
 

@@ -35,7 +35,7 @@ def folder(tiny_recipe, tmp_path_factory):
     folder = tmp_path_factory.mktemp("models") / "ten"
     torch.manual_seed(0)
     recipe = dataclasses.replace(tiny_recipe, classes=TEN)
-    export(build(recipe), recipe, folder)
+    export(build(recipe), folder)
     Uncertainty(review_below=0.0).save(folder / "trust.json")
     return folder
 

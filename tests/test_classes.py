@@ -36,7 +36,7 @@ def folder(tiny_recipe, tmp_path_factory):
     torch.manual_seed(0)
     network = build(tiny_recipe)
     network.timm_model.reset_classifier(len(TEN))
-    export(network, tiny_recipe, folder)
+    export(network, folder)
     config = json.loads((folder / "config.json").read_text())
     config |= {"label_names": list(TEN), "num_classes": len(TEN)}
     (folder / "config.json").write_text(json.dumps(config))

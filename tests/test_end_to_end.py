@@ -294,5 +294,5 @@ def test_a_pretrained_network_keeps_its_body_and_gets_our_head(tmp_path):
     network = build(ours)
     assert torch.equal(network.timm_model.conv1.weight, other.conv1.weight)
     assert network.timm_model.fc.weight.shape == (8, 512)
-    export(network, ours, tmp_path / "model")
+    export(network, tmp_path / "model")
     assert list(Classifier.load(tmp_path / "model").network.config.id2label.values()) == list(LABELS)

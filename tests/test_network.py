@@ -79,7 +79,7 @@ def test_a_folder_of_any_network_loads_in_transformers_and_answers_alike(name, t
     network = build(chosen)
     check(network, None, chosen)
     network.half().float()  # what the folder stores
-    export(network, chosen, tmp_path)
+    export(network, tmp_path)
     loaded = AutoModelForImageClassification.from_pretrained(tmp_path)
     assert list(loaded.config.id2label.values()) == list(chosen.labels)
     pixels = torch.rand(2, 3, 64, 64)
@@ -109,7 +109,7 @@ def test_pretrained_weights_keep_their_normalisation(lite0, tmp_path):
     network = build(chosen)
     statistics = adapter(network).statistics
     assert statistics == ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
-    export(network, chosen, tmp_path)
+    export(network, tmp_path)
     image = draw_cell("monocyte").convert("RGB").resize((64, 64), Image.Resampling.BILINEAR)
     ours = normalise(torch.from_numpy(np.array(image)).permute(2, 0, 1)[None].float() / 255, *statistics)
     processor = AutoImageProcessor.from_pretrained(tmp_path, backend="pil")

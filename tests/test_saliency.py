@@ -18,7 +18,7 @@ FOR, AGAINST, SILENT = "ig", "monocyte", "platelet"  # what a bright part says f
 
 def load(folder, network, its_recipe: recipe.Recipe) -> Classifier:
     """Through a model folder, as every network."""
-    export(network, its_recipe, folder)
+    export(network, folder)
     return Classifier.load(folder)
 
 

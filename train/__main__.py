@@ -16,6 +16,7 @@ from train.run import TRACKERS, RunError, train
 # Each module has a main(arguments) of its own; it is imported when it is called, since some take seconds.
 COMMANDS = {
     "audit": "train.studies.audit",
+    "average": "train.average",
     "batch_statistics": "train.studies.batch_statistics",
     "compare": "train.studies.compare",
     "degraded": "train.studies.degraded",

@@ -27,7 +27,7 @@ def write_model(
     if recipe.recomputes_batch_norm:
         recompute_batch_norm(network, Batches.of(training, recipe, adapter(network).statistics))
     temperature = calibrate(network, validation)
-    export(network, recipe, run / "model")
+    export(network, run / "model")
     if not KNOWN.keys() >= set(recipe.labels):  # a person can then say in the folder what the other classes are
         write_classes(run / "model", describe(recipe.labels))
     return {

@@ -9,7 +9,7 @@ import copy
 import json
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import timm
@@ -340,6 +340,15 @@ def _add_stochastic_depth(network: nn.Module, most: float) -> None:
         block.register_forward_hook(drop)
 
 
+def average(folders: Sequence[Path]) -> nn.Module:
+    """A network whose weights are the mean of those in model folders of one architecture. Raises RecipeError."""
+    networks = [_load("model", str(folder))[0] for folder in folders]
+    states = [network.state_dict() for network in networks]
+    mean = {name: sum(state[name] for state in states) / len(states) for name in states[0]}
+    networks[0].load_state_dict(mean)  # a count of batches becomes a whole number again
+    return networks[0].eval()
+
+
 def set_temperature(folder: Path, temperature: float) -> None:
     """Divide the logits of a model folder, as training left them, by a temperature: in the weights of its head.
 
@@ -360,7 +369,7 @@ def set_temperature(folder: Path, temperature: float) -> None:
     os.replace(partial, file)
 
 
-def export(network: nn.Module, recipe: Recipe, folder: Path) -> None:
+def export(network: nn.Module, folder: Path) -> None:
     """Write the model folder: float16 safetensors, configuration and preprocessing."""
     adapter(network).save(folder)
     _edit_config(folder, _for_transformers)

@@ -13,7 +13,7 @@ import pandas as pd
 from PIL import Image
 
 from cells import pbc
-from cells.measures import MEASURES, read_metrics
+from cells.measures import MEASURES, read_metrics, trained_on
 from cells.model.folder import UNCERTAINTY_FILE
 from cells.model.uncertainty import Uncertainty
 from cells.read.images import read_image
@@ -22,6 +22,7 @@ from train import checkpoint, data, figures, metrics, options
 CARD_FIGURES = ("confusion", "training")  # these go with the model
 # The other keys of metrics.json are facts that only the run knows.
 DERIVED = ("test", "validation", "review", "unfamiliar", "prediction_set", "blast", "time")
+OF_SEVERAL = "test_by_source"  # derived too, of a model of several laboratories
 
 
 class RunError(Exception):
@@ -63,6 +64,8 @@ def write(run: Path, facts: dict, dataset: datasets.Dataset) -> None:
     statuses = (metrics.review(test, rule), metrics.unfamiliar(test), metrics.prediction_set(test, rule))
     blasts = metrics.blasts(validation, rule, dataset.select_columns(["image_id", "source", "group"]).to_pandas())
     derived = (*measured, *statuses, blasts, timing(history))
+    if len(trained_on(facts)) > 1:
+        facts = facts | {OF_SEVERAL: _test_by_source(test, dataset)}
     figures.draw_all(test, history, *_pictures(dataset, run), run / "figures")
     (run / "model" / "figures").mkdir(exist_ok=True)
     for name in CARD_FIGURES:
@@ -76,6 +79,13 @@ def rewrite(run: Path, dataset: datasets.Dataset, **facts: str) -> None:
     """The same for a finished run, from its own files; `facts` replace what it says of itself."""
     summary = read_metrics(run / "metrics.json")
     write(run, {key: value for key, value in summary.items() if key not in DERIVED} | facts, dataset)
+
+
+def _test_by_source(test: pd.DataFrame, dataset: datasets.Dataset) -> dict[str, dict]:
+    """What metrics.json says of the test pictures of each source."""
+    sources = dict(zip(dataset["image_id"][:], dataset["source"][:], strict=True))
+    groups = test.groupby(test["image_id"].map(sources), sort=False)
+    return {name: metrics.summarise(rows) for name, rows in groups}
 
 
 def timing(history: pd.DataFrame) -> dict[str, float | None]:

@@ -14,7 +14,6 @@ from importlib import metadata
 from pathlib import Path
 
 import datasets
-import pandas as pd
 import torch
 from accelerate import Accelerator
 from accelerate.tracking import get_available_trackers
@@ -22,7 +21,7 @@ from PIL import Image
 from torch import nn
 
 from cells import pbc
-from train import checkpoint, finalize, loop, metrics, recipe, report, training_ids, uncertainty
+from train import checkpoint, finalize, loop, recipe, report, training_ids, uncertainty
 from train.batches import Pictures
 from train.data import Prepared, prepare
 from train.network import build, build_teacher, check
@@ -174,17 +173,7 @@ def _finish(
         "mixed_precision": accelerator.mixed_precision,
         "backend": fitted["backend"],  # that answered the validation and the test pictures
     }
-    if len(chosen.sources) > 1:
-        facts["test_by_source"] = _test_by_source(prepared, run)
     report.write(run, facts, prepared.dataset)
-
-
-def _test_by_source(prepared: Prepared, run: Path) -> dict[str, dict]:
-    """What metrics.json says of the test pictures of each source."""
-    predictions = pd.read_csv(run / "predictions.csv", keep_default_na=False)
-    sources = dict(zip(prepared.dataset["image_id"][:], prepared.dataset["source"][:], strict=True))
-    groups = predictions.groupby(predictions["image_id"].map(sources), sort=False)
-    return {name: metrics.summarise(rows) for name, rows in groups}
 
 
 def _facts(chosen: Recipe, prepared: Prepared) -> dict:

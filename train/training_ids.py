@@ -27,7 +27,16 @@ def hashed(ids: Iterable[str]) -> set[str]:
 
 def write(folder: Path, ids: Iterable[str], recipe: Recipe) -> None:
     """Write the file of a model that has learnt from these pictures, and from what its start and its teacher had."""
-    known = hashed(ids).union(*(read(place) or () for place in _origins(recipe).values()))
+    _write(folder, hashed(ids), _origins(recipe).values())
+
+
+def merge(folder: Path, places: Iterable[str]) -> None:
+    """Write the file of a model that was made of the models at these places."""
+    _write(folder, set(), places)
+
+
+def _write(folder: Path, own: set[str], places: Iterable[str]) -> None:
+    known = own.union(*(read(place) or () for place in places))
     write_text(folder / FILE, "".join(f"{one}\n" for one in sorted(known)))
 
 

@@ -101,7 +101,7 @@ def refit(run: Path, dataset: datasets.Dataset, left_out_runs: Sequence[Path] = 
     Raises DataError.
     """
     given, summary = pbc.read_split(run / "split.csv"), read_metrics(run / "metrics.json")
-    labelled, parts = _rows_of(run, dataset, given)
+    labelled, parts = rows_of(run, dataset, given)
     # Before anything is written: a run that does not fit is refused here.
     known = list(dict.fromkeys(np.array(labelled["source"][:])[np.array(parts) == "validation"].tolist()))
     answers = [one for each in left_out_runs for one in left_out.answers_left_out(each, dataset, given, known)]
@@ -117,7 +117,7 @@ def refit(run: Path, dataset: datasets.Dataset, left_out_runs: Sequence[Path] = 
     return found | {"temperature": round(temperature, 4), "laboratories": rows}
 
 
-def _rows_of(run: Path, dataset: datasets.Dataset, given: dict[str, str]) -> tuple[datasets.Dataset, list[str]]:
+def rows_of(run: Path, dataset: datasets.Dataset, given: dict[str, str]) -> tuple[datasets.Dataset, list[str]]:
     """(the labelled pictures of a run's split, the part of each)."""
     dataset = data.label(dataset, backend.load(run / "model", backend.TORCH).labels)
     ids = dataset["image_id"][:]

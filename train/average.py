@@ -1,0 +1,92 @@
+"""One model from several finished runs, with the mean of their weights: python -m train average RUN RUN... --out NEW.
+
+Runs that carried on from the same model lie in one basin of the loss, and the mean of their weights is often better than any of
+them, above all on pictures of another laboratory (Wortsman et al. 2022).
+"""
+
+import shlex
+import shutil
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import datasets
+import numpy as np
+import pandas as pd
+
+from cells import pbc
+from cells.measures import read_metrics
+from cells.model.temperature import divide, fit_temperature
+from train import backend, data, network, options, report, training_ids, uncertainty
+from train.figures import best_epoch
+from train.report import RunError
+
+SHARED = ("architecture", "image_size", "sources")  # facts of metrics.json that the runs are to have in common
+OF_THE_FIRST = ("left_out", "laboratories", report.OF_SEVERAL)  # facts of the first run that do not hold for an average
+
+
+def main(arguments: list[str]) -> int:
+    """The command."""
+    parser = options.parser("average", "Average the weights of finished runs of one split into a new finished run.")
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="runs that carried on from the same model")
+    options.add_data(parser)
+    parser.add_argument("--out", type=Path, required=True, metavar="NEW", help="the new run folder")
+    chosen = parser.parse_args(arguments)
+    check(chosen.runs, chosen.out)
+    average(chosen.runs, data.load(chosen.data), chosen.out)
+    report.show(chosen.out)
+    return 0
+
+
+def check(runs: Sequence[Path], out: Path) -> None:
+    """Raises RunError where runs cannot be averaged, or where the new folder is there already."""
+    report.check_finished(list(runs))
+    if len(runs) < 2:
+        raise RunError("an average needs two runs at least.")
+    if out.exists():
+        raise RunError(f"{out} exists; give another --out, or remove it.")
+    first, *others = ({key: read_metrics(run / "metrics.json").get(key) for key in SHARED} for run in runs)
+    for run, facts in zip(runs[1:], others, strict=True):
+        if different := [key for key in SHARED if facts[key] != first[key]]:
+            raise RunError(f"{run} has another {different[0]} than {runs[0]}; an average needs runs of one kind.")
+        if pbc.read_split(run / "split.csv") != pbc.read_split(runs[0] / "split.csv"):
+            raise RunError(f"{run} has another split than {runs[0]}: the average would be tested on pictures it learnt from.")
+
+
+def average(runs: Sequence[Path], dataset: datasets.Dataset, run: Path) -> None:
+    """Write the run folder of the mean: calibrated weights, and all that a run writes after training. Raises DataError."""
+    run.mkdir(parents=True)
+    for name in ("recipe.json", "split.csv"):
+        shutil.copyfile(runs[0] / name, run / name)
+    histories = pd.concat([pd.read_csv(each / "history.csv") for each in runs], ignore_index=True)
+    histories.assign(epoch=range(1, len(histories) + 1)).to_csv(run / "history.csv", index=False)
+    models, folder = [each / "model" for each in runs], run / "model"
+    shutil.copytree(models[0], folder, ignore=shutil.ignore_patterns("onnx", "figures", "*.md"))
+    training_ids.merge(folder, map(str, models))
+    rows, parts = uncertainty.rows_of(run, dataset, pbc.read_split(run / "split.csv"))
+    temperature = _write_mean(models, folder, rows.select(np.flatnonzero(np.array(parts) == "validation")))
+    facts = uncertainty.fit(run, rows, parts)
+    report.write(run, _facts(runs, run) | facts | {"temperature": round(temperature, 4)}, dataset)
+
+
+def _write_mean(models: Sequence[Path], folder: Path, validation: datasets.Dataset) -> float:
+    """Write the mean of the weights of model folders, and return the temperature that its logits are divided by."""
+    mean = network.average(models)
+    network.export(mean, folder)
+    probabilities, _ = backend.measure(backend.load(folder, backend.TORCH), validation)
+    temperature = fit_temperature(np.log(probabilities), np.array(validation["label"][:]))
+    divide(network.adapter(mean).head, temperature)
+    network.export(mean, folder)
+    return temperature
+
+
+def _facts(runs: Sequence[Path], run: Path) -> dict:
+    """Those of the first run, but for what an average has of its own."""
+    summaries = [read_metrics(each / "metrics.json") for each in runs]
+    facts = {key: value for key, value in summaries[0].items() if key not in (*report.DERIVED, *OF_THE_FIRST)}
+    return facts | {
+        "command": shlex.join(["python", "-m", "train", "average", *map(str, runs), "--out", str(run)]),
+        "averaged": [summary["command"] for summary in summaries],
+        "best_epoch": best_epoch(pd.read_csv(run / "history.csv")),
+        "date": time.strftime("%Y-%m-%d"),
+    }
