@@ -44,8 +44,16 @@ def split_name(metrics: Mapping) -> str:
     return "split.csv" if trained_on(metrics) == [HOME] else "split_laboratories.csv"
 
 
-def command(metrics: dict) -> str:
-    """The line that makes the run again on a machine of its kind, but for its data."""
+def commands(metrics: Mapping, split: str, name: str = "") -> list[str]:
+    """The lines that make the run runs/NAME again on a machine of its kind; `split` is the file of its split in results/.
+
+    The last one makes the run itself; before it, those of the runs whose weights it averages.
+    """
     precision = metrics.get("mixed_precision", "no")
     asked_for = precision != "no" and metrics["device"].startswith("CPU")  # a GPU takes it by itself
-    return f"ACCELERATE_MIXED_PRECISION={precision} {metrics['command']}" if asked_for else metrics["command"]
+    before, data = f"ACCELERATE_MIXED_PRECISION={precision} " * asked_for, f"--data {places(metrics)}"
+    divided, out = f"--split results/{split}", f" --out runs/{name}" if name else ""
+    if "averaged" not in metrics:
+        return [f"{before}{metrics['command']} {data} {divided}{out}"]
+    averaged = [f"{before}{line} {data} {divided} --out runs/{each}" for each, line in metrics["averaged"].items()]
+    return [*averaged, f"{metrics['command']} {data}{out}"]  # it has the split of its runs

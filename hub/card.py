@@ -15,7 +15,7 @@ from string import Template
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from cells.classes import NAMES
-from cells.measures import HOME, HUB_ID, MEASURES, command, interval, read_metrics, trained_on
+from cells.measures import HOME, HUB_ID, MEASURES, commands, interval, read_metrics, split_name, trained_on
 from cells.model.folder import ADAPTED_FILE, QUANTIZED_RECORD, may_quantize, read_classes
 from cells.model.folder import version as version_of
 from cells.write import adapted_card
@@ -251,7 +251,7 @@ def _training(metrics: dict) -> dict[str, object]:
         "start": f"the weights `{metrics['pretrained']}`" if metrics["pretrained"] else "nothing (no pretrained weights)",
         "teacher": f", learning from `{metrics['teacher']}` beside the labels" if metrics.get("teacher") else "",
         "originals": "" if metrics["picture_format"] == "JPEG" or trained_on(metrics) != [HOME] else ORIGINALS,
-        "command": command(metrics),
+        "commands": "\n".join(commands(metrics, split_name(metrics))),
         "seconds": f"{metrics['time']['seconds']:,}",
         "commit": f"`{metrics['commit']}`" if metrics.get("commit") else "not recorded",
     }

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from string import Template
 
 from cells.classes import BLAST
-from cells.measures import HOME, HUB_ID, places, split_name, trained_on
+from cells.measures import HOME, HUB_ID, trained_on
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ def words(metrics: Mapping, labels: Sequence[str]) -> dict[str, object]:
     """What the card's template takes: the texts that depend on the laboratories."""
     if is_home_alone(metrics):
         home = {"of_dataset": " of the PBC dataset", "of_all": "", "laboratories": "", "data": PBC_DATA}
-        return home | {"limits": PBC_LIMITS, "places": f"{HUB_ID} --split results/split.csv"}
+        return home | {"limits": PBC_LIMITS}
     names = trained_on(metrics)
     cited = ";\n".join(f"  - {_of(name).title}: {_of(name).source}. Licence: {_of(name).licence}" for name in names)
     shown = "\n".join(f"- {_of(name).title}: {_of(name).pictures}." for name in names)
@@ -140,7 +140,6 @@ def words(metrics: Mapping, labels: Sequence[str]) -> dict[str, object]:
         "laboratories": Template(SECTION).substitute(sources=shown, table=_table(_rows(metrics))).rstrip() + "\n\n",
         "data": DATA.replace("$sources", cited + "."),
         "limits": _limits(metrics, labels),
-        "places": f"{places(metrics)} --split results/{split_name(metrics)}",
     }
 
 

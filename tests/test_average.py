@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file
 from test_checkpoint import skip_figures
 
+from cells.measures import commands
 from cells.model.classifier import Classifier
 from train import figures, run, training_ids
 from train.__main__ import main
@@ -88,3 +89,18 @@ def test_runs_of_another_kind_or_another_split_are_refused(averaged, parquet, tm
     assert main(["average", str(runs[0]), str(other), "--data", parquet, "--out", str(tmp_path / "new")]) == 2
     assert "another" in capsys.readouterr().err
     assert not (tmp_path / "new").exists()
+
+
+def test_its_commands_make_the_runs_that_it_averages_first():
+    metrics = {
+        "command": "python -m train average runs/a runs/b",
+        "averaged": {"a": "python -m train vit_tiny", "b": "python -m train vit_tiny seed=1"},
+        "sources": ["pbc", "jhu"],
+        "device": "CPU, 1 threads",
+    }
+    data = "--data chehablab/PBC jhu=PLACE"
+    assert commands(metrics, "split.csv", "mean") == [
+        f"python -m train vit_tiny {data} --split results/split.csv --out runs/a",
+        f"python -m train vit_tiny seed=1 {data} --split results/split.csv --out runs/b",
+        f"python -m train average runs/a runs/b {data} --out runs/mean",
+    ]

@@ -1,10 +1,9 @@
-"""One model from several finished runs, with the mean of their weights: python -m train average RUN RUN... --out NEW.
+"""One model from several finished runs, with the mean of their weights: python -m train average RUN RUN... [--out NEW].
 
 Runs that carried on from the same model lie in one basin of the loss, and the mean of their weights is often better than any of
 them, above all on pictures of another laboratory (Wortsman et al. 2022).
 """
 
-import shlex
 import shutil
 import time
 from collections.abc import Sequence
@@ -30,7 +29,9 @@ def main(arguments: list[str]) -> int:
     parser = options.parser("average", "Average the weights of finished runs of one split into a new finished run.")
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="runs that carried on from the same model")
     options.add_data(parser)
-    parser.add_argument("--out", type=Path, required=True, metavar="NEW", help="the new run folder")
+    parser.add_argument(
+        "--out", type=Path, default=Path("runs/average"), metavar="NEW", help="the new run folder (default %(default)s)"
+    )
     chosen = parser.parse_args(arguments)
     check(chosen.runs, chosen.out)
     average(chosen.runs, data.load(chosen.data), chosen.out)
@@ -82,11 +83,12 @@ def _write_mean(models: Sequence[Path], folder: Path, validation: datasets.Datas
 
 def _facts(runs: Sequence[Path], run: Path) -> dict:
     """Those of the first run, but for what an average has of its own."""
-    summaries = [read_metrics(each / "metrics.json") for each in runs]
-    facts = {key: value for key, value in summaries[0].items() if key not in (*report.DERIVED, *OF_THE_FIRST)}
+    summaries = {each.resolve().name: read_metrics(each / "metrics.json") for each in runs}
+    first = next(iter(summaries.values()))
+    facts = {key: value for key, value in first.items() if key not in (*report.DERIVED, *OF_THE_FIRST)}
     return facts | {
-        "command": shlex.join(["python", "-m", "train", "average", *map(str, runs), "--out", str(run)]),
-        "averaged": [summary["command"] for summary in summaries],
+        "command": " ".join(["python -m train average", *(f"runs/{name}" for name in summaries)]),
+        "averaged": {name: summary["command"] for name, summary in summaries.items()},
         "best_epoch": best_epoch(pd.read_csv(run / "history.csv")),
         "date": time.strftime("%Y-%m-%d"),
     }

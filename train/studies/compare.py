@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib import pyplot as plt
 
 from cells.classes import NAMES, TYPE_OF_SUBTYPE
-from cells.measures import HUB_ID, MEASURES, command, interval, places, read_metrics, split_name
+from cells.measures import HUB_ID, MEASURES, commands, interval, read_metrics, split_name
 from cells.model import batch_statistics
 from train import figures, metrics, options, paired, report
 from train.laboratories import card_row
@@ -281,7 +281,9 @@ def _section(folder: Path, summaries: dict[str, dict], predictions: pd.DataFrame
     )
     return Template(SECTION.read_text()).substitute(
         name=folder.name,
-        commands="\n".join(_command(folder.with_name(one), summaries[one]) for one in _chain(folder.name, summaries)),
+        commands="\n".join(
+            line for one in _chain(folder.name, summaries) for line in _commands(folder.with_name(one), summaries[one])
+        ),
         split=_split(folder, summary),
         pictures=", ".join(f"{count:,} {part}" for part, count in summary["pictures"].items()),
         best=f"epoch {summary['best_epoch']} of {summary['time']['epochs']}",
@@ -311,10 +313,9 @@ def _section(folder: Path, summaries: dict[str, dict], predictions: pd.DataFrame
     )
 
 
-def _command(folder: Path, summary: dict) -> str:
-    """The line that makes a run again."""
-    line = f"{command(summary)} --data {places(summary)} --split results/{_split(folder, summary)}"
-    return line if folder.name == summary["recipe"] else f"{line} --out runs/{folder.name}"
+def _commands(folder: Path, summary: dict) -> list[str]:
+    """The lines that make a run again."""
+    return commands(summary, _split(folder, summary), "" if folder.name == summary["recipe"] else folder.name)
 
 
 def _split(folder: Path, summary: dict) -> str:
