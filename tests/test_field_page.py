@@ -173,7 +173,10 @@ def test_boxes_and_types_go_to_another_program_and_come_back(page, pictures, tmp
     page.reload()
     finished(page)
     assert decisions(page) == wanted
-    drop(page, "#gallery", file)  # again: nothing is decided or added twice
+    packed = tmp_path / "task.zip"
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:  # as CVAT exports
+        archive.write(file, "annotations/instances_default.json")
+    drop(page, "#gallery", packed)  # again: nothing is decided or added twice
     page.locator("#said", has_text="4 boxes read: 2 already decided so, 1 left as you decided it").wait_for()
     assert decisions(page) == wanted
     press(page, "u", "u")

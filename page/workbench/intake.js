@@ -2,6 +2,7 @@
 
 import { parse as parseCoco } from './coco.js';
 import { parse } from './review.js';
+import { unzip } from './zip.js';
 
 // {name, and review or images: what a JSON file holds, neither where it holds something else}.
 export async function readJson({ name, file }) {
@@ -78,15 +79,26 @@ export class Intake {
     await this.take(found);
   }
 
+  // The boxes that an annotation tool packed into a ZIP; one without pictures is added to `annotations`.
+  async boxesIn(zip, annotations) {
+    const { json, isJsonAlone } = await unzip(zip), boxes = (await Promise.all(json.map(readJson))).filter(each => each.images);
+    if (isJsonAlone && boxes.length) annotations.push(zip);
+    return boxes;
+  }
+
   // Files that a person chose: pictures, ZIPs, a kept model, a saved review, or boxes as COCO JSON.
   async take(chosen) {
     const files = await Promise.all(chosen.filter(each => endsWith(each.name, ['.json'])).map(readJson));
     const saved = files.find(each => each.review), foreign = files.find(each => !each.review && !each.images);
     if (saved) return this.on.review(saved.review);
     if (foreign) return this.on.say(this.texts.errors.no_json.replace('{name}', foreign.name));
-    const models = [];
-    for (const each of chosen) if (await isKeptModel(each)) models.push(each);
-    const pictures = chosen.filter(each => !models.includes(each) && endsWith(each.name, [...this.limits.suffixes, '.zip']));
+    const models = [], annotations = [];
+    for (const each of chosen.filter(({ name }) => endsWith(name, ['.zip']))) {
+      if (await isKeptModel(each)) models.push(each);
+      else files.push(...await this.boxesIn(each, annotations));
+    }
+    const isPicture = each => !models.includes(each) && !annotations.includes(each) && endsWith(each.name, [...this.limits.suffixes, '.zip']);
+    const pictures = chosen.filter(isPicture);
     const refused = pictures.length || models.length || !files.length ? refusal(pictures, models, this.limits, this.texts.errors) : '';
     if (refused) return this.on.say(refused);
     if (!this.on.isBusy()) this.on.say('');

@@ -47,11 +47,11 @@ test('a dropped folder gives its pictures with their folders, in whatever parts 
 });
 
 // What becomes of files, as a list of [what, names or words].
-async function taken(files, isBusy = false) {
+async function taken(files, isBusy = false, file_bytes = 9) {
   const found = [], note = what => value => { found.push([what, value.map?.(each => each.name) ?? value.name ?? value.batch ?? value]); };
   const root = { querySelectorAll: () => [], addEventListener() {} };
   const on = { ...Object.fromEntries(['review', 'model', 'pictures', 'boxes', 'say'].map(what => [what, note(what)])), isBusy: () => isBusy };
-  await new Intake(root, { limits, texts: { errors } }, on).take(files);
+  await new Intake(root, { limits: { ...limits, file_bytes }, texts: { errors } }, on).take(files);
   return found;
 }
 
@@ -61,6 +61,21 @@ const zip = (name, file) => ({ name, file: { ...{ size: 1 }, name, slice: () => 
 test('files go where they belong: a kept model before the pictures, the boxes after them', async () => {
   const files = [json('boxes.json', coco), chosen('notes.txt'), picture, zip('m.zip', model), zip('p.zip', new File([''], 'p.zip'))];
   assert.deepEqual(await taken(files), [['say', ''], ['model', 'm.zip'], ['pictures', ['a.png', 'p.zip']], ['boxes', ['boxes.json']]]);
+});
+
+// ZIPs that Python's zipfile wrote: the boxes alone, with a picture and a further JSON file, and such a file alone.
+const zipped = {
+  boxes: 'UEsDBBQAAAAIAAAAIVwAAAAAAgAAAAAAAAAMAAAAYW5ub3RhdGlvbnMvAwBQSwMEFAAAAAgAAAAhXKhzMcopAAAAMwAAACIAAABhbm5vdGF0aW9ucy9pbnN0YW5jZXNfZGVmYXVsdC5qc29uq1bKzE1MTy1WslKIjtVRUErMy8svSSzJzM+DCyUnlqSm5xdlQhXVAgBQSwECFAMUAAAACAAAACFcAAAAAAIAAAAAAAAADAAAAAAAAAAAAAAAgAEAAAAAYW5ub3RhdGlvbnMvUEsBAhQDFAAAAAgAAAAhXKhzMcopAAAAMwAAACIAAAAAAAAAAAAAAIABLAAAAGFubm90YXRpb25zL2luc3RhbmNlc19kZWZhdWx0Lmpzb25QSwUGAAAAAAIAAgCKAAAAlQAAAAAA',
+  both: 'UEsDBBQAAAAIAAAAIVyoczHKKQAAADMAAAAiAAAAYW5ub3RhdGlvbnMvaW5zdGFuY2VzX2RlZmF1bHQuanNvbqtWysxNTE8tVrJSiI7VUVBKzMvLL0ksyczPgwslJ5akpucXZUIV1QIAUEsDBBQAAAAIAAAAIVyDFtyMAwAAAAEAAAAMAAAAaW1hZ2VzLzEucG5nqwAAUEsDBBQAAAAIAAAAIVxDv6ajBAAAAAIAAAAKAAAAbm90ZXMuanNvbquuBQBQSwECFAMUAAAACAAAACFcqHMxyikAAAAzAAAAIgAAAAAAAAAAAAAAgAEAAAAAYW5ub3RhdGlvbnMvaW5zdGFuY2VzX2RlZmF1bHQuanNvblBLAQIUAxQAAAAIAAAAIVyDFtyMAwAAAAEAAAAMAAAAAAAAAAAAAACAAWkAAABpbWFnZXMvMS5wbmdQSwECFAMUAAAACAAAACFcQ7+mowQAAAACAAAACgAAAAAAAAAAAAAAgAGWAAAAbm90ZXMuanNvblBLBQYAAAAAAwADAMIAAADCAAAAAAA=',
+  other: 'UEsDBBQAAAAIAAAAIVxDv6ajBAAAAAIAAAAKAAAAbm90ZXMuanNvbquuBQBQSwECFAMUAAAACAAAACFcQ7+mowQAAAACAAAACgAAAAAAAAAAAAAAgAEAAAAAbm90ZXMuanNvblBLBQYAAAAAAQABADgAAAAsAAAAAAA=',
+};
+
+test('boxes in a ZIP of an annotation tool are taken, with its pictures where it has some', async () => {
+  const named = which => [{ name: `${which}.zip`, file: new Blob([Buffer.from(zipped[which], 'base64')]) }];
+  const boxes = which => ['boxes', [`${which}.zip/annotations/instances_default.json`]];
+  assert.deepEqual(await taken(named('boxes'), false, 999), [['say', ''], boxes('boxes')]);
+  assert.deepEqual(await taken(named('both'), false, 999), [['say', ''], ['pictures', ['both.zip']], boxes('both')]);
+  assert.deepEqual(await taken(named('other'), false, 999), [['say', ''], ['pictures', ['other.zip']]]);
 });
 
 test('boxes need no pictures, and what is said while others are classified stays', async () => {
