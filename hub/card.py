@@ -32,6 +32,7 @@ import timm
 
 model = timm.create_model("local-dir:FOLDER", pretrained=True)  # "hf-hub:USER/NAME" from the Hub
 """
+AVERAGED = " The weights\n  are the mean of those of {count} runs (`python -m train average`)."
 ORIGINALS = "\nThe Hub's dataset holds the originals, in JPEG, so a run on it will not give exactly these figures.\n"
 UNFAMILIAR = """
 A picture whose features lie far from those of the training pictures gets the status `unfamiliar`, as $share of the test
@@ -250,6 +251,7 @@ def _training(metrics: dict) -> dict[str, object]:
         "validation_pictures": f"{pictures['validation']:,}",
         "start": f"the weights `{metrics['pretrained']}`" if metrics["pretrained"] else "nothing (no pretrained weights)",
         "teacher": f", learning from `{metrics['teacher']}` beside the labels" if metrics.get("teacher") else "",
+        "averaged": AVERAGED.format(count=len(metrics["averaged"])) if "averaged" in metrics else "",
         "originals": "" if metrics["picture_format"] == "JPEG" or trained_on(metrics) != [HOME] else ORIGINALS,
         "commands": "\n".join(commands(metrics, split_name(metrics))),
         "seconds": f"{metrics['time']['seconds']:,}",

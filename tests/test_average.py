@@ -11,6 +11,7 @@ from test_checkpoint import skip_figures
 
 from cells.measures import commands
 from cells.model.classifier import Classifier
+from hub import card
 from train import figures, run, training_ids
 from train.__main__ import main
 
@@ -64,6 +65,15 @@ def test_it_is_a_finished_run_with_predictions_of_its_own(averaged, parquet):
 def test_it_says_which_pictures_it_learnt_from(averaged):
     runs, mean = averaged
     assert training_ids.read(str(mean / "model")) == training_ids.read(str(runs[0] / "model"))
+
+
+def test_card_and_results_say_that_the_weights_are_a_mean(averaged, tmp_path):
+    _, mean = averaged
+    assert "mean of those of 2 runs" in card.text_of(mean / "model")
+    assert main(["compare", str(mean), "--out", str(tmp_path)]) == 0
+    page = (tmp_path / "README.md").read_text()
+    assert "the weights are the mean of those of `first` and `second`" in page
+    assert "train average runs/first runs/second --data chehablab/PBC --out runs/mean" in page
 
 
 def test_one_run_and_a_folder_that_exists_are_refused(averaged, parquet, tmp_path, capsys):

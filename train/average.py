@@ -17,11 +17,10 @@ from cells import pbc
 from cells.measures import read_metrics
 from cells.model.temperature import divide, fit_temperature
 from train import backend, data, network, options, report, training_ids, uncertainty
-from train.figures import best_epoch
 from train.report import RunError
 
 SHARED = ("architecture", "image_size", "sources")  # facts of metrics.json that the runs are to have in common
-OF_THE_FIRST = ("left_out", "laboratories", report.OF_SEVERAL)  # facts of the first run that do not hold for an average
+OF_THE_FIRST = ("best_epoch", "left_out", "laboratories", report.OF_SEVERAL)  # its facts that do not hold for an average
 
 
 def main(arguments: list[str]) -> int:
@@ -67,7 +66,7 @@ def average(runs: Sequence[Path], dataset: datasets.Dataset, run: Path) -> None:
     rows, parts = uncertainty.rows_of(run, dataset, pbc.read_split(run / "split.csv"))
     temperature = _write_mean(models, folder, rows.select(np.flatnonzero(np.array(parts) == "validation")))
     facts = uncertainty.fit(run, rows, parts)
-    report.write(run, _facts(runs, run) | facts | {"temperature": round(temperature, 4)}, dataset)
+    report.write(run, _facts(runs) | facts | {"temperature": round(temperature, 4)}, dataset)
 
 
 def _write_mean(models: Sequence[Path], folder: Path, validation: datasets.Dataset) -> float:
@@ -81,7 +80,7 @@ def _write_mean(models: Sequence[Path], folder: Path, validation: datasets.Datas
     return temperature
 
 
-def _facts(runs: Sequence[Path], run: Path) -> dict:
+def _facts(runs: Sequence[Path]) -> dict:
     """Those of the first run, but for what an average has of its own."""
     summaries = {each.resolve().name: read_metrics(each / "metrics.json") for each in runs}
     first = next(iter(summaries.values()))
@@ -89,6 +88,5 @@ def _facts(runs: Sequence[Path], run: Path) -> dict:
     return facts | {
         "command": " ".join(["python -m train average", *(f"runs/{name}" for name in summaries)]),
         "averaged": {name: summary["command"] for name, summary in summaries.items()},
-        "best_epoch": best_epoch(pd.read_csv(run / "history.csv")),
         "date": time.strftime("%Y-%m-%d"),
     }

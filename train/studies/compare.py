@@ -286,7 +286,7 @@ def _section(folder: Path, summaries: dict[str, dict], predictions: pd.DataFrame
         ),
         split=_split(folder, summary),
         pictures=", ".join(f"{count:,} {part}" for part, count in summary["pictures"].items()),
-        best=f"epoch {summary['best_epoch']} of {summary['time']['epochs']}",
+        weights=_weights(summary),
         seed=summary["seed"],
         image_size=summary["image_size"],
         start=_start(summary),
@@ -311,6 +311,14 @@ def _section(folder: Path, summaries: dict[str, dict], predictions: pd.DataFrame
         notes=_text(folder / "notes.md"),
         figures=pictured,
     )
+
+
+def _weights(summary: dict) -> str:
+    """Which weights the model has."""
+    if "averaged" in summary:
+        runs = " and ".join(f"`{name}`" for name in summary["averaged"])
+        return f"the mean of those of {runs}, whose epochs follow each other in the figure"
+    return f"those of epoch {summary['best_epoch']} of {summary['time']['epochs']}, the best on validation"
 
 
 def _commands(folder: Path, summary: dict) -> list[str]:
