@@ -46,7 +46,7 @@ def make(folder: Path, files: int) -> None:
     """A model, and pictures in folders of 1,000."""
     smallest = recipe.load("resnet18_scratch").override(["image_size=32", "growth=()"])
     torch.manual_seed(0)
-    export(build(smallest), smallest, folder / "model")
+    export(build(smallest), folder / "model")
     (folder / "drawn").mkdir()
     for number in range(DRAWN):
         draw_cell(LABELS[number % len(LABELS)], seed=number).resize((64, 64)).save(folder / "drawn" / f"{number}.png")

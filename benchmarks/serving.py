@@ -94,7 +94,7 @@ def build(name: str, folder: Path) -> None:
     from train.network import export as export_folder
 
     chosen = recipe.load(name).override(["pretrained=None", "teacher=None"])
-    export_folder(build(chosen), chosen, folder)
+    export_folder(build(chosen), folder)
     if chosen.architecture not in recipe.VITS:
         export(folder)
         calibrate(folder, [draw_cell(label, 0).convert("RGB") for label in LABELS])

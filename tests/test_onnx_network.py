@@ -40,7 +40,7 @@ def exported(request, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("exported") / request.param
     torch.manual_seed(0)
     chosen = chosen.override(["image_size=32", "growth=()", "teacher=None"])
-    export_folder(build(chosen), chosen, folder)
+    export_folder(build(chosen), folder)
     export(folder)
     return folder
 
@@ -305,7 +305,7 @@ def test_the_quantised_network_is_close_and_another_version(exported, copy, imag
 
 
 def test_preprocessing_of_another_kind_is_not_exported(tiny_recipe, tmp_path):
-    export_folder(build(tiny_recipe), tiny_recipe, tmp_path)
+    export_folder(build(tiny_recipe), tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())
     config["pretrained_cfg"] |= {"crop_pct": 0.875, "crop_mode": "center"}
     (tmp_path / "config.json").write_text(json.dumps(config))
