@@ -12,11 +12,12 @@ from pathlib import Path
 import datasets
 import numpy as np
 import pandas as pd
+import torch
 
 from cells import pbc
 from cells.measures import read_metrics
-from cells.model.temperature import divide, fit_temperature
-from train import backend, data, network, options, report, training_ids, uncertainty
+from train import data, finalize, network, options, report, training_ids, uncertainty
+from train.batches import Pictures
 from train.report import RunError
 
 SHARED = ("architecture", "image_size", "sources")  # facts of metrics.json that the runs are to have in common
@@ -64,20 +65,12 @@ def average(runs: Sequence[Path], dataset: datasets.Dataset, run: Path) -> None:
     shutil.copytree(models[0], folder, ignore=shutil.ignore_patterns("onnx", "figures", "*.md"))
     training_ids.merge(folder, map(str, models))
     rows, parts = uncertainty.rows_of(run, dataset, pbc.read_split(run / "split.csv"))
-    temperature = _write_mean(models, folder, rows.select(np.flatnonzero(np.array(parts) == "validation")))
+    mean, validation = network.average(models), rows.select(np.flatnonzero(np.array(parts) == "validation"))
+    pixels = data.decode(validation, network.adapter(mean).input_size)
+    temperature = finalize.calibrate(mean, {"validation": Pictures(pixels, torch.tensor(validation["label"][:]))})
+    network.export(mean, folder)
     facts = uncertainty.fit(run, rows, parts)
     report.write(run, _facts(runs) | facts | {"temperature": round(temperature, 4)}, dataset)
-
-
-def _write_mean(models: Sequence[Path], folder: Path, validation: datasets.Dataset) -> float:
-    """Write the mean of the weights of model folders, and return the temperature that its logits are divided by."""
-    mean = network.average(models)
-    network.export(mean, folder)
-    probabilities, _ = backend.measure(backend.load(folder, backend.TORCH), validation)
-    temperature = fit_temperature(np.log(probabilities), np.array(validation["label"][:]))
-    divide(network.adapter(mean).head, temperature)
-    network.export(mean, folder)
-    return temperature
 
 
 def _facts(runs: Sequence[Path]) -> dict:
