@@ -8,8 +8,10 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from cells.measures import read_metrics
 from train import figures
 from train.__main__ import main
+from train.metrics import labels_of
 from train.studies import compare, lr_finder
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -24,6 +26,15 @@ def test_the_results_page_is_what_the_command_writes(tmp_path):
     order = sorted(RUNS, key=lambda name: page.index(f"\n## {name}\n"))
     assert main(["compare", *(str(out / name) for name in order), "--out", str(out)]) == 0
     assert (out / "README.md").read_text() == page
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_the_shares_of_the_types_that_go_to_a_person_make_up_that_of_all(name):
+    summary = read_metrics(ROOT / "results" / name / "metrics.json")
+    predictions = pd.read_csv(ROOT / "results" / name / "predictions.csv")
+    rows = [row.strip("| ").split(" | ") for row in compare._types(predictions, compare._rule(summary, labels_of(predictions)))]
+    sent = sum(int(row[1]) * float(row[-1].strip("%")) / 100 for row in rows)
+    assert sent / len(predictions) == pytest.approx(summary["review"]["share"], abs=0.001)
 
 
 def test_a_page_reads_the_keys_of_older_and_of_newer_runs(tmp_path):

@@ -152,12 +152,16 @@ def summarise(predictions: pd.DataFrame) -> dict:
 
 def review(predictions: pd.DataFrame, rule: Uncertainty) -> dict[str, float]:
     """The share of pictures that get the status `review`, and the share of the errors among them."""
+    return {"below": rule.lowest, **_share_and_caught(predictions, needs_review(predictions, rule))}
+
+
+def needs_review(predictions: pd.DataFrame, rule: Uncertainty) -> pd.Series:
+    """Whether each picture gets the status `review`."""
     probabilities = probabilities_of(predictions)
-    sent = probabilities.max(1) < rule.ok_from(probabilities.argmax(1))
+    sent = pd.Series(probabilities.max(1) < rule.ok_from(probabilities.argmax(1)), predictions.index)
     if P_BLAST in predictions:
         sent |= rule.suspects_blast(predictions[P_BLAST])
-    sent &= ~_is_unfamiliar(predictions)
-    return {"below": rule.lowest, **_share_and_caught(predictions, sent)}
+    return sent & ~_is_unfamiliar(predictions)
 
 
 def blasts(predictions: pd.DataFrame, rule: Uncertainty, pictures: pd.DataFrame) -> dict | None:

@@ -2,7 +2,7 @@
 
 import { parse as parseCoco } from './coco.js';
 import { parse } from './review.js';
-import { unzip } from './zip.js';
+import { names, unzip } from './zip.js';
 
 // {name, and review or images: what a JSON file holds, neither where it holds something else}.
 export async function readJson({ name, file }) {
@@ -13,11 +13,10 @@ export async function readJson({ name, file }) {
   return { name };
 }
 
-// Whether a ZIP is a model that the page gave away: its table of contents, which is at its end, has the two files of one.
+// Whether a ZIP is a model that the page gave away.
 export async function isKeptModel({ name, file }) {
-  if (!name.toLowerCase().endsWith('.zip')) return false;
-  const contents = await file.slice(-4096).text();
-  return contents.includes('adapted.json') && contents.includes('model.safetensors');
+  const found = endsWith(name, ['.zip']) ? (await names(file)).map(each => each.split('/').at(-1)) : [];
+  return ['adapted.json', 'model.safetensors'].every(part => found.includes(part));
 }
 
 // The files below what was dropped, with their folders in their names; pictures alone, and no more than `most`.

@@ -16,10 +16,14 @@ test('a JSON file is a saved review, boxes, or something else', async () => {
   for (const text of ['{}', 'null', '{"format": 1', '']) assert.deepEqual(await readJson(chosen('c.json', text)), { name: 'c.json' });
 });
 
-test('a ZIP is a kept model where both files of one stand at its end', async () => {
-  const contents = 'adapted.json model.safetensors';
-  assert.equal(await isKeptModel(chosen('a.ZIP', contents)), true);
-  for (const [name, text] of [['a.png', contents], ['a.zip', 'adapted.json'], ['a.zip', contents + ' '.repeat(5000)]]) assert.equal(await isKeptModel(chosen(name, text)), false);
+// Python's zipfile wrote both.
+const KEPT = 'UEsDBBQAAAAAAAAAKFwAAAAAAAAAAAAAAAASAAAAbW9kZWwvYWRhcHRlZC5qc29uUEsDBBQAAAAAAAAAKFwAAAAAAAAAAAAAAAAXAAAAbW9kZWwvbW9kZWwuc2FmZXRlbnNvcnNQSwECFAMUAAAAAAAAAChcAAAAAAAAAAAAAAAAEgAAAAAAAAAAAAAAgAEAAAAAbW9kZWwvYWRhcHRlZC5qc29uUEsBAhQDFAAAAAAAAAAoXAAAAAAAAAAAAAAAABcAAAAAAAAAAAAAAIABMAAAAG1vZGVsL21vZGVsLnNhZmV0ZW5zb3JzUEsFBgAAAAACAAIAhQAAAGUAAAAAAA==';
+const OTHER = 'UEsDBBQAAAAAAAAAKFwAAAAAAAAAAAAAAAASAAAAbW9kZWwvYWRhcHRlZC5qc29uUEsDBBQAAAAAAAAAKFwAAAAAAAAAAAAAAAAVAAAAbW9kZWwuc2FmZXRlbnNvcnMudHh0UEsBAhQDFAAAAAAAAAAoXAAAAAAAAAAAAAAAABIAAAAAAAAAAAAAAIABAAAAAG1vZGVsL2FkYXB0ZWQuanNvblBLAQIUAxQAAAAAAAAAKFwAAAAAAAAAAAAAAAAVAAAAAAAAAAAAAACAATAAAABtb2RlbC5zYWZldGVuc29ycy50eHRQSwUGAAAAAAIAAgCDAAAAYwAAAAAA';
+
+test('a ZIP is a kept model where it holds both files of one', async () => {
+  const zip = (name, content) => isKeptModel(chosen(name, content));
+  const [kept, other] = [KEPT, OTHER].map(text => Buffer.from(text, 'base64'));
+  assert.deepEqual(await Promise.all([zip('a.ZIP', kept), zip('a.png', kept), zip('a.zip', other), zip('a.zip', 'adapted.json model.safetensors')]), [true, false, false, false]);
 });
 
 test('too many files, too large ones and none at all are refused in words', () => {
@@ -55,12 +59,11 @@ async function taken(files, isBusy = false, file_bytes = 9) {
   return found;
 }
 
-const picture = chosen('a.png'), model = chosen('m.zip', 'adapted.json model.safetensors').file;
-const zip = (name, file) => ({ name, file: { ...{ size: 1 }, name, slice: () => file } });
+const picture = chosen('a.png'), model = chosen('m.zip', Buffer.from(KEPT, 'base64')), zip = chosen('p.zip');
 
 test('files go where they belong: a kept model before the pictures, the boxes after them', async () => {
-  const files = [json('boxes.json', coco), chosen('notes.txt'), picture, zip('m.zip', model), zip('p.zip', new File([''], 'p.zip'))];
-  assert.deepEqual(await taken(files), [['say', ''], ['model', 'm.zip'], ['pictures', ['a.png', 'p.zip']], ['boxes', ['boxes.json']]]);
+  const files = [json('boxes.json', coco), chosen('notes.txt'), picture, model, zip];
+  assert.deepEqual(await taken(files, false, 999), [['say', ''], ['model', 'm.zip'], ['pictures', ['a.png', 'p.zip']], ['boxes', ['boxes.json']]]);
 });
 
 // ZIPs that Python's zipfile wrote: the boxes alone, with a picture and a further JSON file, and such a file alone.

@@ -1,4 +1,4 @@
-// The JSON files in a ZIP: annotation tools such as CVAT export their boxes so.
+// What a ZIP holds: the boxes that annotation tools such as CVAT export so, or a model that the page gave away.
 
 const END = 0x06054b50, LONGEST_END = 65557; // the record at the end of a ZIP, and the bytes in which it begins at the latest
 const MOST_BYTES = 64e6; // of a JSON file; the boxes of 100,000 cells take 20 MB
@@ -13,6 +13,11 @@ export async function unzip({ name, file }) {
   } catch { // the server says what is wrong with a ZIP
     return { json: [], isJsonAlone: false };
   }
+}
+
+// The names of all entries; none of what is no whole ZIP.
+export async function names(file) {
+  return entries(file).then(found => found.map(entry => entry.name), () => []);
 }
 
 function isJson({ name, unpacked }) {

@@ -1,7 +1,7 @@
 """Finished runs -> results/README.md, with the table of the thesis beside ours: python -m train compare RUN..."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from string import Template
 
@@ -11,6 +11,7 @@ from matplotlib import pyplot as plt
 from cells.classes import NAMES, TYPE_OF_SUBTYPE
 from cells.measures import HUB_ID, MEASURES, commands, interval, read_metrics, split_name
 from cells.model import batch_statistics
+from cells.model.uncertainty import Uncertainty
 from train import figures, metrics, options, paired, report
 from train.laboratories import card_row
 from train.studies import degraded, equal_budget
@@ -297,7 +298,7 @@ def _section(folder: Path, summaries: dict[str, dict], predictions: pd.DataFrame
             f"| {NAMES[row['subtype']]} | {NAMES[row['prediction']]} | {row['count']} |"
             for row in test["errors_by_subtype"][:SHOWN_ERRORS]
         ),
-        types="\n".join(_types(predictions)),
+        types="\n".join(_types(predictions, _rule(summary, metrics.labels_of(predictions)))),
         recall="\n".join(
             f"| {NAMES[subtype]} | {(predictions['subtype'] == subtype).sum()} | {recall:.4f} |"
             for subtype, recall in sorted(test["recall_by_subtype"].items(), key=lambda item: item[1])
@@ -331,13 +332,22 @@ def _split(folder: Path, summary: dict) -> str:
     return f"{folder.name}/split.csv" if (folder / "split.csv").exists() else split_name(summary)
 
 
-def _types(predictions: pd.DataFrame) -> Iterator[str]:
-    """Recall, precision and F1 of each type."""
+def _rule(summary: dict, labels: Sequence[str]) -> Uncertainty:
+    """The part of a run's rule of uncertainty that decides which pictures get the status `review`."""
+    of_class = summary.get("left_out", {}).get("review_below")
+    below = tuple(of_class[label] for label in labels) if of_class else summary["review"]["below"]
+    return Uncertainty(review_below=below, blast_from=(summary.get("blast") or {}).get("threshold"))
+
+
+def _types(predictions: pd.DataFrame, rule: Uncertainty) -> Iterator[str]:
+    """Recall, precision and F1 of each type, and the share of its pictures that go to a person."""
+    needs_review = metrics.needs_review(predictions, rule)
     for label in metrics.labels_of(predictions):
         truth = predictions["label"] == label
         if truth.any():
             scores = metrics.recall_precision_f1(truth, predictions["prediction"] == label)
-            yield f"| {NAMES[label]} | {truth.sum()} | {' | '.join(f'{score:.4f}' for score in scores)} |"
+            figures = [*(f"{score:.4f}" for score in scores), f"{needs_review[truth].mean():.1%}"]
+            yield f"| {NAMES[label]} | {truth.sum()} | {' | '.join(figures)} |"
 
 
 def _review(summary: dict) -> str:
