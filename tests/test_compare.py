@@ -11,7 +11,6 @@ from PIL import Image
 from cells.measures import read_metrics
 from train import figures
 from train.__main__ import main
-from train.metrics import labels_of
 from train.studies import compare, lr_finder
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -32,7 +31,7 @@ def test_the_results_page_is_what_the_command_writes(tmp_path):
 def test_the_shares_of_the_types_that_go_to_a_person_make_up_that_of_all(name):
     summary = read_metrics(ROOT / "results" / name / "metrics.json")
     predictions = pd.read_csv(ROOT / "results" / name / "predictions.csv")
-    rows = [row.strip("| ").split(" | ") for row in compare._types(predictions, compare._rule(summary, labels_of(predictions)))]
+    rows = [row.strip("| ").split(" | ") for row in compare._types(predictions, summary)]
     sent = sum(int(row[1]) * float(row[-1].strip("%")) / 100 for row in rows)
     assert sent / len(predictions) == pytest.approx(summary["review"]["share"], abs=0.001)
 

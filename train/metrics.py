@@ -155,12 +155,12 @@ def review(predictions: pd.DataFrame, rule: Uncertainty) -> dict[str, float]:
     return {"below": rule.lowest, **_share_and_caught(predictions, needs_review(predictions, rule))}
 
 
-def needs_review(predictions: pd.DataFrame, rule: Uncertainty) -> pd.Series:
-    """Whether each picture gets the status `review`."""
+def needs_review(predictions: pd.DataFrame, rule: Uncertainty) -> np.ndarray:
+    """(n,) of bool: the pictures that get the status `review`."""
     probabilities = probabilities_of(predictions)
-    sent = pd.Series(probabilities.max(1) < rule.ok_from(probabilities.argmax(1)), predictions.index)
+    sent = probabilities.max(1) < rule.ok_from(probabilities.argmax(1))
     if P_BLAST in predictions:
-        sent |= rule.suspects_blast(predictions[P_BLAST])
+        sent |= rule.suspects_blast(predictions[P_BLAST].to_numpy())
     return sent & ~_is_unfamiliar(predictions)
 
 

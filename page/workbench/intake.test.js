@@ -21,9 +21,9 @@ const KEPT = 'UEsDBBQAAAAAAAAAKFwAAAAAAAAAAAAAAAASAAAAbW9kZWwvYWRhcHRlZC5qc29uUE
 const OTHER = 'UEsDBBQAAAAAAAAAKFwAAAAAAAAAAAAAAAASAAAAbW9kZWwvYWRhcHRlZC5qc29uUEsDBBQAAAAAAAAAKFwAAAAAAAAAAAAAAAAVAAAAbW9kZWwuc2FmZXRlbnNvcnMudHh0UEsBAhQDFAAAAAAAAAAoXAAAAAAAAAAAAAAAABIAAAAAAAAAAAAAAIABAAAAAG1vZGVsL2FkYXB0ZWQuanNvblBLAQIUAxQAAAAAAAAAKFwAAAAAAAAAAAAAAAAVAAAAAAAAAAAAAACAATAAAABtb2RlbC5zYWZldGVuc29ycy50eHRQSwUGAAAAAAIAAgCDAAAAYwAAAAAA';
 
 test('a ZIP is a kept model where it holds both files of one', async () => {
-  const zip = (name, content) => isKeptModel(chosen(name, content));
+  const isKept = (name, content) => isKeptModel(chosen(name, content));
   const [kept, other] = [KEPT, OTHER].map(text => Buffer.from(text, 'base64'));
-  assert.deepEqual(await Promise.all([zip('a.ZIP', kept), zip('a.png', kept), zip('a.zip', other), zip('a.zip', 'adapted.json model.safetensors')]), [true, false, false, false]);
+  assert.deepEqual(await Promise.all([isKept('a.ZIP', kept), isKept('a.png', kept), isKept('a.zip', other), isKept('a.zip', 'adapted.json model.safetensors')]), [true, false, false, false]);
 });
 
 test('too many files, too large ones and none at all are refused in words', () => {

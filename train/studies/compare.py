@@ -298,7 +298,7 @@ def _section(folder: Path, summaries: dict[str, dict], predictions: pd.DataFrame
             f"| {NAMES[row['subtype']]} | {NAMES[row['prediction']]} | {row['count']} |"
             for row in test["errors_by_subtype"][:SHOWN_ERRORS]
         ),
-        types="\n".join(_types(predictions, _rule(summary, metrics.labels_of(predictions)))),
+        types="\n".join(_types(predictions, summary)),
         recall="\n".join(
             f"| {NAMES[subtype]} | {(predictions['subtype'] == subtype).sum()} | {recall:.4f} |"
             for subtype, recall in sorted(test["recall_by_subtype"].items(), key=lambda item: item[1])
@@ -339,15 +339,16 @@ def _rule(summary: dict, labels: Sequence[str]) -> Uncertainty:
     return Uncertainty(review_below=below, blast_from=(summary.get("blast") or {}).get("threshold"))
 
 
-def _types(predictions: pd.DataFrame, rule: Uncertainty) -> Iterator[str]:
+def _types(predictions: pd.DataFrame, summary: dict) -> Iterator[str]:
     """Recall, precision and F1 of each type, and the share of its pictures that go to a person."""
-    needs_review = metrics.needs_review(predictions, rule)
-    for label in metrics.labels_of(predictions):
+    labels = metrics.labels_of(predictions)
+    needs_review = metrics.needs_review(predictions, _rule(summary, labels))
+    for label in labels:
         truth = predictions["label"] == label
         if truth.any():
             scores = metrics.recall_precision_f1(truth, predictions["prediction"] == label)
-            figures = [*(f"{score:.4f}" for score in scores), f"{needs_review[truth].mean():.1%}"]
-            yield f"| {NAMES[label]} | {truth.sum()} | {' | '.join(figures)} |"
+            columns = [*(f"{score:.4f}" for score in scores), f"{needs_review[truth].mean():.1%}"]
+            yield f"| {NAMES[label]} | {truth.sum()} | {' | '.join(columns)} |"
 
 
 def _review(summary: dict) -> str:
