@@ -34,9 +34,9 @@ def locator() -> Locator:
     return Locator(network, 0.5)
 
 
-def field(size: tuple[int, int], *discs: tuple[float, float, float]) -> Image.Image:
+def field(size: tuple[int, int], *discs: tuple[float, float, float], colour: tuple[int, int, int] = CELL) -> Image.Image:
     """A picture of this (width, height) with discs (x, y, diameter)."""
     image = Image.new("RGB", size, GROUND)
     for x, y, diameter in discs:
-        ImageDraw.Draw(image).ellipse([x - diameter / 2, y - diameter / 2, x + diameter / 2, y + diameter / 2], CELL)
+        ImageDraw.Draw(image).ellipse([x - diameter / 2, y - diameter / 2, x + diameter / 2, y + diameter / 2], colour)
     return image

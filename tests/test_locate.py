@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from locating import CELL as PURPLE
 from locating import field, locator, network
 from PIL import Image
 
@@ -57,6 +58,25 @@ def test_specks_beside_a_cell_do_not_change_the_scale():
     specks = [(100 * number, 100, 150) for number in range(1, 6)]
     find.find(field((1600, 1200), (800, 600, 500), *specks), noting, 0.5)
     assert max(asked) == find.FIRST_SIDE
+
+
+def test_a_dim_and_bluish_field_reaches_the_network_like_any_other():
+    seen = []
+    plain = np.asarray(field((400, 300), (200, 150, 60)))
+    for light in (1, 0.4, (0.3, 0.5, 0.8)):
+        image = Image.fromarray((plain * light).astype(np.uint8))
+        find.find(image, lambda pixels: seen.append(pixels) or network(pixels), 0.5)
+    first, *others = (pixels for pixels in seen if max(pixels.shape[2:]) == find.FIRST_SIDE)
+    assert len(others) == 2
+    assert all(np.abs(first - other).max() < 0.05 for other in others)
+
+
+@pytest.mark.parametrize("light", [(1, 1, 1), (0.3, 0.5, 0.8), (0.8, 0.4, 0.4)])
+def test_what_has_the_outline_of_a_cell_and_no_purple_nucleus_is_not_found(light):
+    red_cell, gap = (160, 100, 70), (100, 100, 95)
+    for colour, expected in [(PURPLE, 1), (red_cell, 0), (gap, 0)]:
+        plain = np.asarray(field((400, 300), (200, 150, 60), colour=colour))
+        assert len(locator().find(Image.fromarray((plain * light).astype(np.uint8)))) == expected
 
 
 def test_a_field_without_cells_has_no_boxes():

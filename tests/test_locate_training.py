@@ -12,7 +12,7 @@ from PIL import Image
 from safetensors.torch import load_file
 from test_sources import png, write
 
-from cells.locate.find import Box, Locator
+from cells.locate.find import Box, Locator, prepared, white_balance
 from cells.locate.network import LocatorNetwork
 from cells.pbc import DataError
 from cells.synthetic import draw_cell
@@ -83,6 +83,16 @@ def test_a_killed_run_carries_on_to_the_same_weights_and_writes_its_model(places
     assert (tmp_path / "cut" / "metrics.csv").read_text().startswith("source,fields,cells,recall,precision,ap,ap_50")
 
 
+def test_training_changes_the_weights_and_keeps_the_statistics_that_the_network_came_with(places, tmp_path):
+    arguments = run.parser().parse_args([*places, "--out", str(tmp_path)])
+    trained = run.fit(run.Recipe(steps=2, batch_size=2), run.fields_of(arguments)[0], tmp_path).state_dict()
+    started = run.State(run.Recipe(), tmp_path / "new").network.state_dict()
+    statistics = [name for name in started if name.endswith(("running_mean", "running_var"))]
+    assert statistics
+    assert all(torch.equal(trained[name], started[name]) for name in statistics)
+    assert not torch.equal(trained["fcos.backbone.stem.0.weight"], started["fcos.backbone.stem.0.weight"])
+
+
 def test_a_run_is_not_carried_on_with_another_recipe(places, tmp_path, capsys):
     (tmp_path / "recipe.json").write_text(json.dumps({"steps": 7}))
     assert main(["locate", *places, "--steps", "3", "--out", str(tmp_path)]) == 2
@@ -134,6 +144,14 @@ def test_crops_depend_on_the_seed_and_the_step_alone_and_their_boxes_lie_inside(
     assert all(((each >= 0) & (each <= crops.SIDE)).all() and (each[:, 2:] > each[:, :2]).all() for each in boxes)
 
 
+def test_crops_are_as_white_as_the_pictures_that_are_searched():
+    for light in (1, 0.5, (0.4, 0.6, 0.8)):
+        pixels = (np.asarray(discs((96, 96), (40, 50, 30))) * light).astype(np.uint8)
+        searched = (prepared(pixels, white_balance(Image.fromarray(pixels)))[0] + 1) / 2
+        learnt = crops.balanced(torch.from_numpy(pixels).permute(2, 0, 1)[None] / 255)[0]
+        assert np.abs(searched - learnt.numpy()).max() < 0.02
+
+
 def test_a_turned_crop_keeps_its_box_on_the_cell():
     image = np.asarray(discs((crops.SIDE, crops.SIDE), (60, 100, 40)))
     box = np.array([[40.0, 80.0, 80.0, 120.0]])
@@ -150,6 +168,16 @@ def test_a_pasted_cell_has_a_box_around_it():
     assert len(boxes) > 1
     for box in crops.visible(boxes[1:]).round().astype(int):
         assert (image[box[1] : box[3], box[0] : box[2], 1] < 128).mean() > 0.3
+
+
+def test_red_cells_of_another_crop_darken_a_crop_and_its_white_cells_do_not():
+    image, other = (np.full((crops.SIDE, crops.SIDE, 3), 200, np.uint8) for _ in range(2))
+    other[10:30, 10:30] = 100  # a red cell, half as light as the ground
+    other[60:80, 60:80] = 20  # a white cell
+    found = crops.overlaid(image, other, np.array([[59.6, 60.4, 80.2, 80.0]]))
+    assert (found[10:30, 10:30] == 100).all()
+    assert (found[60:80, 60:80] == 200).all()
+    assert (found == 200).mean() == 1 - 400 / crops.SIDE**2
 
 
 def test_a_held_out_laboratory_is_measured_and_not_learnt_from(places):

@@ -12,6 +12,7 @@ import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
+from cells.locate.find import BACKGROUND, DARKEST, WHITE
 from train import domain_randomisation as randomisation
 from train.locate.fields import Field
 
@@ -20,6 +21,7 @@ SMALLEST, LARGEST = 20, 110  # pixels at which a crop draws the median cell; fin
 WITH_A_CELL = 0.8  # of the crops begin with a cell in view; the others fall anywhere
 CLUSTERS = 0.5  # of the crops of pasted sources have cells pasted beside a cell
 MOST_PASTED = 7
+OVERLAID = 0.3  # of the crops have the red cells of another crop on them
 VISIBLE = 0.4  # of a box, from which on a cut cell is to be found
 WITHOUT = 0.04  # of the crops show no cell: text, lines, noise
 CHANGES = ("style", "stain", "colour", "light", "haze", "blur", "sharpen", "noise", "jpeg")  # of domain_randomisation
@@ -45,7 +47,7 @@ class Crops:
         draw = randomisation.Draw(len(images), generator, images.device)
         for name in CHANGES:
             images = getattr(randomisation, name)(images, draw)
-        return images, [torch.from_numpy(boxes).float() for _, boxes in drawn]
+        return balanced(images), [torch.from_numpy(boxes).float() for _, boxes in drawn]
 
     def _one(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         if rng.random() < WITHOUT:
@@ -54,9 +56,17 @@ class Crops:
         source = rng.choice(names, p=np.array([self.shares[name] for name in names]) / sum(self.shares[name] for name in names))
         cell = math.exp(rng.uniform(math.log(SMALLEST), math.log(LARGEST)))
         image, boxes = mosaic(self.fields[source], cell, rng)
+        if rng.random() < OVERLAID:
+            image = overlaid(image, *mosaic(self.fields[source], cell, rng))
         if source in self.clusters and len(boxes) and self.pasted and rng.random() < CLUSTERS:
             image, boxes = paste(image, boxes, self.pasted, cell, rng)
         return turned(image, visible(boxes), rng)
+
+
+def balanced(images: Tensor) -> Tensor:
+    """Float (n, 3, s, s) in 0..1 -> the same with a nearly white background, as find.white_balance makes it."""
+    background = images.flatten(2).quantile(BACKGROUND, dim=2).clamp_(min=DARKEST / 255)
+    return (images * (WHITE / 255 / background)[..., None, None]).clamp_(max=1)
 
 
 def mosaic(fields: Sequence[Field], cell: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -108,6 +118,17 @@ def _put(canvas: np.ndarray, image: np.ndarray, left: int, upper: int) -> None:
     x1, y1 = min(left + image.shape[1], SIDE), min(upper + image.shape[0], SIDE)
     if x0 < x1 and y0 < y1:
         canvas[y0:y1, x0:x1] = image[y0 - upper : y1 - upper, x0 - left : x1 - left]
+
+
+def overlaid(image: np.ndarray, other: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+    """A crop with the red cells of another one on it, whose white cells lie in `boxes`.
+
+    Absorbances add, so red cells form the clumps of a thick smear: other laboratories have them, and they are no white cells.
+    """
+    light = np.minimum(other / np.maximum(np.quantile(other, 0.9, axis=(0, 1)), 1), 1)
+    for x0, y0, x1, y1 in boxes.round().astype(int).clip(0, SIDE):
+        light[y0:y1, x0:x1] = 1
+    return np.round(image * light).astype(np.uint8)
 
 
 def paste(
