@@ -9,7 +9,8 @@ import pandas as pd
 from PIL import Image
 
 from cells.classes import KNOWN
-from cells.locate.parts import crop
+from cells.locate.find import embedded
+from cells.locate.parts import crop, framed
 from cells.read.find_images import CallError, find_images
 from cells.read.images import ImageError, read_image
 from cells.review import REJECTED
@@ -69,4 +70,6 @@ def _picture(file: str, box: list[float] | None) -> Image.Image:
         picture = read_image(file)
     except ImageError as error:
         raise CallError(f"{file}: {error}") from None
-    return picture if box is None else Image.fromarray(crop(np.asarray(picture), box))
+    if box is None:
+        return framed(picture, embedded().find(picture))  # as it is classified, by default
+    return Image.fromarray(crop(np.asarray(picture), box))

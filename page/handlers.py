@@ -370,7 +370,7 @@ async def in_time(work: Callable, *arguments: object) -> dict:
 
 @answered
 async def saliency(asked: dict, language: str) -> dict:
-    """{picture: base64 JPEG, note} of a cell, as the model that classified it sees it."""
+    """{picture: base64 JPEG, note} of the small `picture` of a cell, as the model that classified it sees it."""
     model, label = text_of(asked, "model"), text_of(asked, "label")
     return await EXPLAINING.run(explained, model, label, asked, language)
 
@@ -381,11 +381,8 @@ def explained(called: str, label: str, asked: dict, language: str) -> dict:
     classifier = loaded(called)
     if label not in classifier.labels:
         raise RefusedError("bad_request")
-    source, upload = picture_of(asked)
-    picture = read_image(source)
+    picture = read_image(picture_in(asked))
     seen = overlay(fitted(picture, LARGE), heatmap(classifier, picture, label))
-    if upload:
-        uploads.delete([upload])
     note = texts(language)["saliency_note"].format(name=words_of(classifier.classes[classifier.labels.index(label)], language))
     return {"picture": base64.b64encode(jpeg(seen)).decode(), "note": note}
 
@@ -406,13 +403,18 @@ def loaded(called: str) -> Classifier:
     return classifier
 
 
+def picture_in(asked: Mapping) -> bytes:
+    """A picture that was sent as base64. Raises RefusedError."""
+    try:
+        return base64.b64decode(asked["picture"], validate=True)
+    except (KeyError, TypeError, ValueError):
+        raise RefusedError("bad_request") from None
+
+
 def picture_of(asked: dict) -> tuple[Source, Path | None]:
     """(a picture, the upload to delete afterwards): sent as base64, or uploaded, or in an uploaded ZIP."""
     if "picture" in asked:
-        try:
-            return base64.b64decode(asked["picture"], validate=True), None
-        except (TypeError, ValueError):
-            raise RefusedError("bad_request") from None
+        return picture_in(asked), None
     path = uploads.find(text_of(asked, "path"))
     if "entry" in asked:
         return element_of(pictures_of(path), asked["entry"]), None

@@ -27,7 +27,7 @@ from cells.read.images import read_image
 from cells.review import REJECTED
 from hub import catalog
 from page import uploads
-from page.handlers import CLASSIFYING, Lane, answered, checked, in_language, loaded, text_of
+from page.handlers import CLASSIFYING, Lane, answered, checked, in_language, loaded, picture_in, text_of
 from page.texts import RefusedError
 
 if TYPE_CHECKING:
@@ -55,15 +55,8 @@ def given(asked: dict, fewest: int = 1) -> list[Given]:
 
 
 def given_cell(one: dict) -> Given:
-    said = text_of(one, "id"), text_of(one, "name"), picture(one), text_of(one, "decision", "")
+    said = text_of(one, "id"), text_of(one, "name"), picture_in(one), text_of(one, "decision", "")
     return Given(*said, one.get("cut") is True)
-
-
-def picture(cell: dict) -> bytes:
-    try:
-        return base64.b64decode(cell["picture"], validate=True)
-    except (KeyError, TypeError, ValueError):
-        raise RefusedError("bad_request") from None
 
 
 def answers_of(batch: str, classifier: Classifier, cells: Sequence[Given], report: Mapping, language: str) -> dict:

@@ -241,7 +241,6 @@ def test_only_an_upload_of_this_server_is_read_or_deleted(ask, classify, places,
     refused = {"code": "not_uploaded", "text": EN["not_uploaded"]}
     assert classify({"path": path})["error"] == refused
     assert ask(handlers.open_archive, path=path)["error"] == refused
-    assert ask(handlers.saliency, model=classify({"drawn": "ig"})["model"], label="ig", path=path)["error"] == refused
     assert ask(handlers.discard, paths=[path]) == {}
     assert not existed or os.path.lexists(path)
     assert capfd.readouterr().err == ""
@@ -555,18 +554,12 @@ def test_a_saliency_map_of_another_version_is_refused(ask, models):
     assert models["one"].version in found["text"]
 
 
-def test_an_uploaded_picture_is_looked_at_whole_and_then_deleted(ask, models, upload):
-    path = upload("a.png", png())
-    answer = ask(handlers.saliency, model=str(models["one"]), label="ig", path=path)
-    assert max(read_image(base64.b64decode(answer["picture"])).size) == max(draw_cell("ig").size)
-    assert not Path(path).exists()
-
-
 @pytest.mark.parametrize(
     ("wrong", "code"),
     [
         *[({"label": "blast"}, "bad_request"), ({"label": None}, "bad_request"), ({"model": "one"}, "hub_not_offered")],
         *[({"model": "nowhere@1"}, "hub_not_offered"), ({"picture": "é"}, "bad_request"), ({"picture": 5}, "bad_request")],
+        ({"picture": None, "path": "a.png"}, "bad_request"),
         ({"picture": "YWJj"}, "picture_unknown"),
     ],
 )

@@ -10,6 +10,7 @@ from locating import CELL as PURPLE
 from locating import field, locator, network
 from PIL import Image
 
+from cells import labelled
 from cells.__main__ import main
 from cells.locate import find, parts
 from cells.locate.find import Box, Locator, LocatorError
@@ -119,6 +120,29 @@ def test_a_crop_shows_the_cell_as_pbc_frames_it():
     assert place.box[2] - place.box[0] == pytest.approx(parts.FILLED * crop.width, abs=2)
     dark = np.argwhere(np.asarray(crop)[:, :, 1] < 128)
     assert np.abs(dark.mean(0) - crop.width / 2).max() < 4
+
+
+@pytest.mark.parametrize(("diameter", "is_cut_anew"), [(40, True), (80, False), (200, False), (240, True), (300, True)])
+def test_auto_cuts_a_single_cell_anew_where_it_is_framed_much_wider_or_closer_than_pbcs(diameter, is_cut_anew):
+    picture = field((360, 363), (180, 180, diameter))
+    [(cell, place)] = parts.parts(picture, AUTO, locator())
+    assert place is None
+    assert (cell is picture) == (not is_cut_anew)
+    if is_cut_anew:
+        columns = np.argwhere(np.asarray(cell)[cell.height // 2, :, 1] < 128)
+        middle = columns[abs(columns - cell.width / 2) < diameter / 2 + 2]  # a reflected cell may lie beside it
+        assert len(middle) == pytest.approx(parts.FILLED * cell.width, rel=0.1)
+    assert parts.parts(picture, CELL, locator()) == [(picture, None)]
+
+
+def test_a_labelled_cell_is_framed_as_it_is_classified(monkeypatch, tmp_path):
+    monkeypatch.setattr(labelled, "embedded", locator)
+    for name, diameter in (("well framed", 150), ("close", 300)):
+        (tmp_path / name).mkdir()
+        field((360, 363), (180, 180, diameter)).save(tmp_path / name / "a.png")
+    close, well_framed = labelled.read_labelled(tmp_path)[0]
+    assert well_framed.size == (360, 363)
+    assert close.width == pytest.approx(300 / parts.FILLED, rel=0.1)
 
 
 def test_a_cell_at_the_edge_is_cut_and_its_crop_is_reflected():

@@ -1,4 +1,8 @@
-"""A picture -> the pictures of its cells: itself where it shows a single cell, otherwise a crop around each white cell."""
+"""A picture -> the pictures of its cells: itself where it shows a single cell, otherwise a crop around each white cell.
+
+A single cell that is framed much closer or wider than any training picture is cut anew, as PBC frames its cells: the network
+names more of them rightly then (results/fields.md). Others stay as they are: a cell's size in its picture tells its type.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,6 +15,7 @@ from cells.read.images import ImageError
 
 AUTO, CELL, FIELD = HOW = "auto", "cell", "field"  # how a picture is taken
 FILLED = 0.42  # of a crop's side, by the longer side of the box: as PBC frames its cells
+WELL_FRAMED = (0.15, 0.6)  # of the picture's longer side, filled by the box; PBC's cells fill 0.15 to 0.56
 SMALLEST = 24  # pixels of the median cell, below which there is too little of it to be named
 CELL_SHARES = (0.2, 0.7)  # of the picture's longer side, that a single cell fills
 CENTRED = 0.15  # of the picture's side, up to which a single cell's centre lies off the middle
@@ -45,13 +50,15 @@ def reader(how: str) -> Parts:
 def parts(image: Image.Image, how: str, locator: Locator) -> list[Part]:
     """The cells of an RGB picture that is taken as one of HOW; none for a field without a white cell.
 
+    In CELL the picture stays as it is, however its cell is framed.
+
     Raises ImageError for a field whose cells are too small to be named.
     """
     if how == CELL:
         return [(image, None)]
     boxes = locator.find(image)
     if how == AUTO and is_cell(image.size, boxes):
-        return [(image, None)]
+        return [(framed(image, boxes), None)]
     typical = np.median([box.side for box in boxes]) if boxes else SMALLEST
     if typical < SMALLEST:
         raise ImageError("field_low_power", pixels=round(typical), smallest=SMALLEST)
@@ -65,14 +72,27 @@ def is_cell(size: tuple[int, int], boxes: Sequence[Box]) -> bool:
     A small picture does where something lies in its middle or nothing is found, as of a platelet. A larger one does where its
     only cell lies in the middle and fills CELL_SHARES of it.
     """
-    longer, middle = max(size), (size[0] / 2, size[1] / 2)
+    longer = max(size)
     if longer <= SMALL:
-        return not boxes or any(box.x0 < middle[0] < box.x1 and box.y0 < middle[1] < box.y1 for box in boxes)
+        return not boxes or bool(_in_middle(size, boxes))
     if len(boxes) != 1:
         return False
     [box] = boxes
-    off = ((box.x0 + box.x1) / 2 - middle[0]) / size[0], ((box.y0 + box.y1) / 2 - middle[1]) / size[1]
+    off = (box.x0 + box.x1) / 2 / size[0] - 0.5, (box.y0 + box.y1) / 2 / size[1] - 0.5
     return CELL_SHARES[0] <= box.side / longer <= CELL_SHARES[1] and max(map(abs, off)) <= CENTRED
+
+
+def framed(image: Image.Image, boxes: Sequence[Box]) -> Image.Image:
+    """The square around the cell in a picture's middle; the picture as it is where that cell is well framed or missing."""
+    best = max(_in_middle(image.size, boxes), key=lambda box: box.score, default=None)
+    if best is None or WELL_FRAMED[0] <= best.side / max(image.size) <= WELL_FRAMED[1]:
+        return image
+    return Image.fromarray(crop(np.asarray(image), (best.x0, best.y0, best.x1, best.y1)))
+
+
+def _in_middle(size: tuple[int, int], boxes: Sequence[Box]) -> list[Box]:
+    x, y = size[0] / 2, size[1] / 2
+    return [box for box in boxes if box.x0 < x < box.x1 and box.y0 < y < box.y1]
 
 
 def places(size: tuple[int, int], boxes: Sequence[Box]) -> list[Place]:

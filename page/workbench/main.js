@@ -339,11 +339,8 @@ class Workbench {
   async saliency() {
     const cell = this.selection.current(), label = cell && this.reading().guess(cell);
     if (!label) return this.say(this.texts.errors.no_picture_of_cell);
-    const file = !cell.place && this.editor.fileOf(pictureOf(cell)); // of a cell in a field, or in a ZIP, its own small picture
-    const uploaded = file && await this.server.upload(file).catch(() => null);
-    const picture = uploaded ? { path: uploaded.path } : { picture: cell.picture };
-    const answer = await this.server.ask('saliency', { model: baseOf(this.review), label, ...picture });
-    if (answer) this.detail.showSaliency(cell.id, answer.picture, uploaded ? answer.note : `${answer.note} ${this.texts.saliency_small}`);
+    const answer = await this.server.ask('saliency', { model: baseOf(this.review), label, picture: cell.picture });
+    if (answer) this.detail.showSaliency(cell.id, answer.picture, answer.note);
   }
 
   async export(kind) {

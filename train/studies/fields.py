@@ -1,9 +1,9 @@
 """What the locator does for answers: python -m train fields MODEL --data ... --split FILE.
 
 For single cells of each laboratory (validation pictures of those that the model learnt from, all but the test part of others):
-how many are taken as a field by `auto`, how many have a cell in the middle, and how right the model is on the pictures as they
-are and on those that have a cell in the middle cut anew around its box. For chula's validation slides: how many labelled cells
-are found in the whole fields, and how right the model names them, among five types.
+how many are taken as a field by `auto`, how many are cut anew, and how right the model is on the pictures as they are and as
+they are framed. For chula's validation slides: how many labelled cells are found in the whole fields, and how right the model
+names them, among five types.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,13 +16,15 @@ from PIL import Image
 
 from cells import pbc
 from cells.locate import find, parts
-from cells.locate.find import Box, Locator
+from cells.locate.find import Locator
 from cells.model.classifier import Classifier
 from cells.read.images import read_image
 from train import backend, data, options
-from train.laboratories import FIVE, among
+from train.laboratories import FIVE, among, figures
 from train.locate import evaluation, fields
 from train.sources import chula
+
+KEPT = ("accuracy", "balanced_accuracy", "ok_share", "ok_right", "five_pictures", "five_accuracy", "five_balanced", "blast_auc")
 
 
 def main(arguments: list[str]) -> int:
@@ -55,28 +57,19 @@ def single_cells(classifier: Classifier, rows: datasets.Dataset, locator: Locato
     images = [read_image(pbc.source_of(image)) for image in rows.cast_column("image", datasets.Image(decode=False))["image"]]
     found = [locator.find(image) for image in images]
     are_cells = [parts.is_cell(image.size, boxes) for image, boxes in zip(images, found, strict=True)]
-    framed = [reframed(image, boxes) for image, boxes in zip(images, found, strict=True)]
+    framed = [parts.framed(image, boxes) for image, boxes in zip(images, found, strict=True)]
     as_is, anew = backend.predict(classifier, rows), list(classifier.predict(framed))
-    truths, labels = np.array(rows["cell_type"][:]), list(classifier.labels)
-    measured = [among(FIVE, truths, np.stack([one.probabilities for one in each]), labels) for each in (as_is, anew)]
     return {
         "pictures": len(rows),
         "as_fields": 1 - np.mean(are_cells),
-        "with_a_cell": np.mean([one is not image for one, image in zip(framed, images, strict=True)]),
-        **measured[0],
-        "reframed_accuracy": measured[1]["five_accuracy"],
-        "reframed_balanced": measured[1]["five_balanced"],
+        "cut_anew": np.mean([one is not image for one, image in zip(framed, images, strict=True)]),
+        **_kept(figures(as_is, rows), ""),
+        **_kept(figures(anew, rows), "framed_"),
     }
 
 
-def reframed(image: Image.Image, boxes: Sequence[Box]) -> Image.Image:
-    """The picture cut anew around the cell in its middle; as it is where there is none."""
-    centre = np.array(image.size) / 2
-    near = [box for box in boxes if box.x0 < centre[0] < box.x1 and box.y0 < centre[1] < box.y1]
-    if not near:
-        return image
-    best = max(near, key=lambda box: box.score)
-    return Image.fromarray(parts.crop(np.asarray(image), (best.x0, best.y0, best.x1, best.y1)))
+def _kept(measured: dict[str, float], prefix: str) -> dict[str, float]:
+    return {f"{prefix}{name}": measured.get(name, np.nan) for name in KEPT}
 
 
 def _validation_fields(places: Sequence[str], split: Path) -> Iterator[tuple[fields.Field, list[str]]]:
