@@ -293,6 +293,19 @@ def test_a_batch_in_parts_is_the_same_step(tiny_vit, pixels, accelerator, parts)
     torch.testing.assert_close(weights(split), weights(whole), atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_step_keeps_batch_norms_statistics_where_the_recipe_says_so(tiny_recipe, pixels, accelerator, tmp_path, kept):
+    export(build(tiny_recipe), tmp_path)
+    chosen = tiny_recipe.override([f"pretrained={tmp_path}", f"batch_norm={'kept' if kept else 'learnt'}"])
+    before, after = build(chosen).state_dict(), stepped(chosen, pixels, accelerator).state_dict()
+    same = {name for name in before if torch.equal(before[name], after[name])}
+    statistics = {name for name in before if name.endswith(("running_mean", "running_var"))}
+    assert statistics
+    assert statistics & same == (statistics if kept else set())
+    assert any(name not in same for name in before.keys() - statistics)
+    assert not (chosen.recomputes_batch_norm and kept)
+
+
 def test_blocks_are_left_out_in_training_alone(tiny_vit, pixels, tmp_path):
     chosen = tiny_vit.override(["drop_path=0.5"])
     plain, dropping = build(tiny_vit), build(chosen)

