@@ -9,8 +9,7 @@ import pandas as pd
 from PIL import Image
 
 from cells.classes import KNOWN
-from cells.locate.find import embedded
-from cells.locate.parts import crop, framed
+from cells.locate.parts import FRAMED, crop, reader
 from cells.read.find_images import CallError, find_images
 from cells.read.images import ImageError, read_image
 from cells.review import REJECTED
@@ -71,5 +70,6 @@ def _picture(file: str, box: list[float] | None) -> Image.Image:
     except ImageError as error:
         raise CallError(f"{file}: {error}") from None
     if box is None:
-        return framed(picture, embedded().find(picture))  # as it is classified, by default
+        [(picture, _)] = reader(FRAMED)(picture)
+        return picture
     return Image.fromarray(crop(np.asarray(picture), box))

@@ -22,7 +22,7 @@ from cells.classes import CELL_TYPES, ERYTHROBLAST, LABELS, CellClass, describe
 from cells.classes import from_json as classes_from_json
 from cells.classes import to_json as classes_to_json
 from cells.colours import colour
-from cells.locate.parts import AUTO, HOW, Place, reader
+from cells.locate.parts import AUTO, FRAMED, HOW, Place, reader
 from cells.messages import Error
 from cells.model.batch_statistics import has_statistics
 from cells.model.classifier import Classifier, classify_all
@@ -381,7 +381,7 @@ def explained(called: str, label: str, asked: dict, language: str) -> dict:
     classifier = loaded(called)
     if label not in classifier.labels:
         raise RefusedError("bad_request")
-    picture = read_image(picture_in(asked))
+    [(picture, _)] = reader(FRAMED)(read_image(picture_in(asked)))
     seen = overlay(fitted(picture, LARGE), heatmap(classifier, picture, label))
     note = texts(language)["saliency_note"].format(name=words_of(classifier.classes[classifier.labels.index(label)], language))
     return {"picture": base64.b64encode(jpeg(seen)).decode(), "note": note}

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from cells.classes import to_json as classes_to_json
+from cells.locate.parts import FRAMED, reader
 from cells.messages import message
 from cells.model import batch_statistics
 from cells.model.classifier import Classifier
@@ -61,7 +62,7 @@ def given_cell(one: dict) -> Given:
 
 def answers_of(batch: str, classifier: Classifier, cells: Sequence[Given], report: Mapping, language: str) -> dict:
     """What a review says anew of its cells. `report` is what the page says of the model. Raises ImageError."""
-    predictions = classifier.predict([cell.picture for cell in cells], [cell.name for cell in cells])
+    predictions = classifier.predict([cell.picture for cell in cells], [cell.name for cell in cells], how=FRAMED)
     return {
         "batch": batch,
         "model": str(classifier),
@@ -100,7 +101,9 @@ def learnt(batch: str, called: str, cells: Sequence[Given], language: str) -> di
     decided = [cell for cell in cells if cell.decision and cell.decision not in REJECTED]
     if not all(cell.decision in base.labels for cell in decided):
         raise RefusedError("bad_request")
-    adapted = adapt(base, [read_image(cell.picture) for cell in decided], [cell.decision for cell in decided])
+    frame = reader(FRAMED)
+    pictures = [picture for cell in decided for picture, _ in frame(read_image(cell.picture))]
+    adapted = adapt(base, pictures, [cell.decision for cell in decided])
     report = asdict(adapted.report) | {"kind": "learnt", "total": adapted.report.total}
     answer = answers_of(batch, adapted.classifier, cells, report, language)
     return answer | {"folder": base64.b64encode(zipped(adapted)).decode()}
@@ -169,7 +172,7 @@ async def name_by_statistics(asked: dict, language: str) -> dict:
 def named_by_statistics(batch: str, called: str, cells: Sequence[Given], language: str) -> dict:
     """The answer of name_by_statistics. Raises RefusedError, ImageError and what loaded() raises."""
     base = loaded(called)
-    classifier = batch_statistics.adapted(base, batch_statistics.sample([cell.picture for cell in cells]))
+    classifier = batch_statistics.adapted(base, batch_statistics.sample([cell.picture for cell in cells]), how=FRAMED)
     if classifier is base:  # it has no batch-norm layers
         raise RefusedError("bad_request")
     return answers_of(batch, classifier, cells, {"kind": "statistics"}, language)

@@ -24,7 +24,7 @@ from cells.messages import message
 from cells.model.classifier import Classifier
 from cells.read import limits
 from cells.read.images import read_image
-from cells.review import THUMBNAIL, Cell, Review
+from cells.review import Cell, Review
 from cells.synthetic import draw_cell
 from cells.write import table
 from hub import catalog, examples
@@ -351,16 +351,14 @@ def test_a_small_picture_of_a_platelet_that_the_locator_takes_for_a_cell_is_a_si
     assert (cell["id"], cell["place"]) == ("0", None)
 
 
-def test_a_single_cell_that_is_framed_closely_is_cut_anew_unless_a_person_says_cell(classify, upload, locator):
+def test_a_single_cell_that_is_framed_closely_is_cut_anew_for_the_network_and_shown_as_it_is(classify, upload, locator):
     width, height = draw_cell("monocyte").size
     locator.boxes[width, height] = [Box(20, 20, width - 20, width - 20, 0.9)]
-    sizes = {}
-    for how in ("auto", "cell"):
-        (cell,) = classify({"path": upload("a.png", png("monocyte"))}, how=how)["cells"]
-        assert (cell["id"], cell["place"]) == ("0", None)
-        sizes[how] = read_image(base64.b64decode(cell["picture"])).size
-    assert sizes["auto"][0] == sizes["auto"][1] == THUMBNAIL
-    assert sizes["cell"] == (round(THUMBNAIL * width / height), THUMBNAIL)
+    taken = [classify({"path": upload("a.png", png("monocyte"))}, how=how)["cells"] for how in ("auto", "cell")]
+    (auto,), (cell,) = taken
+    assert (auto["id"], auto["place"]) == ("0", None)
+    assert auto["picture"] == cell["picture"]
+    assert auto["probabilities"] != cell["probabilities"]
 
 
 def test_a_person_says_how_a_picture_is_taken(classify, upload, field, locator):

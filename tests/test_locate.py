@@ -135,8 +135,7 @@ def test_auto_cuts_a_single_cell_anew_where_it_is_framed_much_wider_or_closer_th
     assert parts.parts(picture, CELL, locator()) == [(picture, None)]
 
 
-def test_a_labelled_cell_is_framed_as_it_is_classified(monkeypatch, tmp_path):
-    monkeypatch.setattr(labelled, "embedded", locator)
+def test_a_labelled_cell_is_framed_as_it_is_classified(tmp_path):
     for name, diameter in (("well framed", 150), ("close", 300)):
         (tmp_path / name).mkdir()
         field((360, 363), (180, 180, diameter)).save(tmp_path / name / "a.png")

@@ -14,6 +14,7 @@ from cells.locate.find import Box, Locator, embedded
 from cells.read.images import ImageError
 
 AUTO, CELL, FIELD = HOW = "auto", "cell", "field"  # how a picture is taken
+FRAMED = "framed"  # of programs alone: a picture that is known to show one cell, as `auto` frames it
 FILLED = 0.42  # of a crop's side, by the longer side of the box: as PBC frames its cells
 WELL_FRAMED = (0.15, 0.6)  # of the picture's longer side, filled by the box; PBC's cells fill 0.15 to 0.56
 SMALLEST = 24  # pixels of the median cell, below which there is too little of it to be named
@@ -35,7 +36,7 @@ class Place:
     size: tuple[int, int] = (0, 0)  # of the field, (width, height)
 
 
-Part = tuple[Image.Image, Place | None]  # a picture of one cell; its place, None where the whole picture is that cell
+Part = tuple[Image.Image, Place | None]  # what a network is given of a cell; its place, None where the picture is of that cell
 Parts = Callable[[Image.Image], list[Part]]
 
 
@@ -48,7 +49,7 @@ def reader(how: str) -> Parts:
 
 
 def parts(image: Image.Image, how: str, locator: Locator) -> list[Part]:
-    """The cells of an RGB picture that is taken as one of HOW; none for a field without a white cell.
+    """The cells of an RGB picture that is taken as one of HOW or FRAMED; none for a field without a white cell.
 
     In CELL the picture stays as it is, however its cell is framed.
 
@@ -57,7 +58,7 @@ def parts(image: Image.Image, how: str, locator: Locator) -> list[Part]:
     if how == CELL:
         return [(image, None)]
     boxes = locator.find(image)
-    if how == AUTO and is_cell(image.size, boxes):
+    if how == FRAMED or (how == AUTO and is_cell(image.size, boxes)):
         return [(framed(image, boxes), None)]
     typical = np.median([box.side for box in boxes]) if boxes else SMALLEST
     if typical < SMALLEST:

@@ -228,20 +228,22 @@ def classify_all(
     """Yield (a thumbnail, a prediction of each classifier) per cell, in order; see Classifier.predict.
 
     Each picture is read once, beside what is computed. Of it only what the networks take is kept, and a thumbnail of at most
-    `thumbnail_side` pixels (empty for 0): many large ones at a time would fill the memory. `parts` gives the cells of a picture
-    (cells/locate/parts.py); by itself a picture shows one. A picture without a cell has one row, with the status `empty`.
+    `thumbnail_side` pixels (empty for 0), which shows the whole picture or the cell in a field: many large ones at a time would
+    fill the memory. `parts` gives the cells of a picture (cells/locate/parts.py); by itself a picture shows one. A picture
+    without a cell has one row, with the status `empty`.
     """
 
     def submit(named: tuple[str, Source]) -> tuple[str, ImageError | list[_Submitted]]:
         file, source = named
         try:
-            found = parts(read_image(source))
+            picture = read_image(source)
+            found = parts(picture)
         except ImageError as error:
             return file, error
         return file, [
             (
                 place,
-                thumbnail(image, thumbnail_side) if thumbnail_side else b"",
+                thumbnail(picture if place is None else image, thumbnail_side) if thumbnail_side else b"",
                 [one.backend.submit(image) for one in classifiers],
             )
             for image, place in found
