@@ -120,7 +120,7 @@ def head():
         assert line, f"no cluster was started: {said}"
         said += line
     yield address[1]
-    process.terminate()
+    os.killpg(process.pid, signal.SIGKILL)  # `ray start` leads the group of its processes; asked to end, it takes half a minute
     process.communicate(timeout=120)
 
 

@@ -1,6 +1,7 @@
 """The study of networks at an equal budget: finished runs -> three tables -> a part of results/README.md."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -47,6 +48,8 @@ def test_runs_are_collected_by_network_and_the_page_has_mean_spread_and_differen
     recall = (basophils["prediction"] == "basophil").mean()
     (row,) = (line for line in text.splitlines() if line.startswith("| basophil | 217 |") and "/" in line)
     assert row.split("|")[4].strip().startswith(f"{recall:.3f} /")
+    for table in re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE):
+        assert len({line.count("|") for line in table.splitlines()}) == 1, table
     assert "python -m train resnet18_scratch epochs=2 seed=1..2 --split results/split.csv --out runs/equal/resnet18" in text
 
 

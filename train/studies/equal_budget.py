@@ -3,6 +3,7 @@
 Collects finished runs, named NETWORK_seedN as `seed=1..3` leaves them, in three tables that results/README.md is written from.
 """
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from string import Template
@@ -63,7 +64,7 @@ def _without(before: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _row(run: Path) -> dict:
-    summary, recipe = read_metrics(run / "metrics.json"), pd.read_json(run / "recipe.json", typ="series")
+    summary, recipe = read_metrics(run / "metrics.json"), json.loads((run / "recipe.json").read_text())
     network, seeded, seed = run.resolve().name.rpartition("_seed")
     if not seeded or not seed.isdecimal():
         raise report.RunError(f"{run}: its name is to end in _seedN, as `seed=1..3` names runs.")
