@@ -113,14 +113,16 @@ def head():
     """The address of a cluster of two processors on this machine."""
     ray = [sys.executable, "-m", "ray.scripts.scripts"]
     settings = ["--head", "--port=0", "--num-cpus=2", "--include-dashboard=false", "--block"]
-    process = subprocess.Popen([*ray, "start", *settings], env=ENVIRONMENT, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [*ray, "start", *settings], env=ENVIRONMENT, stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
     said = ""
     while (address := re.search(r"--address='([^']+)'", said)) is None:
         line = process.stdout.readline()
         assert line, f"no cluster was started: {said}"
         said += line
     yield address[1]
-    os.killpg(process.pid, signal.SIGKILL)  # `ray start` leads the group of its processes; asked to end, it takes half a minute
+    os.killpg(process.pid, signal.SIGKILL)  # all that it started; asked to end, it takes half a minute
     process.communicate(timeout=120)
 
 
