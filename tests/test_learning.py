@@ -17,6 +17,7 @@ from test_batch_statistics import with_distance
 from test_browser import ROOT, WAIT, classify, unbroken
 from test_handlers import ask, models, upload  # noqa: F401, fixtures
 
+from cells.locate.parts import FRAMED
 from cells.messages import ENGLISH
 from cells.model import adapt, batch_statistics, fine_tuning
 from cells.model.classifier import Classifier
@@ -209,12 +210,12 @@ def test_the_page_names_a_batch_with_its_statistics_as_the_command_line_does(ask
     models["far"] = far = Classifier.load(with_distance(model_folder, tmp_path / "far", 1e-6))
     cells = [sent(number) for number in range(batch_statistics.FEWEST + 10)]
     pictures = [base64.b64decode(one["picture"]) for one in cells]
-    expected = batch_statistics.for_batch(far, pictures)
+    expected = batch_statistics.for_batch(far, pictures, how=FRAMED)  # single cells as `auto` takes them
     answer = ask(learning.name_by_statistics, batch="b", model=str(far), cells=cells)
     assert answer["model"] == str(expected)
     assert answer["model"].endswith("/torch+batch")
     probabilities = [one["probabilities"] for one in answer["cells"]]
-    np.testing.assert_array_equal(probabilities, [one.probabilities for one in expected.predict(pictures)])
+    np.testing.assert_array_equal(probabilities, [one.probabilities for one in expected.predict(pictures, how=FRAMED)])
     assert {one["status"] for one in answer["cells"]} == {"unfamiliar"}
     assert np.abs(probabilities - far.probabilities([read_image(one) for one in pictures])).max() > 1e-4
 
