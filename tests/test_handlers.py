@@ -241,6 +241,8 @@ def test_only_an_upload_of_this_server_is_read_or_deleted(ask, classify, places,
     refused = {"code": "not_uploaded", "text": EN["not_uploaded"]}
     assert classify({"path": path})["error"] == refused
     assert ask(handlers.open_archive, path=path)["error"] == refused
+    model = classify({"drawn": "ig"})["model"]
+    assert ask(handlers.saliency, model=model, label="ig", path=path)["error"]["code"] == "bad_request"  # it takes no path
     assert ask(handlers.discard, paths=[path]) == {}
     assert not existed or os.path.lexists(path)
     assert capfd.readouterr().err == ""

@@ -46,9 +46,10 @@ def train_step(
 def set_to_train(network: nn.Module, keeps_statistics: bool) -> None:
     """Training mode; with `keeps_statistics` batch-norm answers by the statistics that it has, and learns none."""
     network.train()
-    for module in network.modules():
-        if keeps_statistics and isinstance(module, nn.BatchNorm2d):
-            module.eval()
+    if keeps_statistics:
+        for module in network.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.eval()
 
 
 def _in_parts(batch: Tensor, number: int) -> tuple[Tensor, ...]:

@@ -16,7 +16,7 @@ from cells.read.images import ImageError
 AUTO, CELL, FIELD = HOW = "auto", "cell", "field"  # how a picture is taken
 FRAMED = "framed"  # of programs alone: a picture that is known to show one cell, as `auto` frames it
 FILLED = 0.42  # of a crop's side, by the longer side of the box: as PBC frames its cells
-WELL_FRAMED = (0.15, 0.6)  # of the picture's longer side, filled by the box; PBC's cells fill 0.15 to 0.56
+WELL_FRAMED = (0.15, 0.6)  # of the picture's longer side, filled by the box; no validation cell of PBC lies outside
 SMALLEST = 24  # pixels of the median cell, below which there is too little of it to be named
 CELL_SHARES = (0.2, 0.7)  # of the picture's longer side, that a single cell fills
 CENTRED = 0.15  # of the picture's side, up to which a single cell's centre lies off the middle
