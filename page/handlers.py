@@ -22,7 +22,7 @@ from cells.classes import CELL_TYPES, ERYTHROBLAST, LABELS, CellClass, describe
 from cells.classes import from_json as classes_from_json
 from cells.classes import to_json as classes_to_json
 from cells.colours import colour
-from cells.locate.parts import AUTO, FRAMED, HOW, Place, reader
+from cells.locate.parts import AUTO, CELL, FRAMED, HOW, Place, reader
 from cells.messages import Error
 from cells.model.batch_statistics import has_statistics
 from cells.model.classifier import Classifier, classify_all
@@ -191,8 +191,10 @@ def classified(batch: str, models: list[str], asked: list, language: str, how: s
     cells, found = [], {}
     for one in sources:
         of_picture = list(rows_of_picture(rows))
-        cells += [in_language(row, one.id, language) for row in of_picture]
-        if is_field(of_picture[0][1]):
+        of_field = is_field(of_picture[0][1])
+        told = {"framed": how == AUTO and not of_field}  # for how_of(), when the cell is named again
+        cells += [in_language(row, one.id, language) | told for row in of_picture]
+        if of_field:
             with contextlib.suppress(ImageError):  # it was read before, but perhaps only just in time
                 found[one.id] = fields.field_to_json(read_image(one.picture))
     uploads.delete(one.upload for one in sources if one.upload)
@@ -370,7 +372,7 @@ async def in_time(work: Callable, *arguments: object) -> dict:
 
 @answered
 async def saliency(asked: dict, language: str) -> dict:
-    """{picture: base64 JPEG, note} of the small `picture` of a cell, as the model that classified it sees it."""
+    """{picture: base64 JPEG, note} of the small `picture` of a cell, as the model that classified it sees it; see how_of()."""
     model, label = text_of(asked, "model"), text_of(asked, "label")
     return await EXPLAINING.run(explained, model, label, asked, language)
 
@@ -381,7 +383,7 @@ def explained(called: str, label: str, asked: dict, language: str) -> dict:
     classifier = loaded(called)
     if label not in classifier.labels:
         raise RefusedError("bad_request")
-    [(picture, _)] = reader(FRAMED)(read_image(picture_in(asked)))
+    picture = of_cell(picture_in(asked), how_of(asked))
     seen = overlay(fitted(picture, LARGE), heatmap(classifier, picture, label))
     note = texts(language)["saliency_note"].format(name=words_of(classifier.classes[classifier.labels.index(label)], language))
     return {"picture": base64.b64encode(jpeg(seen)).decode(), "note": note}
@@ -401,6 +403,17 @@ def loaded(called: str) -> Classifier:
     if classifier.version != version:
         raise ModelError("model_other_version", model=model, found=classifier.version, wanted=version)
     return classifier
+
+
+def how_of(asked: Mapping) -> str:
+    """How the small picture of a cell is taken again: FRAMED where `auto` found a single cell in its picture."""
+    return FRAMED if asked.get("framed") is True else CELL
+
+
+def of_cell(picture: bytes, how: str) -> Image.Image:
+    """The small picture of a cell as the network takes it. Raises ImageError."""
+    [(image, _)] = reader(how)(read_image(picture))
+    return image
 
 
 def picture_in(asked: Mapping) -> bytes:

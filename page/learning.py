@@ -17,18 +17,17 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from cells.classes import to_json as classes_to_json
-from cells.locate.parts import FRAMED, reader
+from cells.locate.parts import CELL, FRAMED
 from cells.messages import message
 from cells.model import batch_statistics
 from cells.model.classifier import Classifier
 from cells.model.prediction import Prediction
 from cells.model.uncertainty import OK, REVIEW
 from cells.read import limits
-from cells.read.images import read_image
 from cells.review import REJECTED
 from hub import catalog
 from page import uploads
-from page.handlers import CLASSIFYING, Lane, answered, checked, in_language, loaded, picture_in, text_of
+from page.handlers import CLASSIFYING, Lane, answered, checked, how_of, in_language, loaded, of_cell, picture_in, text_of
 from page.texts import RefusedError
 
 if TYPE_CHECKING:
@@ -38,17 +37,18 @@ LEARNING = Lane(limits.LEARNING, 4, "busy_learning")  # a call takes every core 
 
 
 class Given(NamedTuple):
-    """A cell of the batch. `is_cut`: the edge of its field cuts it."""
+    """A cell of the batch. `is_cut`: the edge of its field cuts it. `how`: CELL or FRAMED, as its small picture is taken."""
 
     id: str
     name: str
     picture: bytes
     decision: str
     is_cut: bool
+    how: str
 
 
 def given(asked: dict, fewest: int = 1) -> list[Given]:
-    """`cells` of a call, a list of {id, name, picture, decision, cut}. Raises RefusedError."""
+    """`cells` of a call, a list of {id, name, picture, decision, cut, framed}. Raises RefusedError."""
     cells = asked.get("cells")
     if not isinstance(cells, list) or not fewest <= len(cells) <= limits.BATCH_CELLS:
         raise RefusedError("bad_request")
@@ -57,12 +57,12 @@ def given(asked: dict, fewest: int = 1) -> list[Given]:
 
 def given_cell(one: dict) -> Given:
     said = text_of(one, "id"), text_of(one, "name"), picture_in(one), text_of(one, "decision", "")
-    return Given(*said, one.get("cut") is True)
+    return Given(*said, one.get("cut") is True, how_of(one))
 
 
 def answers_of(batch: str, classifier: Classifier, cells: Sequence[Given], report: Mapping, language: str) -> dict:
     """What a review says anew of its cells. `report` is what the page says of the model. Raises ImageError."""
-    predictions = classifier.predict([cell.picture for cell in cells], [cell.name for cell in cells], how=FRAMED)
+    predictions = predicted(classifier, cells)
     return {
         "batch": batch,
         "model": str(classifier),
@@ -71,6 +71,16 @@ def answers_of(batch: str, classifier: Classifier, cells: Sequence[Given], repor
         "cells": [row(cell, prediction, language) for cell, prediction in zip(cells, predictions, strict=True)],
         "report": dict(report),
     }
+
+
+def predicted(classifier: Classifier, cells: Sequence[Given]) -> list[Prediction]:
+    """A prediction of each, in their order."""
+    found = {}
+    for how in (CELL, FRAMED):
+        alike = [cell for cell in cells if cell.how == how]
+        predictions = classifier.predict([cell.picture for cell in alike], [cell.name for cell in alike], how=how)
+        found |= zip(alike, predictions, strict=True)
+    return [found[cell] for cell in cells]
 
 
 def row(cell: Given, prediction: Prediction, language: str) -> dict:
@@ -101,8 +111,7 @@ def learnt(batch: str, called: str, cells: Sequence[Given], language: str) -> di
     decided = [cell for cell in cells if cell.decision and cell.decision not in REJECTED]
     if not all(cell.decision in base.labels for cell in decided):
         raise RefusedError("bad_request")
-    frame = reader(FRAMED)
-    pictures = [picture for cell in decided for picture, _ in frame(read_image(cell.picture))]
+    pictures = [of_cell(cell.picture, cell.how) for cell in decided]
     adapted = adapt(base, pictures, [cell.decision for cell in decided])
     report = asdict(adapted.report) | {"kind": "learnt", "total": adapted.report.total}
     answer = answers_of(batch, adapted.classifier, cells, report, language)
@@ -172,7 +181,8 @@ async def name_by_statistics(asked: dict, language: str) -> dict:
 def named_by_statistics(batch: str, called: str, cells: Sequence[Given], language: str) -> dict:
     """The answer of name_by_statistics. Raises RefusedError, ImageError and what loaded() raises."""
     base = loaded(called)
-    classifier = batch_statistics.adapted(base, batch_statistics.sample([cell.picture for cell in cells]), how=FRAMED)
+    pictures = [of_cell(cell.picture, cell.how) for cell in batch_statistics.sample(cells)]
+    classifier = batch_statistics.adapted(base, pictures)
     if classifier is base:  # it has no batch-norm layers
         raise RefusedError("bad_request")
     return answers_of(batch, classifier, cells, {"kind": "statistics"}, language)

@@ -361,6 +361,20 @@ def test_a_single_cell_that_is_framed_closely_is_cut_anew_for_the_network_and_sh
     assert (auto["id"], auto["place"]) == ("0", None)
     assert auto["picture"] == cell["picture"]
     assert auto["probabilities"] != cell["probabilities"]
+    assert (auto["framed"], cell["framed"]) == (True, False)
+
+
+def test_a_cell_of_a_field_is_not_cut_anew_when_it_is_named_again(classify, upload, field, locator):
+    locator.boxes[FIELD] = BOXES
+    assert {cell["framed"] for cell in classify({"path": upload("a.png", field)})["cells"]} == {False}
+
+
+def test_a_saliency_map_is_of_what_the_network_was_given(ask, models, classify, upload, locator):
+    width, height = read_image(SMALL).size
+    locator.boxes[width, height] = [Box(2, 2, width - 2, height - 2, 0.9)]
+    asked = {"model": str(models["one"]), "label": "ig", "picture": base64.b64encode(SMALL).decode()}
+    as_it_is, framed = (ask(handlers.saliency, framed=framed, **asked)["picture"] for framed in (False, True))
+    assert as_it_is != framed
 
 
 def test_a_person_says_how_a_picture_is_taken(classify, upload, field, locator):

@@ -15,9 +15,10 @@ from serving import started
 from test_adapt import BLUE, RED, cell
 from test_batch_statistics import with_distance
 from test_browser import ROOT, WAIT, classify, unbroken
-from test_handlers import ask, models, upload  # noqa: F401, fixtures
+from test_handlers import FakeLocator, ask, models, upload  # noqa: F401, fixtures
 
-from cells.locate.parts import FRAMED
+from cells.locate import parts
+from cells.locate.find import Box
 from cells.messages import ENGLISH
 from cells.model import adapt, batch_statistics, fine_tuning
 from cells.model.classifier import Classifier
@@ -43,6 +44,25 @@ def sent(number: int, decision: str = "", **more: object) -> dict:
 
 
 @pytest.fixture
+def locator(monkeypatch) -> FakeLocator:
+    """It finds a cell that fills a picture of sent()."""
+    fake = FakeLocator()
+    width, height = cell(RED, 0).size
+    fake.boxes[width, height] = [Box(5, 5, width - 5, height - 5, 0.9)]
+    monkeypatch.setattr(parts, "embedded", lambda: fake)
+    return fake
+
+
+def as_classified(cells: list[dict], locator: FakeLocator) -> list[Image.Image]:
+    """What the network was given of cells, of which some are cut anew."""
+    pictures = [read_image(base64.b64decode(one["picture"])) for one in cells]
+    return [
+        parts.framed(picture, locator.find(picture)) if one.get("framed") else picture
+        for one, picture in zip(cells, pictures, strict=True)
+    ]
+
+
+@pytest.fixture
 def called(models, monkeypatch) -> str:  # noqa: F811
     monkeypatch.setattr(fine_tuning, "STEPS", 60)
     monkeypatch.setattr(fine_tuning, "RATE", 5e-3)
@@ -51,11 +71,11 @@ def called(models, monkeypatch) -> str:  # noqa: F811
 
 @pytest.fixture
 def decided() -> list[dict]:
-    return [sent(number, ("monocyte", "basophil")[number % 2]) for number in range(16)]
+    return [sent(number, ("monocyte", "basophil")[number % 2], framed=number > 11) for number in range(16)]
 
 
-def test_the_rest_of_the_batch_is_named_as_was_decided(ask, called, decided, tmp_path):  # noqa: F811
-    rest = [sent(100), sent(101), sent(102, "not_a_cell"), sent(103, cut=True)]
+def test_the_rest_of_the_batch_is_named_as_was_decided(ask, called, decided, locator, tmp_path):  # noqa: F811
+    rest = [sent(100), sent(101, framed=True), sent(102, "not_a_cell"), sent(103, cut=True)]
     answer = ask(learning.learn, batch="b", model=called, cells=[*decided, *rest])
     assert (answer["batch"], answer["model"]) == ("b", called.replace("/", "+16/").replace("fp32", "torch"))
     assert [one["id"] for one in answer["cells"]] == [one["id"] for one in (*decided, *rest)]
@@ -63,7 +83,7 @@ def test_the_rest_of_the_batch_is_named_as_was_decided(ask, called, decided, tmp
     assert answer["report"]["cells"] == {"monocyte": 8, "basophil": 8}
     zipfile.ZipFile(io.BytesIO(base64.b64decode(answer["folder"]))).extractall(tmp_path)
     kept = Classifier.load(tmp_path / "one-adapted")
-    pictures = [base64.b64decode(one["picture"]) for one in (*decided, *rest)]
+    pictures = as_classified([*decided, *rest], locator)
     expected = [one["probabilities"] for one in answer["cells"]]
     np.testing.assert_allclose([one.probabilities for one in kept.predict(pictures)], expected, atol=0.02)  # float16
 
@@ -206,18 +226,18 @@ def test_a_kept_model_of_a_base_that_is_not_offered_is_refused(ask, called, kept
 # --- statistics of the batch ---
 
 
-def test_the_page_names_a_batch_with_its_statistics_as_the_command_line_does(ask, models, model_folder, tmp_path):  # noqa: F811
+def test_the_page_names_a_batch_with_its_statistics_as_the_command_line_does(ask, models, model_folder, locator, tmp_path):  # noqa: F811
     models["far"] = far = Classifier.load(with_distance(model_folder, tmp_path / "far", 1e-6))
-    cells = [sent(number) for number in range(batch_statistics.FEWEST + 10)]
-    pictures = [base64.b64decode(one["picture"]) for one in cells]
-    expected = batch_statistics.for_batch(far, pictures, how=FRAMED)  # single cells as `auto` takes them
+    cells = [sent(number, framed=number % 3 == 0) for number in range(batch_statistics.FEWEST + 10)]
+    pictures = as_classified(cells, locator)
+    expected = batch_statistics.for_batch(far, pictures)
     answer = ask(learning.name_by_statistics, batch="b", model=str(far), cells=cells)
     assert answer["model"] == str(expected)
     assert answer["model"].endswith("/torch+batch")
     probabilities = [one["probabilities"] for one in answer["cells"]]
-    np.testing.assert_array_equal(probabilities, [one.probabilities for one in expected.predict(pictures, how=FRAMED)])
+    np.testing.assert_array_equal(probabilities, [one.probabilities for one in expected.predict(pictures)])
     assert {one["status"] for one in answer["cells"]} == {"unfamiliar"}
-    assert np.abs(probabilities - far.probabilities([read_image(one) for one in pictures])).max() > 1e-4
+    assert np.abs(probabilities - far.probabilities(pictures)).max() > 1e-4
 
 
 # --- in the browser ---

@@ -339,7 +339,7 @@ class Workbench {
   async saliency() {
     const cell = this.selection.current(), label = cell && this.reading().guess(cell);
     if (!label) return this.say(this.texts.errors.no_picture_of_cell);
-    const answer = await this.server.ask('saliency', { model: baseOf(this.review), label, picture: cell.picture });
+    const answer = await this.server.ask('saliency', { model: baseOf(this.review), label, picture: cell.picture, framed: cell.framed === true });
     if (answer) this.detail.showSaliency(cell.id, answer.picture, answer.note);
   }
 

@@ -132,8 +132,9 @@ export function renamed({ cells, labels }) {
 // What the server learns from and names anew: every cell with a picture, with what a person decided.
 export function toLearn(review) {
   const decided = decisions(review.steps);
-  return review.cells.filter(cell => cell.picture && cell.probabilities).map(({ id, name, picture, place }) => ({
-    id, name, picture, cut: place?.cut === true, decision: REJECTED.includes(decided.get(id)) ? '' : decided.get(id) ?? '',
+  return review.cells.filter(cell => cell.picture && cell.probabilities).map(({ id, name, picture, place, framed }) => ({
+    id, name, picture, framed: framed === true, cut: place?.cut === true,
+    decision: REJECTED.includes(decided.get(id)) ? '' : decided.get(id) ?? '',
   }));
 }
 

@@ -227,8 +227,9 @@ const row = (id, probabilities) => ({ id, probabilities, status: 'review', blast
 const learnt = (...rows) => ({ batch: 'b', model: 'm@1+5/torch', classes: [], review_below: 0.5, report: { right: 4 }, cells: rows });
 
 test('what is learnt from are the decided cells with a picture, but for rejected ones', () => {
-  const found = decide(decide(review(seen('1', [1, 0, 0]), seen('2', [1, 0, 0]), seen('3', [1, 0, 0]), cell('4', [1, 0, 0])), ['1', '4'], 'monocyte'), ['2'], 'not_a_cell');
-  assert.deepEqual(toLearn(found).map(each => [each.id, each.decision]), [['1', 'monocyte'], ['2', ''], ['3', '']]);
+  const cells = [seen('1', [1, 0, 0]), { ...seen('2', [1, 0, 0]), framed: true }, seen('3', [1, 0, 0]), cell('4', [1, 0, 0])];
+  const found = decide(decide(review(...cells), ['1', '4'], 'monocyte'), ['2'], 'not_a_cell');
+  assert.deepEqual(toLearn(found).map(each => [each.id, each.decision, each.framed]), [['1', 'monocyte', false], ['2', '', true], ['3', '', false]]);
   assert.deepEqual(lessons(found), { cells: 1, types: 1 });
 });
 
