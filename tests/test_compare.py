@@ -99,6 +99,12 @@ def test_no_picture_of_the_dataset_is_collected(run, tmp_path):
     assert Image.open(out / "accuracy_and_time.png").size[0] > 300
 
 
+def test_a_figure_that_several_runs_share_is_kept_once(run, tmp_path):
+    shutil.copytree(run, run.with_name("same"))
+    assert main(["compare", str(run), str(run.with_name("same")), "--out", str(tmp_path / "out")]) == 0
+    assert [path.parent.name for path in (tmp_path / "out").glob("*/confusion.png")] == ["mine"]
+
+
 def test_measured_speeds_and_notes_are_on_the_page(run, tmp_path):
     out = tmp_path / "out"
     out.mkdir()

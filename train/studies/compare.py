@@ -78,12 +78,17 @@ def collect(run: Path, out: Path) -> Path:
     for name in KEPT:
         shutil.copyfile(run / name, folder / name)
     for figure in (run / "figures").glob("*.png"):
-        if figure.stem not in figures.PICTURED:
+        if figure.stem not in figures.PICTURED and not _is_in(out, figure):
             shutil.copyfile(figure, folder / figure.name)
     common = out / split_name(read_metrics(run / "metrics.json"))
     if not common.exists() or common.read_bytes() != (run / "split.csv").read_bytes():
         shutil.copyfile(run / "split.csv", folder / "split.csv")
     return folder
+
+
+def _is_in(out: Path, figure: Path) -> bool:
+    """Whether a run in `out` has this very figure, as that of the numbers of pictures, which all runs of a split share."""
+    return any(other.read_bytes() == figure.read_bytes() for other in out.glob(f"*/{figure.name}"))
 
 
 def _chain(name: str, summaries: dict[str, dict]) -> list[str]:
