@@ -389,6 +389,21 @@ STORED = """async () => {
 }"""
 
 
+NEWER = """() => new Promise(resolve => {
+    const request = indexedDB.open('blood-cells', 1000);
+    request.onblocked = () => resolve('blocked');
+    request.onsuccess = () => resolve('open');
+})"""
+
+
+def test_an_open_page_does_not_keep_a_newer_one_from_its_reviews(page, uploads):
+    classify(page, uploads[:2])
+    assert page.evaluate(NEWER) == "open"
+    page.locator("#gallery [data-cell]").first.focus()
+    page.keyboard.press("1")
+    page.get_by_text(EN["unkept"]).wait_for()  # the older page says at once that it stores nothing any more
+
+
 def test_a_batch_that_is_stopped_before_its_first_cell_is_not_stored(page, uploads):
     page.set_input_files("#files input[type=file]", uploads[:1])
     held = asked_to_classify(page, "#classify")

@@ -16,7 +16,9 @@ export async function open(indexedDB = globalThis.indexedDB) {
         if (!database.objectStoreNames.contains(name)) database.createObjectStore(name, { keyPath });
       }
     };
-    return new Store(await settled(request));
+    const database = await settled(request);
+    database.onversionchange = () => database.close(); // a page of a newer version opens, which would have no store otherwise
+    return new Store(database);
   } catch {
     return null;
   }
