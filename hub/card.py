@@ -38,6 +38,17 @@ UNFAMILIAR = """
 A picture whose features lie far from those of the training pictures gets the status `unfamiliar`, as $share of the test
 pictures do.$untried
 """
+CALIBRATION = " At home the\n  probabilities are too low on average: they also have to hold in other laboratories."
+BEFORE = """
+`results/README.md` in the repository has the commands and the seconds of the run before, and the command of the thresholds.
+"""
+RECALL = """Recall on the validation pictures of each laboratory, in brackets their number:
+
+| type | $laboratories |
+| --- | $rule |
+$rows
+
+"""
 LEFT_OUT = " and on laboratories that other runs left out"
 UNTRIED = " This was not tried on another laboratory's pictures."
 PREDICTION_SET = """
@@ -207,6 +218,9 @@ def fill(
         prediction_set=_prediction_set(metrics.get("prediction_set")),
         quantized=_quantized(quantized, metrics.get("backend")),
         left_out=LEFT_OUT if metrics.get("left_out") else "",
+        calibration=CALIBRATION if metrics.get("left_out") else "",
+        validation_recall=_validation_recall(metrics.get("validation_recall"), labels, names),
+        before=BEFORE if str(metrics["pretrained"]).startswith("runs/") else "",
         blast=laboratories.blast_text(metrics.get("blast")),
         **of_laboratories,
         **training,
@@ -238,6 +252,21 @@ def _tables(test: dict, labels: Sequence[str], names: Mapping[str, str]) -> dict
         "confusion": "\n".join(confusion),
         "errors": "\n".join(errors),
     }
+
+
+def _validation_recall(measured: Mapping | None, labels: Sequence[str], names: Mapping[str, str]) -> str:
+    if not measured:
+        return ""
+
+    def cell(of: Mapping, label: str) -> str:
+        return f"{of[label]['recall']:.3f} ({of[label]['pictures']:,})" if label in of else ""
+
+    rows = (f"| {names.get(label, label)} | {' | '.join(cell(of, label) for of in measured.values())} |" for label in labels)
+    return Template(RECALL).substitute(
+        laboratories=" | ".join(map(laboratories.title, measured)),
+        rule=" | ".join(["---"] * len(measured)),
+        rows="\n".join(rows),
+    )
 
 
 def _training(metrics: dict) -> dict[str, object]:

@@ -26,7 +26,7 @@ class Laboratory:
 LABORATORIES = {  # by their names in train/sources
     HOME: Laboratory(
         title="Hospital Clínic, Barcelona (PBC)",
-        pictures="single cells of healthy donors; CellaVision DM96, May-Grünwald-Giemsa",
+        pictures="single cells of healthy donors, who cannot be told apart; CellaVision DM96, May-Grünwald-Giemsa",
         source="Acevedo, Merino, Alférez, Molina, Boldú and Rodellar, *A dataset of microscopic peripheral blood cell images "
         "for development of automatic recognition systems*, Data in Brief 30:105474 (2020), Mendeley Data snkd93bnjr",
         licence="CC BY 4.0, which asks to name the authors and to say what was changed",
@@ -34,12 +34,14 @@ LABORATORIES = {  # by their names in train/sources
     ),
     "jhu": Laboratory(
         title="Johns Hopkins, Baltimore",
-        pictures="single cells of patients with acute myeloid leukaemia, promyelocytic among them; CellaVision",
+        pictures="single cells of patients with acute myeloid leukaemia, promyelocytic among them (56 for training, 14 for "
+        "validation); CellaVision",
         source="Sidhom, Shenderov et al., npj Precision Oncology (2021), github.com/sidhomj/DeepAPL; the same data as the "
         "article's data record, doi 10.6084/m9.figshare.14294675",
         licence="the repository's licence file names the owner and grants nothing; for the data record, see the record",
-        limit="Its blasts are those of acute myeloid leukaemia: how many lymphoblasts are found was not measured. Its labels "
-        "are those of routine work, not of several experts.",
+        limit="Its blasts are those of acute myeloid leukaemia: how many lymphoblasts are found was not measured. Its reactive "
+        "lymphocytes, promonocytes and plasma cells were left out, so what the model calls such cells is unknown. "
+        "Its labels are those of routine work, not of several experts.",
         dataset="sidhomj/DeepAPL",
     ),
     "chula": Laboratory(
@@ -54,12 +56,13 @@ LABORATORIES = {  # by their names in train/sources
         pictures="white cells in whole fields, of another microscope, camera and stain",
         source="Raabin-WBC, with boxes of github.com/lugan113/TXL-PBC_Dataset",
         licence="MIT for the boxes, which asks to keep its notice",
-        limit="The types of its cells were given by looking at each, by no haematologist.",
+        limit="The types of its clear cells were given by looking at each, with a network's answers in view and by no "
+        "haematologist, so its figures may be too high.",
         dataset="lugan113/TXL-PBC_Dataset",
     ),
     "seoul": Laboratory(
         title="Seoul National University",
-        pictures="single cells of bone marrow",
+        pictures="single cells of bone marrow, cut closely; those of the five types are all neutrophils",
         source="PLoS ONE 12:e0189259, github.com/JinwooChoi9/wbc_plosone",
         licence="none was given, so no model is trained on them",
         dataset="JinwooChoi9/wbc_plosone",
@@ -73,13 +76,14 @@ microscopic
   peripheral blood cell images for development of automatic recognition systems*, Data in Brief 30:105474 (2020), Mendeley
   Data snkd93bnjr, licence CC BY 4.0.
 - Split: stratified by subtype, a fifth to test (as in the thesis) and a tenth of the rest to validation. Pictures that show
-  the same cells (copies, overlapping crops) are in one part. `results/split.csv` in the repository names the part of every
-  picture."""
+  the same cells (copies, overlapping crops) are in one part. PBC does not say which donor a picture is of, so a donor can be
+  in two parts. `results/split.csv` in the repository names the part of every picture."""
 DATA = """\
 - Data: $train_pictures training and $validation_pictures validation pictures, of
 $sources
-- Split: a patient, a slide, and pictures that show the same cells (copies, overlapping crops) are in one part.
-  `results/split_laboratories.csv` in the repository names the part of every picture."""
+- Split: a patient, a slide, and pictures that show the same cells (copies, overlapping crops) are in one part. PBC does not
+  say which donor a picture is of, so a donor of PBC can be in two parts. `results/split_laboratories.csv` in the repository
+  names the part of every picture."""
 PBC_LIMITS = """\
 - One hospital, one scanner (CellaVision DM96), one stain (May-Grünwald-Giemsa). Networks of this kind are known to fail on
   another laboratory's pictures, and to be confident when they do (Tsutsui et al. 2023: a ResNet50 scored 0.23 on each
@@ -93,10 +97,10 @@ $sources
 $table
 """
 TABLE_NOTE = """
-Trained: the model learnt from other pictures of this laboratory. Left out: a model that was trained in the same way, but
-shorter and without this laboratory, whose thresholds were fitted without it too. Measured: no model of this kind was trained
-on it. Five types: the share of neutrophils, lymphocytes, monocytes, eosinophils and basophils that were named rightly. Right:
-the share of the cells called `ok` that were named rightly.
+Trained: the model learnt from other pictures of this laboratory. Left out: another run, shorter and without this laboratory,
+whose thresholds were fitted without it too; classes that this run does not know are not counted. Measured: no model of this
+kind was trained on it. Five types: the share of neutrophils, lymphocytes, monocytes, eosinophils and basophils that were named
+rightly, where only these may be answered. Right: the share of the cells called `ok` that were named rightly.
 """
 ROLES = ("trained", "left out", "measured")
 COLUMNS = ("accuracy", "balanced_accuracy", "five_types", "ok_share", "ok_correct")  # each may be absent from a row
@@ -106,13 +110,15 @@ BLAST_TEXT = """
 A cell with a probability of `blast` of at least $threshold is a suspected blast, whatever class is more probable. Its status is
 never `ok`, and page, report and command line say how many such cells there are: a pathologist decides. A suspected blast is no
 finding, and a smear without one may have blasts. The threshold was chosen on validation patients, for sensitivity.
-Measured on $part:
+Measured on these $part, in brackets the 95 % bootstrap interval over patients:
 
-| | sensitivity | specificity | area under the ROC curve | blasts | others |
-| --- | --- | --- | --- | --- | --- |
+| | sensitivity | specificity | area under the ROC curve | sensitivity at a specificity of 0.95 | blasts | others |
+| --- | --- | --- | --- | --- | --- | --- |
 $rows
 
-In a patient with leukaemia many immature granulocytes are leukaemic too, so the cells are also counted without them.
+The threshold gives this sensitivity on these patients by construction; on others it will differ. In a patient with leukaemia
+many immature granulocytes are leukaemic too, so the cells are also counted without them. All blasts are of one laboratory, from
+whose other patients the model learnt: how many are found elsewhere was not measured.$others
 """
 BLAST_ROWS = {
     "cells": "cells",
@@ -133,12 +139,13 @@ def words(metrics: Mapping, labels: Sequence[str]) -> dict[str, object]:
         return home | {"limits": PBC_LIMITS}
     names = trained_on(metrics)
     cited = ";\n".join(f"  - {_of(name).title}: {_of(name).source}. Licence: {_of(name).licence}" for name in names)
-    shown = "\n".join(f"- {_of(name).title}: {_of(name).pictures}." for name in names)
+    named = dict.fromkeys([*names, *(row["name"] for row in _rows(metrics))])
+    shown = "\n".join(f"- {_of(name).title}: {_of(name).pictures}." for name in named)
     return {
         "of_dataset": "",
         "of_all": _of_all(metrics),
         "laboratories": Template(SECTION).substitute(sources=shown, table=_table(_rows(metrics))).rstrip() + "\n\n",
-        "data": DATA.replace("$sources", cited + "."),
+        "data": PBC_DATA if names == [HOME] else DATA.replace("$sources", cited + "."),
         "limits": _limits(metrics, labels),
     }
 
@@ -220,7 +227,12 @@ def _worst(rows: Sequence[Mapping]) -> str:
     of = "of five types" if key == "five_types" else "of all cells"
     text = f" It fails most on {title(row['name'])} ({row['role']}): {row[key]:.0%} {of} were right there"
     right = row.get("ok_correct")
-    return f"{text}." if right is None else f"{text}, and {right:.0%} of those called `ok`."
+    text += "." if right is None else f", and {right:.0%} of those called `ok`."
+    sure = min(foreign, key=lambda row: 1 if row.get("ok_correct") is None else row["ok_correct"])
+    if sure is row or sure.get("ok_correct") is None:
+        return text
+    where = f"{title(sure['name'])} ({sure['role']})"
+    return f"{text} Of the cells called `ok`, fewest were right on {where}: {sure['ok_correct']:.0%}."
 
 
 def blast_text(measured: Mapping | None) -> str:
@@ -230,10 +242,23 @@ def blast_text(measured: Mapping | None) -> str:
     return Template(BLAST_TEXT).substitute(
         threshold=f"{measured['threshold']:.3f}",
         part=measured.get("part", "validation patients"),
-        rows="\n".join(
-            f"| {said} | {' | '.join(_figure(one.get(figure), '.3f') for figure in ('sensitivity', 'specificity', 'auc'))} | "
-            f"{one['n_blast']:,} | {one['n_other']:,} |"
-            for key, said in BLAST_ROWS.items()
-            if (one := measured.get(key))
-        ),
+        others=_others(measured.get("others") or {}),
+        rows="\n".join(_blast_row(said, one) for key, said in BLAST_ROWS.items() if (one := measured.get(key))),
     )
+
+
+def _blast_row(said: str, one: Mapping) -> str:
+    detected = (_with_interval(one, key) for key in ("sensitivity", "specificity"))
+    of_all = (_figure(one.get(key), ".3f") for key in ("auc", "sensitivity_at_95"))
+    return f"| {' | '.join((said, *detected, *of_all))} | {one['n_blast']:,} | {one['n_other']:,} |"
+
+
+def _with_interval(one: Mapping, key: str) -> str:
+    limits = one.get(f"{key}_interval")
+    return _figure(one.get(key), ".3f") + (f" ({limits[0]:.3f} to {limits[1]:.3f})" if limits else "")
+
+
+def _others(of: Mapping) -> str:
+    """How many cells of laboratories without a blast are suspected."""
+    said = (f"{one['suspected']} of {one['pictures']:,} ({title(name)})" for name, one in of.items())
+    return f" Suspected\namong the validation cells of laboratories without blasts: {', '.join(said)}." if of else ""

@@ -117,7 +117,8 @@ def _class(one: CellClass, language: str) -> dict:
 
 def about(language: str) -> str:
     """What the embedded models are, with their measured figures and confusion matrices as far as their folders have them."""
-    return _render("about.html", language, models=[_described_model(name) for name in embedded()], request=_request())
+    models = [_described_model(name) for name in embedded()]
+    return _render("about.html", language, models=models, sources=laboratories.LABORATORIES.values(), request=_request())
 
 
 def _described_model(name: str) -> dict[str, object]:
@@ -154,7 +155,15 @@ def _measured(metrics: dict) -> dict[str, object]:
     measures = {key: float(test[key]) for name in MEASURES for key in (name, f"{name}_low", f"{name}_high")}
     whole = {key: int(metrics[key]) for key in ("parameters", "image_size")}
     found = whole | {"architecture": metrics["architecture"], "test": measures | {"pictures": int(test["pictures"])}}
-    return found | {"laboratories": [_laboratory(row) for row in laboratories.by_role(metrics.get("laboratories") or [])]}
+    found["laboratories"] = [_laboratory(row) for row in laboratories.by_role(metrics.get("laboratories") or [])]
+    return found | {"blast": _blast(metrics["blast"]["cells"]) if metrics.get("blast") else None}
+
+
+def _blast(cells: dict) -> dict[str, str]:
+    """What the page says of suspected blasts. Raises as _measured() does."""
+    found = {"blasts": int(cells["n_blast"]), "others": int(cells["n_other"])}
+    shares = {"sensitivity": float(cells["sensitivity"]), "suspected": 1 - float(cells["specificity"])}
+    return {key: f"{count:,}" for key, count in found.items()} | {key: f"{100 * share:.1f} %" for key, share in shares.items()}
 
 
 def _laboratory(row: dict) -> dict[str, object]:

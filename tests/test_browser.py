@@ -29,6 +29,7 @@ from cells.model.folder import DEFAULT
 from cells.review import Cell
 from cells.synthetic import draw_cell
 from cells.write.table import columns
+from hub.laboratories import LABORATORIES
 from page.texts import texts
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -1036,4 +1037,8 @@ def test_at_phone_width_the_decisions_stand_at_the_bottom_and_nothing_sticks_out
 def test_the_about_text_has_the_measured_figures(page):
     page.click("#help")
     measured = json.loads((ROOT / "models" / "resnet18" / "metrics.json").read_text())["test"]
-    assert f"{measured['accuracy']:.4f}" in page.locator("#about").inner_text()
+    words = page.locator("#about").inner_text()
+    assert f"{measured['accuracy']:.4f}" in words
+    blasts = json.loads((ROOT / "models" / DEFAULT / "metrics.json").read_text())["blast"]["cells"]
+    assert f"the model suspects {100 * blasts['sensitivity']:.1f} %" in words
+    assert all(f"{one.title}: " in words for one in LABORATORIES.values())

@@ -13,7 +13,7 @@ from train.data import READERS
 
 FOLDER = Path(__file__).resolve().parent.parent / "models" / "resnet18"
 OF_PBC_ALONE = (
-    *("One hospital, one scanner", "Cells of healthy donors", "of the PBC dataset", "its 17,092 pictures"),
+    *("One hospital, one scanner", "Cells of healthy donors", "of the PBC dataset"),
     *("Not measured for this model", "This was not tried on another laboratory's", "--split results/split.csv"),
 )
 ROWS = [
@@ -27,15 +27,19 @@ ROWS = [
 ]
 BLAST = {
     "threshold": 0.1234,
-    "cells": {"sensitivity": 0.912, "specificity": 0.951, "auc": 0.9731, "n_blast": 400, "n_other": 1500},
+    "cells": {"sensitivity": 0.912, "specificity": 0.951, "auc": 0.9731, "n_blast": 400, "n_other": 1500}
+    | {"sensitivity_interval": [0.85, 0.96], "specificity_interval": [0.9, 0.98], "sensitivity_at_95": 0.8},
     "patients": {"sensitivity": 1.0, "specificity": None, "n_blast": 9, "n_other": 0},
+    "others": {"pbc": {"pictures": 1232, "suspected": 2}},
 }
 
 
 def written(**more: object) -> str:
     """The card of the figures of resnet18, with what a run or a study adds to its metrics.json."""
     config, trust = (json.loads((FOLDER / f"{name}.json").read_text()) for name in ("config", "trust"))
-    return card.fill("any", config, read_metrics(FOLDER / "metrics.json") | more, trust, 10_000_000)
+    metrics = read_metrics(FOLDER / "metrics.json")
+    del metrics["laboratories"]
+    return card.fill("any", config, metrics | more, trust, 10_000_000)
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +55,7 @@ def test_the_sentences_on_one_hospital_stand_only_on_the_card_of_a_model_of_pbc_
         found = " ".join(other.split())
         assert not [words for words in OF_PBC_ALONE[:-1] if words in found]
     assert OF_PBC_ALONE[-1] not in text
+    assert "its 17,092 pictures" in " ".join(written(sources=["pbc"], laboratories=ROWS).split())
 
 
 def test_the_card_names_each_laboratory_its_patients_its_licence_and_what_it_asks_for(text):
@@ -59,6 +64,7 @@ def test_the_card_names_each_laboratory_its_patients_its_licence_and_what_it_ask
         assert f"- {one.title}: {one.pictures}." in text
         assert f"  - {one.title}: {one.source}. Licence: {one.licence}" in text
         assert one.limit in text
+    assert f"- {LABORATORIES['seoul'].title}: {LABORATORIES['seoul'].pictures}." in text  # it was measured
     assert LABORATORIES["seoul"].source not in text  # no model is trained on it
     assert "chehablab/PBC jhu=PLACE chula=PLACE --split results/split_laboratories.csv" in text
     assert "\nlicense: other\nlicense_name: see-card\n" in text
@@ -78,6 +84,9 @@ def test_the_table_has_a_row_a_laboratory_those_that_it_learnt_from_first(text):
 def test_the_card_says_where_it_fails_most_among_laboratories_that_it_did_not_learn_from(text):
     worst = LABORATORIES["chula"].title
     assert f"It fails most on {worst} (left out): 82% of five types were right there, and 95% of those called `ok`." in text
+    assert "fewest were right" not in text  # on the same laboratory
+    sure = written(sources=["pbc", "chula"], laboratories=[*ROWS, ROWS[-1] | {"name": "seoul", "ok_correct": 0.32}])
+    assert f"Of the cells called `ok`, fewest were right on {LABORATORIES['seoul'].title} (left out): 32%." in sure
     assert "How often it fails on one was not measured" in written(sources=["pbc", "chula"])
     unknown = {"name": "seoul", "role": "measured", "split": "all", "pictures": 0, "accuracy": None}  # no class that it knows
     assert "was not measured" in written(sources=["pbc", "chula"], laboratories=[unknown])
@@ -88,7 +97,7 @@ def test_the_card_says_that_temperature_and_threshold_come_from_other_laboratori
     limits = {"temperature": 1.2, "review_below": {}, "farther": 1.5}
     fitted = " ".join(written(sources=["pbc", "jhu"], left_out=limits).split())
     assert f"The threshold was set on validation pictures {words};" in fitted
-    assert f"fitted on validation {words}, so that" in fitted
+    assert f"fitted on validation {words}. At home the probabilities are too low on average" in fitted
     assert words not in " ".join(text.split())
     assert words not in written(sources=["pbc", "jhu"], left_out={})
 
@@ -115,12 +124,20 @@ def test_without_a_study_the_table_is_of_the_test_pictures_of_each_source():
 
 def test_the_operating_point_of_blasts_is_stated_by_cell_and_by_patient(text):
     assert "a probability of `blast` of at least 0.123" in text
-    assert "| cells | 0.912 | 0.951 | 0.973 | 400 | 1,500 |" in text
-    assert "| patients with a blast, by one suspected cell at least | 1.000 |  |  | 9 | 0 |" in text
-    assert "Measured on validation patients:" in text
-    assert "Measured on test patients:" in blast_text(BLAST | {"part": "test patients"})
+    assert "| cells | 0.912 (0.850 to 0.960) | 0.951 (0.900 to 0.980) | 0.973 | 0.800 | 400 | 1,500 |" in text
+    assert "| patients with a blast, by one suspected cell at least | 1.000 |  |  |  | 9 | 0 |" in text
+    assert "laboratories without blasts: 2 of 1,232 (Hospital Clínic, Barcelona (PBC))." in text
+    assert "Measured on these validation patients, in" in text
+    assert "Measured on these test patients, in" in blast_text(BLAST | {"part": "test patients"})
     assert "### Blasts" not in written()
     assert "patients with a blast" not in blast_text({key: BLAST[key] for key in ("threshold", "cells")})
+
+
+def test_recall_is_stated_for_each_laboratory():
+    of = {"pbc": {"ig": {"pictures": 207, "recall": 0.9614}}, "jhu": {"ig": {"pictures": 1155, "recall": 0.413}}}
+    text = written(sources=["pbc", "jhu"], validation_recall=of)
+    assert "| immature granulocyte | 0.961 (207) | 0.413 (1,155) |" in text
+    assert "| platelet |  |  |" in text
 
 
 def test_a_model_that_knows_blasts_does_not_say_that_it_does_not(text):

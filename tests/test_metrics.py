@@ -66,9 +66,24 @@ def test_blasts_are_counted_with_and_without_immature_granulocytes():
     table = metrics.table(list("abcde"), truths, truths, probabilities, labels)
     pictures = pd.DataFrame({"image_id": list("abcde"), "source": ["jhu"] * 4 + ["pbc"], "group": list("11122")})
     found = metrics.blasts(table, Uncertainty(blast_from=0.4), pictures)  # the last picture is of a laboratory without blasts
-    assert found["cells"] == {"sensitivity": 0.5, "specificity": 0.5, "n_blast": 2, "n_other": 2, "auc": 0.75}
-    assert found["cells_but_ig"] == {"sensitivity": 0.5, "specificity": 1.0, "n_blast": 2, "n_other": 1, "auc": 1.0}
+    expected = {"sensitivity": 0.5, "specificity": 0.5, "n_blast": 2, "n_other": 2, "auc": 0.75, "sensitivity_at_95": 0.5}
+    assert expected.items() <= found["cells"].items()
+    expected = {"sensitivity": 0.5, "specificity": 1.0, "n_blast": 2, "n_other": 1, "auc": 1.0, "sensitivity_at_95": 1.0}
+    assert expected.items() <= found["cells_but_ig"].items()
     assert found["patients"]["n_blast"] == 1
+    assert found["others"] == {"pbc": {"pictures": 1, "suspected": 0}}
+
+
+def test_the_interval_of_a_sensitivity_is_over_patients():
+    """All blasts of a patient are found, or none: 40 cells of 4 patients say as much as 4 cells."""
+    truths = ["blast"] * 40 + ["ig"] * 40
+    probabilities = np.array([[0.1, 0.9] if number // 10 % 2 else [0.9, 0.1] for number in range(40)] + [[0.9, 0.1]] * 40)
+    table = metrics.table([str(number) for number in range(80)], truths, truths, probabilities, ("ig", "blast"))
+    pictures = pd.DataFrame(
+        {"image_id": table["image_id"], "source": "jhu", "group": [f"{number // 10}" for number in range(80)]}
+    )
+    low, high = metrics.blasts(table, Uncertainty(blast_from=0.5), pictures)["cells"]["sensitivity_interval"]
+    assert (low, high) == (0, 1)
 
 
 def test_summary_of_a_table():

@@ -21,7 +21,7 @@ from train.batches import Pictures
 from train.report import RunError
 
 SHARED = ("architecture", "image_size", "sources")  # facts of metrics.json that the runs are to have in common
-OF_THE_FIRST = ("best_epoch", "left_out", "laboratories", report.OF_SEVERAL)  # its facts that do not hold for an average
+OF_THE_FIRST = ("best_epoch", "left_out", "laboratories", *report.OF_SEVERAL)  # its facts that do not hold for an average
 
 
 def main(arguments: list[str]) -> int:

@@ -19,7 +19,6 @@ from train import backend, data, metrics
 
 FIVE = ("basophil", "eosinophil", "lymphocyte", "monocyte", "neutrophil")  # the types that every laboratory tells apart
 ABNORMAL = (BLAST.name, SMUDGE.name)
-SPECIFICITY = 0.95  # at which a sensitivity is given
 
 
 def measure(classifier: Classifier, dataset: datasets.Dataset, split: dict[str, str]) -> Iterator[dict]:
@@ -106,8 +105,8 @@ def _abnormal(truths: np.ndarray, probabilities: np.ndarray, labels: list[str], 
         positive = truths == name
         if name in labels and positive.any() and not positive.all():
             scores = probabilities[:, labels.index(name)]
-            above = np.quantile(scores[~positive], SPECIFICITY)
-            found |= {f"{name}_auc": roc_auc_score(positive, scores), f"{name}_sensitivity": (scores[positive] > above).mean()}
+            found[f"{name}_auc"] = roc_auc_score(positive, scores)
+            found[f"{name}_sensitivity_at_95"] = metrics.sensitivity_at(metrics.SPECIFICITY, positive, scores)
     return found
 
 

@@ -20,6 +20,7 @@ RESAMPLES = 2000
 P_BLAST = f"p_{BLAST.name}"
 IG = "ig"
 CALIBRATION_BINS = 15
+SPECIFICITY = 0.95  # at which a sensitivity is given
 
 
 class CellMetrics(evaluate.Metric):
@@ -150,6 +151,16 @@ def summarise(predictions: pd.DataFrame) -> dict:
     }
 
 
+def recall(predictions: pd.DataFrame) -> dict[str, dict[str, float]]:
+    """Of each class that is among the labels, in the order of the columns: its number of pictures, its recall."""
+    right = (predictions["label"] == predictions["prediction"]).groupby(predictions["label"])
+    return {
+        label: {"pictures": int(right.size()[label]), "recall": float(right.mean()[label])}
+        for label in labels_of(predictions)
+        if label in right.groups
+    }
+
+
 def review(predictions: pd.DataFrame, rule: Uncertainty) -> dict[str, float]:
     """The share of pictures that get the status `review`, and the share of the errors among them."""
     return {"below": rule.lowest, **_share_and_caught(predictions, needs_review(predictions, rule))}
@@ -167,28 +178,55 @@ def needs_review(predictions: pd.DataFrame, rule: Uncertainty) -> np.ndarray:
 def blasts(predictions: pd.DataFrame, rule: Uncertainty, pictures: pd.DataFrame) -> dict | None:
     """How well suspected blasts are blasts, in the laboratories that have some: per cell, and per patient with one at least.
 
-    Also without the immature granulocytes: in a patient with leukaemia many of these are leukaemic too. `pictures` says
-    source and group of each image_id. None where no blast is suspected, or no picture shows one.
+    Also without the immature granulocytes: in a patient with leukaemia many of these are leukaemic too. `others` are the
+    laboratories without a blast: how many of their cells are suspected. Intervals of the cells are over patients. `pictures`
+    says source and group of each image_id. None where no blast is suspected, or no picture shows one.
     """
     if rule.blast_from is None or BLAST.name not in set(predictions["label"]):
         return None
     rows = predictions.merge(pictures, on="image_id", how="left").assign(
         truth=lambda rows: rows["label"] == BLAST.name, suspected=lambda rows: rule.suspects_blast(rows[P_BLAST])
     )
-    rows = rows[rows["source"].isin(rows.loc[rows["truth"], "source"])]
+    has_blasts = rows["source"].isin(rows.loc[rows["truth"], "source"])
+    others, rows = rows[~has_blasts], rows[has_blasts]
     patients = rows.groupby("group")[["truth", "suspected"]].any()
     but_ig = rows[rows["label"] != IG]
     return {
         "threshold": rule.blast_from,
-        "cells": _detected(rows) | _auc(rows),
-        "cells_but_ig": _detected(but_ig) | _auc(but_ig),
+        "cells": _of_cells(rows),
+        "cells_but_ig": _of_cells(but_ig),
         "patients": _detected(patients),
+        "others": {name: _suspected(of) for name, of in others.groupby("source", sort=False)},
     }
 
 
-def _auc(rows: pd.DataFrame) -> dict[str, float | None]:
-    """Of the probability of a blast; None where all cells are blasts."""
-    return {"auc": None if rows["truth"].all() else float(roc_auc_score(rows["truth"], rows[P_BLAST]))}
+def sensitivity_at(specificity: float, positive: np.ndarray, scores: np.ndarray) -> float:
+    """The share of the positive ones of (n,) whose score is above that of so large a share of the others."""
+    return float((scores[positive] > np.quantile(scores[~positive], specificity)).mean())
+
+
+def _suspected(rows: pd.DataFrame) -> dict[str, int]:
+    return {"pictures": len(rows), "suspected": int(rows["suspected"].sum())}
+
+
+def _of_cells(rows: pd.DataFrame) -> dict[str, object]:
+    """_detected() with intervals; by the probability of a blast, the area under the curve and the sensitivity at SPECIFICITY.
+
+    The last three are None where all cells are blasts.
+    """
+    truth, scores = rows["truth"].to_numpy(), rows[P_BLAST].to_numpy()
+    found = _detected(rows) | {"sensitivity_interval": _over_patients(rows[truth], rows["suspected"][truth])}
+    if truth.all():
+        return found | {"specificity_interval": None, "auc": None, "sensitivity_at_95": None}
+    return found | {
+        "specificity_interval": _over_patients(rows[~truth], ~rows["suspected"][~truth]),
+        "auc": float(roc_auc_score(truth, scores)),
+        "sensitivity_at_95": sensitivity_at(SPECIFICITY, truth, scores),
+    }
+
+
+def _over_patients(rows: pd.DataFrame, right: pd.Series) -> list[float]:
+    return list(interval(right.to_numpy(), rows["group"].to_numpy()))
 
 
 def _detected(rows: pd.DataFrame) -> dict[str, float | None]:

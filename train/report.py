@@ -22,7 +22,7 @@ from train import checkpoint, data, figures, metrics, options
 CARD_FIGURES = ("confusion", "training")  # these go with the model
 # The other keys of metrics.json are facts that only the run knows.
 DERIVED = ("test", "validation", "review", "unfamiliar", "prediction_set", "blast", "time")
-OF_SEVERAL = "test_by_source"  # derived too, of a model of several laboratories
+OF_SEVERAL = ("test_by_source", "validation_recall")  # derived too, of a model of several laboratories
 
 
 class RunError(Exception):
@@ -65,7 +65,8 @@ def write(run: Path, facts: dict, dataset: datasets.Dataset) -> None:
     blasts = metrics.blasts(validation, rule, dataset.select_columns(["image_id", "source", "group"]).to_pandas())
     derived = (*measured, *statuses, blasts, timing(history))
     if len(trained_on(facts)) > 1:
-        facts = facts | {OF_SEVERAL: _test_by_source(test, dataset)}
+        of_each = _by_source(test, metrics.summarise, dataset), _by_source(validation, metrics.recall, dataset)
+        facts = facts | dict(zip(OF_SEVERAL, of_each, strict=True))
     figures.draw_all(test, history, *_pictures(dataset, run), run / "figures")
     (run / "model" / "figures").mkdir(exist_ok=True)
     for name in CARD_FIGURES:
@@ -81,11 +82,13 @@ def rewrite(run: Path, dataset: datasets.Dataset, **facts: str) -> None:
     write(run, {key: value for key, value in summary.items() if key not in DERIVED} | facts, dataset)
 
 
-def _test_by_source(test: pd.DataFrame, dataset: datasets.Dataset) -> dict[str, dict]:
-    """What metrics.json says of the test pictures of each source."""
+def _by_source(
+    predictions: pd.DataFrame, measure: Callable[[pd.DataFrame], dict], dataset: datasets.Dataset
+) -> dict[str, dict]:
+    """What is measured of the predictions of each source."""
     sources = dict(zip(dataset["image_id"][:], dataset["source"][:], strict=True))
-    groups = test.groupby(test["image_id"].map(sources), sort=False)
-    return {name: metrics.summarise(rows) for name, rows in groups}
+    groups = predictions.groupby(predictions["image_id"].map(sources), sort=False)
+    return {name: measure(rows) for name, rows in groups}
 
 
 def timing(history: pd.DataFrame) -> dict[str, float | None]:
