@@ -63,6 +63,17 @@ def test_a_further_run_adds_its_rows_and_the_earlier_ones_stay(runs, tmp_path):
     assert {name: (tmp_path / name).read_text() for name in in_parts} == in_parts
 
 
+def test_the_page_is_the_same_whichever_run_is_collected_first(runs, tmp_path):
+    """Else a run would be paired with one of another seed."""
+    pages = []
+    for number, order in enumerate((runs, runs[::-1])):
+        out = tmp_path / str(number)
+        out.mkdir()
+        assert main(["equal_budget", *map(str, order), "--out", str(out)]) == 0
+        pages.append(equal_budget.section(out))
+    assert pages[0] == pages[1]
+
+
 def test_another_budget_is_refused_and_nothing_is_overwritten(runs, tmp_path, capsys):
     assert main(["equal_budget", *map(str, runs), "--out", str(tmp_path)]) == 0
     before = (tmp_path / equal_budget.RUNS).read_text()

@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib import pyplot as plt
 
 from cells.classes import NAMES, TYPE_OF_SUBTYPE
-from cells.measures import HUB_ID, MEASURES, commands, interval, read_metrics, split_name
+from cells.measures import HUB_ID, MEASURES, commands, interval, read_metrics, split_name, trained_on
 from cells.model import batch_statistics
 from cells.model.uncertainty import Uncertainty
 from train import figures, metrics, options, paired, report
@@ -54,6 +54,7 @@ def write(runs: list[Path], out: Path) -> None:
     figure.savefig(out / "accuracy_and_time.png", dpi=120)
     plt.close(figure)
     text = Template(TEMPLATE.read_text()).substitute(
+        runs=" ".join(f"results/{name}" for name in summaries),
         notes=_text(out / "notes.md"),
         table="\n".join(_table(summaries)),
         equal_budget=equal_budget.section(out),
@@ -108,7 +109,7 @@ def accuracy_and_time(summaries: dict[str, dict]) -> plt.Figure:
     for name, summary in summaries.items():
         test, minutes = summary["test"], _seconds(name, summaries) / 60
         limits = [[test["accuracy"] - test["accuracy_low"]], [test["accuracy_high"] - test["accuracy"]]]
-        words = f"{name}, {summary['device']}, {summary.get('mixed_precision', 'no').replace('no', 'float32')}"
+        words = f"{name}, {summary['device']}, {_precision(summary)}"
         axes.errorbar(minutes, test["accuracy"], limits, fmt="o", capsize=3, label=words)
     axes.set(xlabel="minutes of training", ylabel="test accuracy")
     axes.margins(x=0.2)
@@ -153,8 +154,13 @@ def _time(name: str, summaries: dict[str, dict]) -> str:
     return (
         f"| {name} | {took['epochs']} | {took['seconds']:,} | {_seconds(name, summaries):,} | {took['seconds_per_epoch']} | "
         f"{took['images_per_second']} | "
-        f"{took['images_per_second_at_full_size']} | {memory} | {share} | {summary['device']} |"
+        f"{took['images_per_second_at_full_size']} | {memory} | {share} | {summary['device']} | {_precision(summary)} |"
     )
+
+
+def _precision(summary: dict) -> str:
+    """Of training; an older run was in float32."""
+    return summary.get("mixed_precision", "no").replace("no", "float32")
 
 
 def _speed(speed: pd.DataFrame, out: Path) -> str:
@@ -297,6 +303,7 @@ def _section(folder: Path, summaries: dict[str, dict], predictions: pd.DataFrame
         image_size=summary["image_size"],
         start=_start(summary),
         backend=BACKENDS[summary.get("backend", "torch")],
+        provenance=_provenance(summary),
         measures="\n".join(f"| {MEASURES[key]} | {interval(test, key)} | {interval(validation, key)} |" for key in MEASURES),
         wrong=round(test["error_rate"] * test["pictures"]),
         errors="\n".join(
@@ -324,7 +331,21 @@ def _weights(summary: dict) -> str:
     if "averaged" in summary:
         runs = " and ".join(f"`{name}`" for name in summary["averaged"])
         return f"the mean of those of {runs}, whose epochs follow each other in the figure"
-    return f"those of epoch {summary['best_epoch']} of {summary['time']['epochs']}, the best on validation"
+    return f"those of epoch {summary['best_epoch']} of {summary['time']['epochs']}, the best by balanced accuracy on validation"
+
+
+def _provenance(summary: dict) -> str:
+    """With what the run was made, as far as it noted that."""
+    libraries = ", ".join(
+        f"{name} {number}" for name, number in {"torch": summary["torch"], **summary.get("versions", {})}.items()
+    )
+    commit = f"commit `{summary['commit']}`" if summary.get("commit") else "a commit that was not noted"
+    several = trained_on(summary)
+    mixed = (
+        f"\nThe validation pictures are of {', '.join(several)}; their intervals take pictures as independent, though those of "
+        "one patient are alike."
+    )
+    return f"Made at {commit} with {libraries}, finished {summary['date']}.{mixed * (len(several) > 1)}"
 
 
 def _commands(folder: Path, summary: dict) -> list[str]:
@@ -362,7 +383,8 @@ def _review(summary: dict) -> str:
     if summary.get("left_out"):
         return (
             f"Each class has a probability, {below} and more, below which a cell goes to a person. It was chosen on validation "
-            "pictures\nand on laboratories that other runs left out."
+            "pictures\nand on laboratories that other runs left out, by the command of `train uncertainty` "
+            "[above](#laboratories)."
         )
     return f"Below a probability of {below}, the threshold that sends 4 % of the validation pictures to a person,"
 

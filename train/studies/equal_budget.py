@@ -48,7 +48,7 @@ def collect(runs: list[Path], out: Path) -> dict[str, pd.DataFrame]:
             raise report.RunError(f"{run} and {runs[0]} have other test pictures; runs that are compared share a split.")
         predictions[run.name] = predictions["image_id"].map(own)
     if (out / RUNS).exists():
-        rows = _without(pd.read_csv(out / RUNS), rows)
+        rows = _without(pd.read_csv(out / RUNS, dtype={"commit": str}), rows)
         history = _without(pd.read_csv(out / HISTORY), history)
         before = pd.read_csv(out / PREDICTIONS)
         predictions = before.drop(columns=predictions.columns[3:], errors="ignore").merge(
@@ -92,6 +92,8 @@ def section(out: Path) -> str:
     if not (out / RUNS).exists():
         return ""
     runs, history, predictions = (pd.read_csv(out / name, dtype={"commit": str}) for name in (RUNS, HISTORY, PREDICTIONS))
+    runs = runs.sort_values("seed", kind="stable")  # of each network: pairs of runs have one seed
+    runs = runs.sort_values("accuracy", key=lambda one: -one.groupby(runs["network"]).transform("mean"), kind="stable")
     names = {network: list(of["run"]) for network, of in runs.groupby("network", sort=False)}
     right = {network: np.stack([predictions[run] == predictions["label"] for run in own]) for network, own in names.items()}
     first = runs.iloc[0]
@@ -192,6 +194,7 @@ def _until(histories: list[pd.DataFrame], accuracy: float) -> str:
 def _commands(runs: pd.DataFrame) -> Iterator[str]:
     """A line a network, with the range of its seeds."""
     for network, of in runs.groupby("network", sort=False):
-        seeds = f"seed={of['seed'].min()}..{of['seed'].max()}"
+        first, last = of["seed"].min(), of["seed"].max()
+        seeds = f"seed={first}" if first == last else f"seed={first}..{last}"
         values = [value for value in of["command"].iloc[0].split(" ") if not value.startswith("seed=")]
         yield f"{' '.join(values)} {seeds} --split results/split.csv --out runs/equal/{network}"
