@@ -34,8 +34,8 @@ LABORATORIES = {  # by their names in train/sources
     ),
     "jhu": Laboratory(
         title="Johns Hopkins, Baltimore",
-        pictures="single cells of patients with acute myeloid leukaemia, promyelocytic among them (56 for training, 14 for "
-        "validation); CellaVision",
+        pictures="single cells of 70 patients with acute myeloid leukaemia, promyelocytic among them, 14 for validation; "
+        "CellaVision",
         source="Sidhom, Shenderov et al., npj Precision Oncology (2021), github.com/sidhomj/DeepAPL; the same data as the "
         "article's data record, doi 10.6084/m9.figshare.14294675",
         licence="the repository's licence file names the owner and grants nothing; for the data record, see the record",
@@ -81,6 +81,7 @@ microscopic
 DATA = """\
 - Data: $train_pictures training and $validation_pictures validation pictures, of
 $sources
+- Licence: the weights learnt from pictures under these licences; no other is given, so see whether they allow your use.
 - Split: a patient, a slide, and pictures that show the same cells (copies, overlapping crops) are in one part. PBC does not
   say which donor a picture is of, so a donor of PBC can be in two parts. `results/split_laboratories.csv` in the repository
   names the part of every picture."""

@@ -174,7 +174,7 @@ def test_about_says_what_a_reader_needs_to_judge_the_table(review, tmp_path):
         ("not counted: could not be read", 1),
         ("not a cell, says a person", 1),
         ("two cells, says a person", 0),
-        ("lowest probability of an ok cell", 0.8765),
+        ("lowest probability of an ok cell (a type may need more)", 0.8765),
         ("comment", "=1+1, slide 7"),
         ("note", "For research and teaching, not for diagnosis."),
     ]

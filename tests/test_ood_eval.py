@@ -1,12 +1,15 @@
 """The pictures out of distribution, and the table of what a model says of them."""
 
 import io
+import shutil
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from cells.classes import LABELS
+from cells.model.folder import UNCERTAINTY_FILE
+from cells.model.uncertainty import Uncertainty
 from cells.synthetic import draw_cell
 from train.__main__ import main
 from train.studies import ood_eval
@@ -66,7 +69,9 @@ def test_the_command_writes_a_row_per_model_and_kind(model_folder, parquet, pbc_
     split = pd.DataFrame({"image_id": pbc_rows["image_id"], "split": "train"})
     split.loc[:1, "split"] = "test"
     split.to_csv(tmp_path / "split.csv", index=False)
-    command = ["ood_eval", str(model_folder), "--data", parquet, "--split", str(tmp_path / "split.csv")]
+    folder = shutil.copytree(model_folder, tmp_path / "tiny")
+    Uncertainty(review_below=0.0).save(folder / UNCERTAINTY_FILE)
+    command = ["ood_eval", str(folder), "--data", parquet, "--split", str(tmp_path / "split.csv")]
     assert main([*command, "--out", str(tmp_path / "ood_eval.csv")]) == 0
     measured = pd.read_csv(tmp_path / "ood_eval.csv").set_index("kind")
     assert measured["pictures"].to_dict() == {
@@ -75,6 +80,7 @@ def test_the_command_writes_a_row_per_model_and_kind(model_folder, parquet, pbc_
     }
     assert set(measured["model"]) == {"tiny"}
     assert (measured["unfamiliar"] == 0).all()  # it has no measure of it
+    assert (measured["ok"] == 1).all()
     assert "blank fields" in capsys.readouterr().out
     (tmp_path / "split.csv").write_text("image_id,split\nBA_999,test\n")
     assert main([*command, "--out", str(tmp_path / "ood_eval.csv")]) == 2

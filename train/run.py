@@ -5,6 +5,7 @@ import dataclasses
 import io
 import json
 import os
+import platform
 import shlex
 import signal
 import subprocess
@@ -29,6 +30,7 @@ from train.recipe import Recipe
 from train.report import RunError
 
 TRACKERS = ("tensorboard",)
+LIBRARIES = ("accelerate", "numpy", "onnxruntime", "timm", "torchvision", "transformers")  # whose versions a run notes
 
 
 def train(
@@ -193,7 +195,7 @@ def _facts(chosen: Recipe, prepared: Prepared) -> dict:
         "picture_format": _format(prepared.dataset),
         "device": describe_device(),
         "torch": torch.__version__,
-        "versions": {name: metadata.version(name) for name in ("accelerate", "timm", "torchvision", "transformers")},
+        "versions": {"python": platform.python_version()} | {name: metadata.version(name) for name in LIBRARIES},
         "commit": _commit(),
         "date": time.strftime("%Y-%m-%d"),
     }

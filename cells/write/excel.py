@@ -65,7 +65,7 @@ ENGLISH = {
     "two_cells": "two cells, says a person",
     "suspected_blasts": "may be blasts: a pathologist decides",
     "decided_blasts": "blasts, says a person",
-    "review_below": "lowest probability of an ok cell",
+    "review_below": "lowest probability of an ok cell (a type may need more)",
     "comment": "comment",
     "note": "note",
     "not_for_diagnosis": "For research and teaching, not for diagnosis.",

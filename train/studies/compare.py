@@ -234,13 +234,13 @@ def _batch_statistics(out: Path) -> str:
 
 
 def _ood_eval(out: Path) -> str:
-    """The shares called unfamiliar, a row per kind and a column per model, where they were measured."""
+    """The shares called unfamiliar and ok, a row per kind and a column per model, where they were measured."""
     if not (out / "ood_eval.csv").exists():
         return ""
     measured = pd.read_csv(out / "ood_eval.csv")
     models = list(measured["model"].unique())
     rows = [
-        f"| {kind} | {of_kind['pictures'].iloc[0]:,} | {' | '.join(f'{share:.1%}' for share in of_kind['unfamiliar'])} |"
+        " | ".join((f"| {kind}", f"{of_kind['pictures'].iloc[0]:,}", *map(_statuses, of_kind.itertuples()))) + " |"
         for kind, of_kind in measured.groupby("kind", sort=False)
     ]
     return Template(TEMPLATE.with_name("compare_ood_eval.md").read_text()).substitute(
@@ -249,6 +249,10 @@ def _ood_eval(out: Path) -> str:
         rows="\n".join(rows),
         names=" ".join(models),
     )
+
+
+def _statuses(row) -> str:
+    return f"{row.unfamiliar:.1%}, {row.ok:.1%}"
 
 
 def _degraded(out: Path) -> str:

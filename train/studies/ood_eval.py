@@ -18,7 +18,7 @@ from skimage import data as samples
 
 from cells import pbc
 from cells.model.classifier import BATCH_SIZE, Classifier
-from cells.model.uncertainty import UNFAMILIAR
+from cells.model.uncertainty import OK, UNFAMILIAR
 from cells.read.images import read_image
 from train import data, options
 
@@ -37,28 +37,31 @@ def main(arguments: list[str]) -> int:
     """The command."""
     parser = options.parser(
         "ood_eval",
-        "Measure how many pictures of each kind models call unfamiliar: cells of the test part as they are and altered, and "
-        "pictures of other things.",
+        "Measure how many pictures of each kind models call unfamiliar, and how many ok: cells of the test part as they are "
+        "and altered, and pictures of other things.",
     )
     options.add_models(parser, "results/ood_eval.csv")
     chosen = parser.parse_args(arguments)
     rows = []
     for row in measure(chosen.models, data.load(chosen.data), chosen.split):
         rows.append(row)
-        print(f"{row['model']:20s} {row['kind']:20s} {row['pictures']:6d} pictures {row['unfamiliar']:8.1%}", flush=True)
+        print(
+            f"{row['model']:20s} {row['kind']:20s} {row['pictures']:6d} pictures {row['unfamiliar']:8.1%} {row['ok']:8.1%}",
+            flush=True,
+        )
     pd.DataFrame(rows).to_csv(chosen.out, index=False, float_format="%.5g")
     return 0
 
 
 def measure(models: Sequence[str], dataset: datasets.Dataset, split_file: Path) -> Iterator[dict]:
-    """A row per model and kind: how many pictures, and the share of them called unfamiliar. Raises DataError, ModelError."""
+    """A row per model and kind: how many pictures, the shares called unfamiliar and ok. Raises DataError, ModelError."""
     sources = [pbc.source_of(one) for one in data.part(dataset, split_file, "test")["image"][:]]
     for name in models:
         classifier = Classifier.load(name)
         for kind, images in kinds(sources).items():
             statuses = [prediction.status for prediction in _predict(classifier, images)]
-            share = statuses.count(UNFAMILIAR) / max(len(statuses), 1)
-            yield {"model": classifier.name, "kind": kind, "pictures": len(statuses), "unfamiliar": share}
+            shares = {status: statuses.count(status) / max(len(statuses), 1) for status in (UNFAMILIAR, OK)}
+            yield {"model": classifier.name, "kind": kind, "pictures": len(statuses)} | shares
 
 
 def _predict(classifier: Classifier, images: Iterator[Image.Image]) -> Iterator:
