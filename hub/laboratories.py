@@ -101,10 +101,11 @@ TABLE_NOTE = """
 Trained: the model learnt from other pictures of this laboratory. Left out: another run, shorter and without this laboratory,
 whose thresholds were fitted without it too; classes that this run does not know are not counted. Measured: no model of this
 kind was trained on it. Five types: the share of neutrophils, lymphocytes, monocytes, eosinophils and basophils that were named
-rightly, where only these may be answered. Right: the share of the cells called `ok` that were named rightly.
+rightly, where only these may be answered. Calibration error: the expected one, how far the probability is from the share that
+is right; it is empty where it was not measured. Right: the share of the cells called `ok` that were named rightly.
 """
 ROLES = ("trained", "left out", "measured")
-COLUMNS = ("accuracy", "balanced_accuracy", "five_types", "ok_share", "ok_correct")  # each may be absent from a row
+COLUMNS = ("accuracy", "balanced_accuracy", "five_types", "ece", "ok_share", "ok_correct")  # each may be absent from a row
 BLAST_TEXT = """
 ### Blasts
 
@@ -186,8 +187,8 @@ def _table(rows: Sequence[Mapping]) -> str:
     if not rows:
         return ""
     lines = [
-        "| laboratory | | part | pictures | accuracy | balanced accuracy | five types | `ok` | right |",
-        f"|{' --- |' * 9}",
+        "| laboratory | | part | pictures | accuracy | balanced accuracy | five types | calibration error | `ok` | right |",
+        f"|{' --- |' * 10}",
     ]
     for row in by_role(rows):
         figures = (_figure(row.get(key), f".{'1%' if key.startswith('ok') else '4f'}") for key in COLUMNS)

@@ -126,7 +126,7 @@ def test_figures_of_laboratories_are_on_the_page(run, tmp_path):
     out = tmp_path / "out"
     out.mkdir()
     row = {"model": "resnet18", "laboratory": "seoul", "trained": False, "pictures": 417, "accuracy": 0.5}
-    row |= {"balanced_accuracy": 0.4, "five_accuracy": None, "ok_share": 0.25, "ok_right": 0.75}
+    row |= {"balanced_accuracy": 0.4, "five_accuracy": None, "ece": 0.12, "ok_share": 0.25, "ok_right": 0.75}
     row |= {"accuracy_low": 0.25, "accuracy_high": 0.75}
     pd.DataFrame([row | {"groups": 0}, row | {"laboratory": "jhu", "groups": 70}]).to_csv(out / "laboratories.csv", index=False)
     measured = json.loads((run / "metrics.json").read_text())
@@ -134,9 +134,9 @@ def test_figures_of_laboratories_are_on_the_page(run, tmp_path):
     (run / "metrics.json").write_text(json.dumps(measured | {"laboratories": [left_out]}))
     assert main(["compare", str(run), "--out", str(out)]) == 0
     page = (out / "README.md").read_text()
-    assert "| `resnet18` | seoul | never seen | 417 | 0.5000 (0.2500 to 0.7500) | 0.4000 |  | 25.0% | 75.0% |" in page
+    assert "| `resnet18` | seoul | never seen | 417 | 0.5000 (0.2500 to 0.7500) | 0.4000 |  | 0.1200 | 25.0% | 75.0% |" in page
     assert "| 0.5000 (0.2500 to 0.7500, 70 groups) |" in page
-    assert "| `mine` | jhu | left out | 10,000 | 0.8000 |  | 0.9000 |  |  |" in page
+    assert "| `mine` | jhu | left out | 10,000 | 0.8000 |  | 0.9000 |  |  |  |" in page
 
 
 def test_figures_of_the_batchs_statistics_are_on_the_page(run, tmp_path):

@@ -119,7 +119,7 @@ def card_row(measured: dict) -> dict:
 def card_row_of(name: str, role: str, split: str, measured: dict) -> dict:
     """A row of the card's table, from scores() and among()."""
     names = {"five_types": "five_accuracy", "ok_correct": "ok_right"}
-    keys = ("accuracy", "balanced_accuracy", "five_types", "ok_share", "ok_correct")
+    keys = ("accuracy", "balanced_accuracy", "five_types", "ece", "ok_share", "ok_correct")
     found = {key: measured.get(names.get(key, key)) for key in keys}
     return {"name": name, "role": role, "split": split, "pictures": measured["pictures"]} | {
         key: None if value is None or np.isnan(value) else float(value) for key, value in found.items()

@@ -199,7 +199,7 @@ def _laboratories(out: Path, summaries: dict[str, dict]) -> str:
 
 def _of_laboratory(model: str, role: str, row: dict, between: str = "") -> str:
     """`between` is the interval of the accuracy."""
-    forms = {"balanced_accuracy": ".4f", "five_types": ".4f", "ok_share": ".1%", "ok_correct": ".1%"}
+    forms = {"balanced_accuracy": ".4f", "five_types": ".4f", "ece": ".4f", "ok_share": ".1%", "ok_correct": ".1%"}
     figures = ("" if row.get(key) is None else format(row[key], form) for key, form in forms.items())
     return (
         f"| `{model}` | {row['name']} | {role} | {row['pictures']:,} | {row['accuracy']:.4f}{between} | {' | '.join(figures)} |"
