@@ -40,8 +40,8 @@ LABORATORIES = {  # by their names in train/sources
         "article's data record, doi 10.6084/m9.figshare.14294675",
         licence="the repository's licence file names the owner and grants nothing; for the data record, see the record",
         limit="Its blasts are those of acute myeloid leukaemia: how many lymphoblasts are found was not measured. Its reactive "
-        "lymphocytes, promonocytes and plasma cells were left out, so what the model calls such cells is unknown. "
-        "Its labels are those of routine work, not of several experts.",
+        "lymphocytes, promonocytes and plasma cells were left out; results/README.md says what models call such cells. Its "
+        "labels are those of routine work, not of several experts.",
         dataset="sidhomj/DeepAPL",
     ),
     "chula": Laboratory(

@@ -33,6 +33,7 @@ COMMANDS = {
     "report": "train.report",
     "speed": "train.studies.speed",
     "uncertainty": "train.uncertainty",
+    "unknown_types": "train.studies.unknown_types",
 }
 OLD_NAMES = {"challenge": "ood_eval", "exported": "onnx_check", "rates": "lr_finder", "trust": "uncertainty"}
 

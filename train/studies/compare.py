@@ -62,6 +62,7 @@ def write(runs: list[Path], out: Path) -> None:
         times="\n".join(_time(name, summaries) for name in summaries),
         laboratories=_laboratories(out, summaries),
         batch_statistics=_batch_statistics(out),
+        unknown_types=_unknown_types(out),
         ood_eval=_ood_eval(out),
         degraded=_degraded(out),
         speed="" if speed is None else _speed(speed, out),
@@ -230,6 +231,21 @@ def _batch_statistics(out: Path) -> str:
         rule=" | ".join(["---"] * len(weights)),
         rows="\n".join(rows),
         notes=_text(out / "batch_statistics.md"),
+    )
+
+
+def _unknown_types(out: Path) -> str:
+    """A row per model and type, where they were measured."""
+    if not (out / "unknown_types.csv").exists():
+        return ""
+    measured = pd.read_csv(out / "unknown_types.csv")
+    rows = []
+    for row in measured.itertuples():
+        suspected = "" if pd.isna(row.suspected_blast) else f"{row.suspected_blast:.1%}"
+        shares = f"{row.ok:.1%} | {row.unfamiliar:.1%} | {suspected} | {row.answers}"
+        rows.append(f"| `{row.model}` | {row.cell_type} | {row.pictures:,} | {row.groups} | {shares} |")
+    return Template(TEMPLATE.with_name("compare_unknown_types.md").read_text()).substitute(
+        rows="\n".join(rows), models=" ".join(measured["model"].unique())
     )
 
 
