@@ -73,7 +73,7 @@ def test_the_theses_rows_stand_before_ours_of_the_same_network():
     names = [row.split("|")[1].strip() for row in rows]
     thesis, ours = names.index("ResNet18, thesis"), sum(name.startswith("resnet18_") for name in RUNS)
     assert all(name.startswith("[resnet18_") for name in names[thesis + 1 : thesis + 1 + ours])
-    assert "| ViT-Large, thesis | 0.95 | 0.96 | 0.95 | 0.03 | | | 224 px |" in rows
+    assert "| ViT-Large, thesis | 0.95 | 0.96 | 0.95 | 0.03 | | | 224 px | |" in rows
     assert len(rows) == 4 + len(RUNS)
 
 

@@ -124,7 +124,7 @@ def _table(summaries: dict[str, dict]) -> list[str]:
     """The thesis's rows, and after each our runs of the same architecture; then the rest of ours."""
     rows, rest = [], dict(summaries)
     for architecture, (network, *values) in THESIS.items():
-        rows.append(f"| {network}, thesis | {' | '.join(values)} | | | 224 px |")
+        rows.append(f"| {network}, thesis | {' | '.join(values)} | | | 224 px | |")
         for name in [name for name, summary in rest.items() if summary["architecture"] == architecture]:
             rows.append(_row(name, rest.pop(name)))
     return rows + [_row(name, summary) for name, summary in rest.items()]
@@ -134,7 +134,12 @@ def _row(name: str, summary: dict) -> str:
     keys = ("balanced_accuracy", "accuracy", "kappa", "error_rate", "macro_f1")
     values = [interval(summary["test"], key) for key in keys]
     size = f"{summary['parameters'] / 1e6:.1f} million"
-    return f"| [{name}](#{name}) | {' | '.join(values)} | {size} | {summary['image_size']} px |"
+    return f"| [{name}](#{name}) | {' | '.join(values)} | {size} | {summary['image_size']} px | {_backend(summary)} |"
+
+
+def _backend(summary: dict) -> str:
+    """What made the predictions."""
+    return BACKENDS[summary.get("backend", "torch")]
 
 
 def _differences(predictions: dict[str, pd.DataFrame]) -> list[str]:
@@ -322,7 +327,7 @@ def _section(folder: Path, summaries: dict[str, dict], predictions: pd.DataFrame
         seed=summary["seed"],
         image_size=summary["image_size"],
         start=_start(summary),
-        backend=BACKENDS[summary.get("backend", "torch")],
+        backend=_backend(summary),
         provenance=_provenance(summary),
         measures="\n".join(f"| {MEASURES[key]} | {interval(test, key)} | {interval(validation, key)} |" for key in MEASURES),
         wrong=round(test["error_rate"] * test["pictures"]),
