@@ -72,6 +72,7 @@ def test_the_page_is_the_same_whichever_run_is_collected_first(runs, tmp_path):
         assert main(["equal_budget", *map(str, order), "--out", str(out)]) == 0
         pages.append(equal_budget.section(out))
     assert pages[0] == pages[1]
+    assert pages[0].index("| `resnet18` |") < pages[0].index("| `vit_tiny` |")  # the better one is the first
 
 
 def test_another_budget_is_refused_and_nothing_is_overwritten(runs, tmp_path, capsys):
