@@ -1,7 +1,7 @@
 """The pictures of a recipe: read from their sources, labelled, decoded, split."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -116,13 +116,15 @@ def sources_of(folder: Path) -> list[str]:
         return [HOME]
 
 
-def of_laboratory(dataset: datasets.Dataset, split: dict[str, str], laboratory: str, part: str | None) -> datasets.Dataset:
-    """The pictures of a laboratory in one part (None: in all but test) whose type is in KNOWN_TYPES."""
+def of_laboratory(
+    dataset: datasets.Dataset, split: dict[str, str], laboratory: str, part: str | None, types: Collection[str] = KNOWN_TYPES
+) -> datasets.Dataset:
+    """The pictures of a laboratory in one part (None: in all but test) whose type is one of these."""
     columns = zip(*(dataset[key][:] for key in ("source", "cell_type", "image_id")), strict=True)
     kept = [
         row
         for row, (source, cell_type, image_id) in enumerate(columns)
-        if source == laboratory and cell_type in KNOWN_TYPES and _in_part(split.get(image_id, ""), part)
+        if source == laboratory and cell_type in types and _in_part(split.get(image_id, ""), part)
     ]
     return dataset.select(kept)
 

@@ -4,7 +4,9 @@ A laboratory that a model has learnt from is measured on the validation part of 
 but those of the test part, which is never read.
 """
 
-from collections.abc import Iterator, Sequence
+from argparse import Namespace
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 import datasets
 import numpy as np
@@ -19,6 +21,23 @@ from train import backend, data, metrics
 
 FIVE = ("basophil", "eosinophil", "lymphocyte", "monocyte", "neutrophil")  # the types that every laboratory tells apart
 ABNORMAL = (BLAST.name, SMUDGE.name)
+
+Measured = Callable[[Classifier, datasets.Dataset, dict[str, str]], Iterator[dict]]
+
+
+def rows_of_models(chosen: Namespace, measured: Measured) -> list[dict]:
+    """What is measured of each of the `models` of a call, on its `data` and `split`; a row is printed as it comes."""
+    dataset, split = data.load(chosen.data), pbc.read_split(chosen.split)
+    rows = []
+    for name in chosen.models:
+        for row in measured(Classifier.load(name), dataset, split):
+            rows.append({"model": Path(name).name} | row)
+            print("  ".join(f"{key} {value}" for key, value in _rounded(rows[-1]).items()), flush=True)
+    return rows
+
+
+def _rounded(row: dict) -> dict:
+    return {key: f"{value:.4f}" if isinstance(value, float) else value for key, value in row.items()}
 
 
 def measure(classifier: Classifier, dataset: datasets.Dataset, split: dict[str, str]) -> Iterator[dict]:

@@ -141,7 +141,7 @@ def summarise(predictions: pd.DataFrame) -> dict:
     return {
         "pictures": len(predictions),
         **measured,
-        "recall": right.groupby(predictions["label"]).mean().reindex(labels).dropna().to_dict(),
+        "recall": {label: one["recall"] for label, one in recall(predictions).items()},
         "recall_by_subtype": right.groupby(predictions["subtype"]).mean().to_dict(),
         "confusion": {label: counts.loc[label].tolist() for label in labels},
         "errors_by_subtype": [

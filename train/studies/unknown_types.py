@@ -5,7 +5,6 @@ Such a cell gets a wrong name. What matters is whether it is called `ok`, and wh
 
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 
 import datasets
 import numpy as np
@@ -16,6 +15,7 @@ from cells.classes import BLAST
 from cells.model.classifier import Classifier
 from cells.model.uncertainty import OK, UNFAMILIAR
 from train import backend, data, options
+from train.laboratories import rows_of_models
 
 SHOWN_ANSWERS = 3
 
@@ -27,12 +27,7 @@ def main(arguments: list[str]) -> int:
     )
     options.add_models(parser, "results/unknown_types.csv")
     chosen = parser.parse_args(arguments)
-    dataset, split = data.load(chosen.data), pbc.read_split(chosen.split)
-    rows = []
-    for name in chosen.models:
-        for row in measure(Classifier.load(name), dataset, split):
-            rows.append({"model": Path(name).name} | row)
-            print("  ".join(f"{key} {value}" for key, value in rows[-1].items()), flush=True)
+    rows = rows_of_models(chosen, measure)
     if not rows:
         raise pbc.DataError("--data has no labelled cell of a type that the models do not know.")
     pd.DataFrame(rows).to_csv(chosen.out, index=False, float_format="%.5g")
@@ -41,12 +36,11 @@ def main(arguments: list[str]) -> int:
 
 def measure(classifier: Classifier, dataset: datasets.Dataset, split: dict[str, str]) -> Iterator[dict]:
     """A row per laboratory and type: see figures(). Pictures of the test part are not read. Raises DataError."""
-    sources, types, ids = (np.array(dataset[key][:]) for key in ("source", "cell_type", "image_id"))
-    unknown = np.array([bool(each) and each not in classifier.labels for each in types])
-    kept = unknown & np.array([split.get(image_id) != "test" for image_id in ids])
-    for source, cell_type in sorted(set(zip(sources[kept], types[kept], strict=True))):
-        rows = dataset.select(np.flatnonzero(kept & (sources == source) & (types == cell_type)))
-        yield {"laboratory": source, "cell_type": cell_type} | figures(classifier, rows)
+    for laboratory, cell_type in sorted(set(zip(dataset["source"][:], dataset["cell_type"][:], strict=True))):
+        if cell_type and cell_type not in classifier.labels:
+            rows = data.of_laboratory(dataset, split, laboratory, None, (cell_type,))
+            if len(rows):
+                yield {"laboratory": laboratory, "cell_type": cell_type} | figures(classifier, rows)
 
 
 def figures(classifier: Classifier, rows: datasets.Dataset) -> dict[str, object]:
