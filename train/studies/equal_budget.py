@@ -50,13 +50,23 @@ def collect(runs: list[Path], out: Path) -> dict[str, pd.DataFrame]:
     if (out / RUNS).exists():
         rows = _without(pd.read_csv(out / RUNS, dtype={"commit": str}), rows)
         history = _without(pd.read_csv(out / HISTORY), history)
-        before = pd.read_csv(out / PREDICTIONS)
+        before = _read_predictions(out)
         predictions = before.drop(columns=predictions.columns[3:], errors="ignore").merge(
             predictions.drop(columns=["label", "subtype"]), on="image_id", validate="one_to_one"
         )
     if rows["budget"].nunique() > 1:
         raise report.RunError(f"the runs have other budgets: {'; '.join(rows['budget'].unique())}.")
+    answers = predictions.iloc[:, 3:]
+    predictions.iloc[:, 3:] = answers.mask(answers.eq(predictions["label"], axis=0))  # most are right
     return {RUNS: rows, HISTORY: history, PREDICTIONS: predictions}
+
+
+def _read_predictions(out: Path) -> pd.DataFrame:
+    """image_id, label, subtype, and the answer of each run, of which the file has those that are wrong."""
+    predictions = pd.read_csv(out / PREDICTIONS, dtype=str)
+    for run in predictions.columns[3:]:
+        predictions[run] = predictions[run].fillna(predictions["label"])
+    return predictions
 
 
 def _without(before: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
@@ -91,7 +101,8 @@ def section(out: Path) -> str:
     """The part of results/README.md; empty where nothing was collected."""
     if not (out / RUNS).exists():
         return ""
-    runs, history, predictions = (pd.read_csv(out / name, dtype={"commit": str}) for name in (RUNS, HISTORY, PREDICTIONS))
+    runs, history = (pd.read_csv(out / name, dtype={"commit": str}) for name in (RUNS, HISTORY))
+    predictions = _read_predictions(out)
     means = runs.groupby("network")["accuracy"].transform("mean")
     runs = runs.iloc[np.lexsort((runs["seed"], -means))]  # the best network first; seeds in order: pairs of runs have one seed
     names = {network: list(of["run"]) for network, of in runs.groupby("network", sort=False)}
