@@ -79,6 +79,11 @@ TYPICAL = {  # per cent of the white cells of adults
 }
 
 
+def english(label: str) -> str:
+    """The words for a class or subtype; an unknown label is its own name."""
+    return NAMES.get(label, label)
+
+
 def describe(labels: Iterable[str]) -> tuple[CellClass, ...]:
     """The class of each label, in their order. An unknown label is its own name, counted, and no white cell."""
     return tuple(KNOWN.get(label) or CellClass(label, label, label) for label in labels)

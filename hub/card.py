@@ -38,7 +38,10 @@ UNFAMILIAR = """
 A picture whose features lie far from those of the training pictures gets the status `unfamiliar`, as $share of the test
 pictures do.$untried
 """
-CALIBRATION = " At home the\n  probabilities are too low on average: they also have to hold in other laboratories."
+CALIBRATION = (
+    " In the\n  laboratories of the training the probabilities are too low on average, since the temperature has to hold in "
+    "others too."
+)
 BEFORE = """
 `results/README.md` in the repository has the commands and the seconds of the run before, and the command of the thresholds.
 """
@@ -199,7 +202,7 @@ def fill(
     `figures` are those of SHOWN_FIGURES that the folder has; `quantized` is given where the quantised network serves.
     """
     timm = "pretrained_cfg" in config  # timm's layout; transformers' own has a preprocessor_config.json beside it
-    labels, training = list(metrics["test"]["confusion"]), _training(metrics)
+    labels, training = list(metrics["test"]["confusion"]), _training(name, metrics)
     of_laboratories = laboratories.words(metrics, labels)
     of_laboratories["data"] = Template(of_laboratories["data"]).substitute(training)
     body = Template(TEMPLATE.read_text()).substitute(
@@ -208,6 +211,8 @@ def fill(
         version=version,
         backend="int8" if quantized else "fp32",
         timm=TIMM if timm else "",
+        timm_package=" timm" if timm else "",
+        answers=_answers(labels, names),
         batch_norm=RECOMPUTED if metrics.get("batch_norm_recomputed", timm) else "",
         classes=CLASSES.get(len(labels), f"{len(labels)} classes"),
         megabytes=f"{size / 1e6:.1f}",
@@ -227,6 +232,12 @@ def fill(
         pictures="".join(f"![{SHOWN_FIGURES[figure]}](figures/{figure}.png)\n\n" for figure in figures),
     )
     return f"---\n{_metadata(name, config, metrics)}\n---\n\n{marked(body)}"
+
+
+def _answers(labels: Sequence[str], names: Mapping[str, str]) -> str:
+    """What the network itself calls its classes, where these are not the words of the card; empty where they are."""
+    others = [f"`{label}` for {names[label]}" for label in labels if names.get(label, label) != label]
+    return f"It answers with these words, but {' and '.join(others)}.\n" if others else ""
 
 
 def _tables(test: dict, labels: Sequence[str], names: Mapping[str, str]) -> dict[str, str]:
@@ -269,7 +280,7 @@ def _validation_recall(measured: Mapping | None, labels: Sequence[str], names: M
     )
 
 
-def _training(metrics: dict) -> dict[str, object]:
+def _training(name: str, metrics: dict) -> dict[str, object]:
     """What the card says of the network and its training, from a metrics.json."""
     pictures = metrics["pictures"]
     as_they_are = ("architecture", "image_size", "recipe", "picture_format", "seed", "temperature", "device", "torch", "date")
@@ -282,7 +293,7 @@ def _training(metrics: dict) -> dict[str, object]:
         "teacher": f", learning from `{metrics['teacher']}` beside the labels" if metrics.get("teacher") else "",
         "averaged": AVERAGED.format(count=len(metrics["averaged"])) if "averaged" in metrics else "",
         "originals": "" if metrics["picture_format"] == "JPEG" or trained_on(metrics) != [HOME] else ORIGINALS,
-        "commands": "\n".join(commands(metrics, split_name(metrics))),
+        "commands": "\n".join(commands(metrics, split_name(metrics), name)),
         "seconds": f"{metrics['time']['seconds']:,}",
         "commit": f"`{metrics['commit']}`" if metrics.get("commit") else "not recorded",
     }

@@ -54,8 +54,8 @@ LABORATORIES = {  # by their names in train/sources
     "raabin": Laboratory(
         title="Raabin-WBC, Tehran",
         pictures="white cells in whole fields, of another microscope, camera and stain",
-        source="Raabin-WBC, with boxes of github.com/lugan113/TXL-PBC_Dataset",
-        licence="MIT for the boxes, which asks to keep its notice",
+        source="Kouzehkanan et al., Scientific Reports 12:1123 (2022), with boxes of github.com/lugan113/TXL-PBC_Dataset",
+        licence="MIT for the boxes, which asks to keep its notice; for the pictures, see the article",
         limit="The types of its clear cells were given by looking at each, with a network's answers in view and by no "
         "haematologist, so its figures may be too high.",
         dataset="lugan113/TXL-PBC_Dataset",

@@ -169,10 +169,9 @@ def test_a_threshold_wants_95_of_100_right():
     probabilities = np.column_stack([np.linspace(0.99, 0.6, 60), 1 - np.linspace(0.99, 0.6, 60)])
     answers = np.zeros(60, int)
     answers[45:] = 1  # below 0.69 all are wrong
-    threshold, ok, right = adapt.fit_threshold(probabilities, answers)
-    assert (ok, right) == (46, 45) or (ok, right) == (45, 45)
-    assert threshold > 0.68
-    assert adapt.fit_threshold(probabilities[:10], answers[:10]) == (adapt.NEVER_OK, 0, 0)  # ten promise nothing
+    threshold = adapt.fit_threshold(probabilities, answers)
+    assert (probabilities[:, 0] >= threshold).sum() in (45, 46)
+    assert adapt.fit_threshold(probabilities[:10], answers[:10]) == adapt.NEVER_OK  # ten promise nothing
 
 
 def test_a_type_with_few_cells_is_never_ok_and_is_named(base, labelled):
@@ -180,6 +179,7 @@ def test_a_type_with_few_cells_is_never_ok_and_is_named(base, labelled):
     few = [*labels, "basophil", "basophil"]
     adapted = adapt.adapt(base, [*pictures, cell((90, 200, 90), 50), cell((90, 200, 90), 51)], few)
     assert adapted.report.missing == {"basophil": 3}
+    assert adapted.report.ok <= adapted.report.total - 2  # the card counts no basophil
     rule = adapted.classifier.uncertainty.review_below
     assert rule[adapted.classifier.labels.index("basophil")] > 1
     assert rule[adapted.classifier.labels.index("platelet")] > 1  # none was labelled

@@ -56,6 +56,7 @@ def test_it_is_a_finished_run_with_predictions_of_its_own(averaged, parquet):
     assert summary["test"]["pictures"] == len(predictions) == len(pd.read_csv(runs[0] / "predictions.csv"))
     assert summary["command"].startswith("python -m train average ")
     assert len(summary["averaged"]) == 2
+    assert pd.read_csv(mean / "history.csv")["run"].tolist() == ["first", "second"]
     assert summary["time"]["seconds"] == round(sum(pd.read_csv(each / "history.csv")["seconds"].sum() for each in runs))
     model = Classifier.load(str(mean / "model"))
     assert model.uncertainty.unfamiliar_above is not None

@@ -54,7 +54,10 @@ def test_frozen_features_get_a_linear_head_and_stay_as_they_are(hub, hub_environ
     )
     assert trained["head.weight"].shape == (8, 384)
     model = Classifier.load(tmp_path / "run" / "model")
-    assert json.loads((model.folder / "metrics.json").read_text())["pretrained"] == chosen.pretrained
+    summary = json.loads((model.folder / "metrics.json").read_text())
+    assert summary["pretrained"] == chosen.pretrained
+    assert " gpu=False" in summary["command"]  # it runs again on a machine of this kind
+    assert not summary["batch_norm_recomputed"]  # a ViT has none
 
 
 def test_the_fine_tuned_recipe_starts_from_the_same_weights():

@@ -40,6 +40,10 @@ def runs(tmp_path) -> list[Path]:
 
 def test_runs_are_collected_by_network_and_the_page_has_mean_spread_and_differences(runs, tmp_path):
     assert main(["equal_budget", *map(str, runs), "--out", str(tmp_path)]) == 0
+    of_the_first = pd.read_csv(tmp_path / equal_budget.PREDICTIONS)["resnet18_seed1"].notna()
+    assert (
+        of_the_first.sum() == (pd.read_csv(runs[0] / "predictions.csv").eval("prediction != label")).sum()
+    )  # the wrong answers
     text = equal_budget.section(tmp_path)
     assert f"0.9700 ± {np.std([0.98, 0.96], ddof=1):.4f}" in text
     assert "| `resnet18` | `vit_tiny` | +2." in text
@@ -51,6 +55,7 @@ def test_runs_are_collected_by_network_and_the_page_has_mean_spread_and_differen
     for table in re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE):
         assert len({line.count("|") for line in table.splitlines()}) == 1, table
     assert "python -m train resnet18_scratch epochs=2 seed=1..2 --split results/split.csv --out runs/equal/resnet18" in text
+    assert "seed=1..1 --split results/split.csv --out runs/equal/vit_tiny" in text  # else its name has no seed
 
 
 def test_a_further_run_adds_its_rows_and_the_earlier_ones_stay(runs, tmp_path):
@@ -82,6 +87,15 @@ def test_another_budget_is_refused_and_nothing_is_overwritten(runs, tmp_path, ca
     assert main(["equal_budget", str(longer), "--out", str(tmp_path)]) == 2
     assert "other budgets" in capsys.readouterr().err
     assert (tmp_path / equal_budget.RUNS).read_text() == before
+
+
+def test_a_run_with_other_test_pictures_is_refused_and_nothing_is_lost(runs, tmp_path, capsys):
+    assert main(["equal_budget", *map(str, runs[:2]), "--out", str(tmp_path)]) == 0
+    before = (tmp_path / equal_budget.PREDICTIONS).read_text()
+    pd.read_csv(runs[2] / "predictions.csv").iloc[1:].to_csv(runs[2] / "predictions.csv", index=False)
+    assert main(["equal_budget", str(runs[2]), "--out", str(tmp_path)]) == 2
+    assert "other test pictures" in capsys.readouterr().err
+    assert (tmp_path / equal_budget.PREDICTIONS).read_text() == before
 
 
 def test_a_run_without_a_seed_in_its_name_is_one_sentence(runs, tmp_path, capsys):

@@ -115,12 +115,19 @@ def without_error_and_monocytes() -> pd.DataFrame:
     return table(LABELS, [right(code) for code in SUBTYPE_LABELS if code != "MO"])
 
 
-@pytest.mark.parametrize("made", [thirteen, without_error_and_monocytes])
+def with_a_class_of_ones_own() -> pd.DataFrame:
+    labels = [*LABELS, "plasma cell"]
+    return table(
+        labels, [right(code) for code in SUBTYPE_LABELS] + [("plasma cell", "", "ig", 0.6), ("ig", "", "plasma cell", 0.6)]
+    )
+
+
+@pytest.mark.parametrize("made", [thirteen, without_error_and_monocytes, with_a_class_of_ones_own])
 def test_every_figure_of_every_kind_of_run(made, history, counts, tmp_path):
     predictions = made()
     if made is without_error_and_monocytes:
         counts, history = counts[counts["cell_type"] != "monocyte"], history.head(1)
-    figures.draw_all(predictions, history, counts, Album(), tmp_path / "figures")
+    figures.draw_all(predictions, history, 1, counts, Album(), tmp_path / "figures")
     assert {path.stem for path in (tmp_path / "figures").iterdir()} == FILES
     for path in (tmp_path / "figures").iterdir():
         with Image.open(path) as image:
@@ -136,7 +143,7 @@ def test_only_the_named_figures_show_pictures(mixed, history, counts, tmp_path, 
     for name in FILES - {"confusion_normalised"}:
         monkeypatch.setattr(figures, name, lambda *given, name=name, **_: shown.append((name, given)) or plt.figure())
     album = Album()
-    figures.draw_all(mixed, history, counts, album, tmp_path)
+    figures.draw_all(mixed, history, 5, counts, album, tmp_path)
     assert {name for name, given in shown if any(one is album for one in given)} == set(figures.PICTURED)
 
 
@@ -167,9 +174,23 @@ def test_samples_are_training_pictures_each_once_and_the_same_again(counts):
     assert column == rows.loc[rows["cell_type"] == "ig", "cell_subtype"].tolist()
 
 
+def test_class_counts_have_the_types_that_other_laboratories_add(counts):
+    blasts = pd.DataFrame({"image_id": ["a", "b"], "cell_type": "blast", "cell_subtype": "", "split": ["train", "test"]})
+    types, subtypes = figures.class_counts(pd.concat([counts, blasts])).axes
+    assert dict(zip(names(types.get_yticklabels()), texts(types), strict=True))["blast"] == "2 = 1 + 0 + 1"
+    assert (types.get_title()[:12], subtypes.get_title()[:12]) == ("132 pictures", "130 of these")
+
+
+def test_a_mean_of_runs_is_the_model_of_no_epoch(history, mixed):
+    losses = figures.training(history.assign(run=[*"aaabbb"]), mixed, None).axes[0]
+    assert [len(line.get_xdata()) for line in losses.lines][:2] == [3, 3]  # one is not carried on from the other
+    lines = {line.get_label(): line for line in losses.lines}
+    assert set(lines["test, mean of the runs' weights, calibrated (scored once)"].get_ydata()) == {mixed["loss"].mean()}
+    assert "D" not in {line.get_marker() for line in losses.lines}
+
+
 def test_the_test_loss_is_one_point_at_the_best_epoch(history, mixed):
-    assert figures.best_epoch(history) == 5
-    losses = figures.training(history, mixed).axes[0]
+    losses = figures.training(history, mixed, 5).axes[0]
     lines = {line.get_label(): line for line in losses.lines}
     x, y = lines["test, best epoch, calibrated (scored once)"].get_data()
     assert (list(x), list(y)) == ([5], pytest.approx([mixed["loss"].mean()]))

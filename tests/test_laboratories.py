@@ -97,7 +97,7 @@ def test_the_card_says_that_temperature_and_threshold_come_from_other_laboratori
     limits = {"temperature": 1.2, "review_below": {}, "farther": 1.5}
     fitted = " ".join(written(sources=["pbc", "jhu"], left_out=limits).split())
     assert f"The threshold was set on validation pictures {words};" in fitted
-    assert f"fitted on validation {words}. At home the probabilities are too low on average" in fitted
+    assert f"fitted on validation {words}. In the laboratories of the training the probabilities are too low" in fitted
     assert words not in " ".join(text.split())
     assert words not in written(sources=["pbc", "jhu"], left_out={})
 

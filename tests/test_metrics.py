@@ -86,6 +86,15 @@ def test_the_interval_of_a_sensitivity_is_over_patients():
     assert (low, high) == (0, 1)
 
 
+def test_errors_of_pictures_without_a_subtype_are_those_of_their_class():
+    answers = np.full((3, 8), 0.05)
+    answers[:, LABELS.index("ig")] = 0.65
+    table = metrics.table(list("abc"), ["monocyte", "monocyte", "neutrophil"], ["", None, "SNE"], answers, LABELS)
+    summary = metrics.summarise(table)
+    assert {row["subtype"]: row["count"] for row in summary["errors_by_subtype"]} == {"monocyte": 2, "SNE": 1}
+    assert summary["recall_by_subtype"] == {"SNE": 0}
+
+
 def test_summary_of_a_table():
     probabilities = np.full((4, 8), 0.05)
     for row, label in enumerate((0, 6, 6, 1)):

@@ -53,6 +53,8 @@ def test_cross_validation_tests_each_picture_once_and_keeps_groups_together(parq
     capsys.readouterr()
     assert main([*TINY, "--folds", "2", "--data", parquet, "--out", str(out)]) == 0
     assert f"{out}_fold2 is complete" in capsys.readouterr().out
+    assert main([*TINY, "--folds", "3", "--data", parquet, "--out", str(out)]) == 2  # else a picture would be tested twice
+    assert f"{out}_fold1 is complete, with another split" in capsys.readouterr().err
 
 
 def test_a_group_is_in_one_part_of_each_fold(parquet):

@@ -228,6 +228,13 @@ def test_sources_without_a_place_and_places_without_a_source_are_one_line(parque
     assert "\n" not in str(caught.value)
 
 
+def test_a_laboratory_without_a_picture_of_a_class_is_one_line(parquet, jhu):
+    """Else the card would name a laboratory that the model did not learn from."""
+    chosen = of_three("classes=()", "sources=(('pbc', 0.7), ('jhu', 0.3))", "num_classes=13")
+    with pytest.raises(DataError, match="no picture of jhu shows one of the classes: BA, EO"):
+        data.prepare(chosen, [parquet, f"jhu={jhu}"], None, lambda text: None)
+
+
 def test_a_publishers_split_is_used_where_no_other_is_given(pbc_rows, monkeypatch):
     everything = datasets.Dataset.from_dict(pbc_rows).cast_column("image", datasets.Image(decode=False))
     parts = {"train": range(2, len(everything), 1), "validation": range(1), "test": range(1, 2)}

@@ -232,6 +232,11 @@ def test_each_class_may_have_a_threshold_of_its_own(tmp_path):
     assert rule.status(np.array([0.6, 0.3, 0.1])) == ("ok", "")
     status, why = rule.status(np.array([0.3, 0.6, 0.1]))
     assert (status, str(why)) == ("review", "Probability below 0.800: look at this cell yourself.")
+    assert rule.needs_person(np.array([[0.6, 0.3, 0.1], [0.3, 0.6, 0.1], [0.0, 0.0, 1.0]]), list("abc")).tolist() == [
+        False,
+        True,
+        True,
+    ]
     status, why = rule.status(np.array([0.0, 0.0, 1.0]))
     assert (status, why.code) == ("review", "review_always")
     table = metrics.table(list("ab"), ["a", "b"], list("ab"), np.array([[0.6, 0.3, 0.1], [0.3, 0.6, 0.1]]), ["a", "b", "c"])

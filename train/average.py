@@ -59,7 +59,7 @@ def average(runs: Sequence[Path], dataset: datasets.Dataset, run: Path) -> None:
     run.mkdir(parents=True)
     for name in ("recipe.json", "split.csv"):
         shutil.copyfile(runs[0] / name, run / name)
-    histories = pd.concat([pd.read_csv(each / "history.csv") for each in runs], ignore_index=True)
+    histories = pd.concat([pd.read_csv(each / "history.csv").assign(run=each.resolve().name) for each in runs])
     histories.assign(epoch=range(1, len(histories) + 1)).to_csv(run / "history.csv", index=False)
     models, folder = [each / "model" for each in runs], run / "model"
     shutil.copytree(models[0], folder, ignore=shutil.ignore_patterns("onnx", "figures", "*.md"))
@@ -80,6 +80,7 @@ def _facts(runs: Sequence[Path]) -> dict:
     facts = {key: value for key, value in first.items() if key not in (*report.DERIVED, *OF_THE_FIRST)}
     return facts | {
         "command": " ".join(["python -m train average", *(f"runs/{name}" for name in summaries)]),
+        "batch_norm_recomputed": False,  # the statistics are averaged as well
         "averaged": {name: summary["command"] for name, summary in summaries.items()},
         "date": time.strftime("%Y-%m-%d"),
     }

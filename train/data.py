@@ -254,6 +254,8 @@ def _check_parts(dataset: datasets.Dataset, parts: list[str], chosen: Recipe) ->
     if not all(counts.values()):
         raise DataError(f"every part needs pictures; there are {counts}.")
     sources = {name: [parts[row] for row in rows] for name, rows in _rows_by_source(dataset).items()}
+    if lacking := [name for name, _ in chosen.sources if name not in sources]:
+        raise DataError(f"no picture of {lacking[0]} shows one of the classes: {', '.join(chosen.labels)}.")
     wanted = split_batch(chosen.batch_size, [dict(chosen.sources)[name] for name in sources])
     for (name, own), batch in zip(sources.items(), wanted, strict=True):
         if own.count("train") < batch:

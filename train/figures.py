@@ -13,7 +13,7 @@ from matplotlib.ticker import LogLocator
 from PIL import Image
 from scipy import stats
 
-from cells.classes import ENGLISH, LABELS, NAMES, SUBTYPE_LABELS, SUBTYPES
+from cells.classes import ENGLISH, LABELS, SUBTYPE_LABELS, SUBTYPES, english
 from cells.pbc import PARTS
 from train import metrics
 
@@ -27,8 +27,15 @@ PART_COLOURS = dict(zip(PARTS, (BLUE, "#9cc4e4", ORANGE), strict=True))
 Picture = Callable[[str], Image.Image]
 
 
-def draw_all(predictions: pd.DataFrame, history: pd.DataFrame, counts: pd.DataFrame, picture: Picture, folder: Path) -> None:
-    """Write every figure of a run into a folder.
+def draw_all(
+    predictions: pd.DataFrame,
+    history: pd.DataFrame,
+    best_epoch: int | None,
+    counts: pd.DataFrame,
+    picture: Picture,
+    folder: Path,
+) -> None:
+    """Write every figure of a run into a folder. `best_epoch` is that of its weights; None for a mean of several runs.
 
     `counts` has a row per picture of the dataset: image_id, cell_type, cell_subtype, split. picture(image_id) is the picture.
     """
@@ -36,7 +43,7 @@ def draw_all(predictions: pd.DataFrame, history: pd.DataFrame, counts: pd.DataFr
     for name, figure in {
         "class_counts": class_counts(counts),
         "samples": samples(counts, picture),
-        "training": training(history, predictions),
+        "training": training(history, predictions, best_epoch),
         "confusion": confusion(predictions, normalised=False),
         "confusion_normalised": confusion(predictions, normalised=True),
         "most_confused": most_confused(predictions),
@@ -60,8 +67,9 @@ def save(figure: plt.Figure, path: Path, colours: int | None = 128) -> None:
 def class_counts(counts: pd.DataFrame) -> plt.Figure:
     """Pictures per type and per subtype, by part of the split; a class without pictures keeps its row."""
     figure, (types, subtypes) = plt.subplots(2, 1, figsize=(8.5, 8), height_ratios=(8, 13), sharex=True, layout="constrained")
+    further = {name: english(name) for name in sorted(set(counts["cell_type"]) - set(ENGLISH))}  # of other laboratories
     names = {subtype.name: f"{subtype.english} ({subtype.name})" for subtype in SUBTYPES}
-    for axes, column, labels in ((types, "cell_type", ENGLISH), (subtypes, "cell_subtype", names)):
+    for axes, column, labels in ((types, "cell_type", ENGLISH | further), (subtypes, "cell_subtype", names)):
         table = pd.crosstab(counts[column], counts["split"]).reindex(index=labels, columns=PARTS, fill_value=0)
         left = np.zeros(len(table))
         for part in PARTS:
@@ -74,6 +82,8 @@ def class_counts(counts: pd.DataFrame) -> plt.Figure:
         axes.spines[["top", "right"]].set_visible(False)
     types.set(title=f"{len(counts):,} pictures: {' + '.join(PARTS)}", xlim=(0, counts["cell_type"].value_counts().max() * 1.35))
     subtypes.set(xlabel="pictures")
+    if (known := counts["cell_subtype"].isin(names).sum()) < len(counts):
+        subtypes.set(title=f"{known:,} of these have a subtype of PBC")
     subtypes.xaxis.set_major_formatter("{x:,.0f}")
     figure.legend(*types.get_legend_handles_labels(), loc="outside upper center", ncols=len(PARTS), frameon=False)
     return figure
@@ -97,22 +107,26 @@ def samples(counts: pd.DataFrame, picture: Picture) -> plt.Figure:
     return figure
 
 
-def training(history: pd.DataFrame, predictions: pd.DataFrame) -> plt.Figure:
-    """Losses and validation scores by epoch; lines mark where the pictures grow. The test loss is one point."""
+def training(history: pd.DataFrame, predictions: pd.DataFrame, best_epoch: int | None) -> plt.Figure:
+    """Losses and validation scores by epoch; lines mark where the pictures grow. The test loss is one point, at `best_epoch`.
+
+    The mean of several runs is the model of no epoch: its test loss is a line.
+    """
     figure, (losses, scores) = plt.subplots(1, 2, figsize=(11, 4.2), layout="constrained")
-    losses.plot(history["epoch"], history["train_loss"], ".-", label="training (augmented, smoothed labels)")
-    losses.plot(history["epoch"], history["validation_loss"], ".-", label="validation")
+    _lines(losses, history, "train_loss", "training (augmented, smoothed labels)")
+    _lines(losses, history, "validation_loss", "validation")
     test_loss = predictions["loss"].mean()
-    losses.axhline(test_loss, color=RED, linewidth=1, linestyle=":")
-    losses.plot(
-        best_epoch(history), test_loss, "D", color=RED, linestyle=":", label="test, best epoch, calibrated (scored once)"
-    )
+    whose = "mean of the runs' weights" if best_epoch is None else "best epoch"
+    label = f"test, {whose}, calibrated (scored once)"
+    losses.axhline(test_loss, color=RED, linewidth=1, linestyle=":", label=label if best_epoch is None else None)
+    if best_epoch is not None:
+        losses.plot(best_epoch, test_loss, "D", color=RED, linestyle=":", label=label)
     losses.set(xlabel="epoch", ylabel="cross-entropy", yscale="log")
     losses.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     losses.yaxis.set_major_formatter("{x:g}")
     losses.yaxis.set_minor_formatter("")
-    scores.plot(history["epoch"], history["validation_accuracy"], ".-", label="accuracy")
-    scores.plot(history["epoch"], history["validation_balanced_accuracy"], ".-", label="balanced accuracy")
+    _lines(scores, history, "validation_accuracy", "accuracy")
+    _lines(scores, history, "validation_balanced_accuracy", "balanced accuracy")
     # The first epochs would flatten the rest.
     middle = history[["validation_accuracy", "validation_balanced_accuracy"]].median().min()
     scores.set(xlabel="epoch", ylabel="validation", ylim=(max(0, middle - 0.1), 1))
@@ -128,16 +142,18 @@ def training(history: pd.DataFrame, predictions: pd.DataFrame) -> plt.Figure:
     return figure
 
 
-def best_epoch(history: pd.DataFrame) -> int:
-    """The epoch whose weights are the model: the best balanced accuracy on validation at the full size, as in loop.fit."""
-    full = history[history["size"] == history["size"].max()]
-    return int(full.loc[full["validation_balanced_accuracy"].idxmax(), "epoch"])
+def _lines(axes: plt.Axes, history: pd.DataFrame, column: str, label: str) -> None:
+    """A line by epoch; one for each run where the model is a mean of several."""
+    colour = None
+    for _, of in history.groupby(history.get("run", pd.Series("", history.index)), sort=False):
+        (line,) = axes.plot(of["epoch"], of[column], ".-", color=colour, label=label if colour is None else None)
+        colour = line.get_color()
 
 
 def confusion(predictions: pd.DataFrame, normalised: bool) -> plt.Figure:
     """The confusion matrix: counts, or shares of each row in per cent."""
     table = metrics.confusion(predictions)
-    counts, names = table.to_numpy(), [NAMES[label] for label in table.index]
+    counts, names = table.to_numpy(), list(map(english, table.index))
     totals = counts.sum(1)
     shares = counts / np.maximum(totals, 1)[:, None] * 100
     side = 0.55 * len(names)
@@ -165,7 +181,7 @@ def most_confused(predictions: pd.DataFrame) -> plt.Figure:
     figure, axes = plt.subplots(figsize=(8, 1.2 + 0.32 * len(shown)), layout="constrained")
     bars = axes.barh(range(len(shown)), shown, color=BLUE)
     axes.bar_label(bars, padding=3)
-    axes.set_yticks(range(len(shown)), [f"{NAMES[label]} → {NAMES[prediction]}" for label, prediction in shown.index])
+    axes.set_yticks(range(len(shown)), [f"{english(label)} → {english(prediction)}" for label, prediction in shown.index])
     axes.invert_yaxis()
     axes.xaxis.get_major_locator().set_params(integer=True)
     title = f"Label → prediction: {shown.sum()} of {len(errors)} errors, {len(shown)} of {len(pairs)} pairs"
@@ -181,7 +197,7 @@ def top_losses(predictions: pd.DataFrame, picture: Picture) -> plt.Figure:
         return _words(f"No error among {len(predictions):,} test pictures.")
     figure, grid = _gallery(errors, picture)
     for axes, (_, row) in zip(grid, errors.iterrows(), strict=False):
-        text = f"labelled {NAMES[row['label']]}\npredicted {NAMES[row['prediction']]}\n"
+        text = f"labelled {english(row['label'])}\npredicted {english(row['prediction'])}\n"
         text += f"probability {_probability(row)}, loss {row['loss']:.2f}, {row['image_id']}"
         axes.set_title(text, fontsize=8, loc="left")
     return figure
@@ -193,8 +209,8 @@ def random_predictions(predictions: pd.DataFrame, picture: Picture) -> plt.Figur
     figure, grid = _gallery(chosen, picture)
     for axes, (_, row) in zip(grid, chosen.iterrows(), strict=False):
         right = row["label"] == row["prediction"]
-        text = f"{'✓' if right else '✗'} {NAMES[row['prediction']]}, {_probability(row)}"
-        text += "" if right else f"\nlabelled {NAMES[row['label']]}"
+        text = f"{'✓' if right else '✗'} {english(row['prediction'])}, {_probability(row)}"
+        text += "" if right else f"\nlabelled {english(row['label'])}"
         axes.set_title(text, fontsize=8, loc="left", color=GREEN if right else RED)
     return figure
 
@@ -229,7 +245,7 @@ def recall_by_subtype(predictions: pd.DataFrame) -> plt.Figure:
     figure, axes = plt.subplots(figsize=(9, 1.4 + 0.32 * len(table)), layout="constrained")
     bars = _error_bars(table["right"], table["n"])
     axes.barh(range(len(table)), table["recall"], xerr=bars, color="#9cc4e4", ecolor="black", capsize=3)
-    axes.set_yticks(range(len(table)), [f"{NAMES[code]} (n = {n})" for code, n in table["n"].items()])
+    axes.set_yticks(range(len(table)), [f"{english(code)} (n = {n})" for code, n in table["n"].items()])
     for row, values in enumerate(zip(table["recall"], low, high, strict=True)):
         axes.text(1.02, row, "{:.3f} ({:.3f} to {:.3f})".format(*values), va="center", fontsize=9)
     axes.invert_yaxis()

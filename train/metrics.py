@@ -137,12 +137,14 @@ def summarise(predictions: pd.DataFrame) -> dict:
     measured = metric.compute(predictions=probabilities_of(predictions).tolist(), references=references)
     counts = confusion(predictions)
     right = predictions["label"] == predictions["prediction"]
-    errors = predictions[~right].groupby(["subtype", "prediction"]).size().sort_values(ascending=False, kind="stable")
+    kinds = predictions["subtype"].replace("", np.nan)
+    of_kind = predictions.assign(subtype=kinds.fillna(predictions["label"]))  # not every laboratory has subtypes
+    errors = of_kind[~right].groupby(["subtype", "prediction"]).size().sort_values(ascending=False, kind="stable")
     return {
         "pictures": len(predictions),
         **measured,
         "recall": {label: one["recall"] for label, one in recall(predictions).items()},
-        "recall_by_subtype": right.groupby(predictions["subtype"]).mean().to_dict(),
+        "recall_by_subtype": right.groupby(kinds).mean().to_dict(),
         "confusion": {label: counts.loc[label].tolist() for label in labels},
         "errors_by_subtype": [
             {"subtype": subtype, "prediction": prediction, "count": int(count)}
@@ -168,11 +170,7 @@ def review(predictions: pd.DataFrame, rule: Uncertainty) -> dict[str, float]:
 
 def needs_review(predictions: pd.DataFrame, rule: Uncertainty) -> np.ndarray:
     """(n,) of bool: the pictures that get the status `review`."""
-    probabilities = probabilities_of(predictions)
-    sent = probabilities.max(1) < rule.ok_from(probabilities.argmax(1))
-    if P_BLAST in predictions:
-        sent |= rule.suspects_blast(predictions[P_BLAST].to_numpy())
-    return sent & ~_is_unfamiliar(predictions)
+    return rule.needs_person(probabilities_of(predictions), labels_of(predictions)) & ~_is_unfamiliar(predictions)
 
 
 def blasts(predictions: pd.DataFrame, rule: Uncertainty, pictures: pd.DataFrame) -> dict | None:

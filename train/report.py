@@ -67,7 +67,7 @@ def write(run: Path, facts: dict, dataset: datasets.Dataset) -> None:
     if len(trained_on(facts)) > 1:
         of_each = _by_source(test, metrics.summarise, dataset), _by_source(validation, metrics.recall, dataset)
         facts = facts | dict(zip(OF_SEVERAL, of_each, strict=True))
-    figures.draw_all(test, history, *_pictures(dataset, run), run / "figures")
+    figures.draw_all(test, history, facts.get("best_epoch"), *_pictures(dataset, run), run / "figures")
     (run / "model" / "figures").mkdir(exist_ok=True)
     for name in CARD_FIGURES:
         shutil.copyfile(run / "figures" / f"{name}.png", run / "model" / "figures" / f"{name}.png")

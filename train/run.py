@@ -48,6 +48,7 @@ def train(
     """
     _check_run(run, chosen)
     if (run / "metrics.json").exists():
+        _check_split(run, split_file)
         print(f"{run} is complete:")
         report.show(run)
         return 0
@@ -103,6 +104,13 @@ def _check_run(run: Path, chosen: Recipe) -> None:
             f"gradient_accumulation_steps={parts} from here on: a batch takes less memory, and the steps are the same but for "
             "rounding, and for what is drawn or measured in each part (stochastic depth, batch-norm).",
         )
+
+
+def _check_split(run: Path, split_file: Path | None) -> None:
+    """Refuse a finished run of another split than the one that is asked for."""
+    given = pbc.read_split(split_file) if split_file else {}
+    if given and any(given.get(image_id) != part for image_id, part in pbc.read_split(run / "split.csv").items()):
+        raise RunError(f"{run} is complete, with another split than {split_file}; give another --out, or remove it.")
 
 
 def start(chosen: Recipe, run: Path, tracker: str | None = None) -> Accelerator:
@@ -180,7 +188,8 @@ def _finish(
 
 def _facts(chosen: Recipe, prepared: Prepared) -> dict:
     """What only the run itself knows and a reader needs to repeat it."""
-    overrides = chosen.differences(json.loads(recipe.load(chosen.name).to_json()))
+    original = recipe.load(chosen.name)
+    overrides = chosen.differences(json.loads(original.to_json())) | ({"gpu": chosen.gpu} if chosen.gpu != original.gpu else {})
     values = [shlex.quote(f"{key}={value}") for key, value in overrides.items()]
     return {
         "recipe": chosen.name,

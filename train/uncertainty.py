@@ -16,7 +16,7 @@ from sklearn.covariance import ledoit_wolf
 
 from cells import pbc
 from cells.classes import BLAST
-from cells.measures import read_metrics
+from cells.measures import HOME, read_metrics
 from cells.model.classifier import Classifier
 from cells.model.folder import UNCERTAINTY_FILE
 from cells.model.uncertainty import Familiar, Uncertainty
@@ -108,7 +108,8 @@ def refit(run: Path, dataset: datasets.Dataset, left_out_runs: Sequence[Path] = 
     before = summary.get("left_out", {}).get("temperature", 1.0)
     set_temperature(run / "model", 1.0)  # as after training; a call that was stopped may have left another
     fitted = fit(run, labelled, parts, answers)
-    if not answers and before == 1 and len(data.sources_of(run / "model")) == 1:
+    is_of_home = set(dataset["source"][:]) == {HOME} and not summary.get("laboratories")
+    if not answers and before == 1 and is_of_home:
         return fitted
     found = {"left_out": {}, "laboratories": []} | fitted
     temperature = summary["temperature"] / before * found["left_out"].get("temperature", 1.0)

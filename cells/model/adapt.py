@@ -92,15 +92,19 @@ def adapt(
     divide(head_of(network.network), temperature)
     network.labels = classes
     described = (*base.classes, *describe(classes[len(base.classes) :]))
-    threshold, ok, ok_right = fit_threshold(softmax(held / temperature, 1), answers)
+    probabilities = softmax(held / temperature, 1)
+    threshold = fit_threshold(probabilities, answers)
     rule = Uncertainty(
         tuple(threshold if counts[one.name] >= ENOUGH else NEVER_OK for one in described),
         blast_from=base.uncertainty.blast_from,
     )
+    is_ok, is_right = ~rule.needs_person(probabilities, classes), probabilities.argmax(1) == answers
     if base.uncertainty.familiar is not None:
         rule = _with_familiar(rule, base, tuning.features(), labels, described)
     missing = {label: ENOUGH - count for label, count in counts.items() if count < ENOUGH}
-    right, right_before = (int((logits.argmax(1) == answers).sum()) for logits in (held, before))
+    right, right_before, ok, ok_right = (
+        int(of.sum()) for of in (is_right, before.argmax(1) == answers, is_ok, is_right & is_ok)
+    )
     report = Report(f"{base.name}@{base.version}", dict(counts), right, right_before, ok, ok_right, missing)
     version = f"{base.version}+{report.total}"  # until it has a folder of its own
     return Adapted(Classifier(base.folder, network, rule, base.name, version, described), report)
@@ -165,8 +169,8 @@ def _check_gain(before: np.ndarray, held: np.ndarray, answers: np.ndarray) -> No
         raise AdaptError("adapt_no_gain", right=right, before=right_before, total=len(answers))
 
 
-def fit_threshold(probabilities: np.ndarray, answers: np.ndarray) -> tuple[float, int, int]:
-    """(the lowest probability from which RIGHT of the answers are right, how many reach it, how many of these are right).
+def fit_threshold(probabilities: np.ndarray, answers: np.ndarray) -> float:
+    """The lowest probability from which RIGHT of the answers are right.
 
     One answer is counted as wrong beside those that are: a few right ones promise nothing. NEVER_OK where none will do.
     """
@@ -175,9 +179,8 @@ def fit_threshold(probabilities: np.ndarray, answers: np.ndarray) -> tuple[float
     shares = np.cumsum(is_right) / (np.arange(len(order)) + 2)
     enough = np.flatnonzero(shares >= RIGHT)
     if not len(enough):
-        return NEVER_OK, 0, 0
-    last = enough[-1]
-    return float(probabilities.max(1)[order][last]), int(last) + 1, int(is_right[: last + 1].sum())
+        return NEVER_OK
+    return float(probabilities.max(1)[order][enough[-1]])
 
 
 def _with_familiar(

@@ -38,7 +38,7 @@ class FineTuning:
         """`classes` are the network's labels and further ones, for which its head gets rows."""
         self.network = network
         _widen(network, len(classes) - len(network.labels))
-        network.network.to(memory_format=torch.channels_last)  # a third faster on a CPU
+        network.network.to("cpu", memory_format=torch.channels_last)  # where the pictures lie; channels last, a third faster
         self._pixels = [network.preprocess(picture) for picture in pictures]
         self.halves = Halves(network.layers, _stacked(self._pixels[:2]))
         views = min(VIEWS, max(2, ALL_VIEWS // len(pictures)))

@@ -13,12 +13,14 @@ What the distance needs beside its threshold lies in trust.safetensors.
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
+from cells.classes import BLAST
 from cells.messages import Message, message
 
 OK, REVIEW, UNFAMILIAR, EMPTY, ERROR = STATUSES = "ok", "review", "unfamiliar", "empty", "error"
@@ -104,6 +106,13 @@ class Uncertainty:
         if self.blast_from is None:
             return np.zeros(np.shape(probability), bool)
         return np.round(np.asarray(probability, float), CSV_DECIMALS) >= np.round(self.blast_from, CSV_DECIMALS)
+
+    def needs_person(self, probabilities: np.ndarray, labels: Sequence[str]) -> np.ndarray:
+        """(n,) of bool from probabilities (n, classes): which cells are to `review`, if they are familiar."""
+        found = ~(probabilities.max(1) >= self.ok_from(probabilities.argmax(1)))  # also where a probability is no number
+        if BLAST.name in labels:
+            found |= self.suspects_blast(probabilities[:, list(labels).index(BLAST.name)])
+        return found
 
     def status(
         self, probabilities: np.ndarray, distance: float | None = None, is_suspected_blast: bool = False

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from string import Template
 
-from cells.classes import NAMES
+from cells.classes import english
 from cells.model.adapt_report import ENOUGH, RIGHT, Report
 from cells.model.folder import ADAPTED_FILE, CLASSES_FILE, read_classes, version
 
@@ -46,8 +46,8 @@ def body(folder: Path) -> str:
         version=version(folder),
         base=report.base,
         total=report.total,
-        rows="\n".join(f"| {NAMES.get(label, label)} | {count} |" for label, count in report.cells.items()),
-        classes=", ".join(NAMES.get(label, label) for label in labels),
+        rows="\n".join(f"| {english(label)} | {count} |" for label, count in report.cells.items()),
+        classes=", ".join(english(label) for label in labels),
         right=report.right,
         right_before=report.right_before,
         ok=ok_words(report),
@@ -66,7 +66,7 @@ def missing_words(report: Report) -> str:
     """Which types want more labels, in a sentence with a space before it; nothing where none does."""
     if not report.missing:
         return ""
-    wanted = ", ".join(f"{count} {NAMES.get(label, label)}" for label, count in report.missing.items())
+    wanted = ", ".join(f"{count} {english(label)}" for label, count in report.missing.items())
     return f" A type is never `ok` below {ENOUGH} labelled cells; still to label: {wanted}."
 
 

@@ -47,12 +47,23 @@ def main(arguments: list[str]) -> int:
 def never_seen(
     models: Sequence[str], dataset: datasets.Dataset, split: dict[str, str]
 ) -> Iterator[tuple[Path, datasets.Dataset]]:
-    """(the folder of a model, the cells of a laboratory that it did not learn from), for each two."""
+    """(the folder of a model, the cells of a laboratory that it did not learn from), for each two.
+
+    Raises DataError where two models did not see one laboratory, since a row does not name its model, and where a laboratory
+    has no groups, of which one half is labelled.
+    """
+    measured = set()
     for folder in (Path(locate(name)[0]) for name in models):
         trained = set(data.sources_of(folder))
         for laboratory in dict.fromkeys(dataset["source"][:]):
             if laboratory not in trained:
-                yield folder, data.of_laboratory(dataset, split, laboratory, None)
+                if laboratory in measured:
+                    raise pbc.DataError(f"{laboratory} was seen by none of two models; give each laboratory one model.")
+                measured.add(laboratory)
+                cells = data.of_laboratory(dataset, split, laboratory, None)
+                if len(set(cells["group"][:])) < 2:
+                    raise pbc.DataError(f"{laboratory} does not say which cells are of one patient or slide.")
+                yield folder, cells
 
 
 def measure(folder: Path, cells: datasets.Dataset, draws: int) -> list[dict]:

@@ -76,9 +76,10 @@ def states(network: TorchNetwork, cells: datasets.Dataset, rows: np.ndarray) -> 
     features, logits = [], []
     for start in range(0, len(rows), PART):
         images = pictures(cells, rows[start : start + PART])
-        answer, hidden = network.layers.answer(torch.from_numpy(np.stack([network.preprocess(one) for one in images])))
-        features.append(torch.cat([_mean(state) for state in hidden[-2:]], 1))
-        logits.append(answer)
+        pixels = torch.from_numpy(np.stack([network.preprocess(one) for one in images])).to(network.network.device)
+        answer, hidden = network.layers.answer(pixels)
+        features.append(torch.cat([_mean(state) for state in hidden[-2:]], 1).cpu())
+        logits.append(answer.cpu())
     return tuple(_placed(torch.cat(values).numpy(), rows, len(cells)) for values in (features, logits))
 
 

@@ -25,7 +25,7 @@ from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
 from cells import pbc
-from cells.classes import NAMES
+from cells.classes import english
 from cells.model.classifier import Classifier
 from cells.read.images import read_image
 from train import data, duplicates, metrics, options, report
@@ -170,8 +170,8 @@ def write(finds: pd.DataFrame, dataset: datasets.Dataset, folder: Path) -> None:
     for axis, find in zip(axes.flat, shown.itertuples(), strict=False):
         picture = read_image(pbc.source_of(dataset[rows[find.image_id]]["image"]))
         axis.imshow(picture)
-        other = f"\n{find.other_image_id or 'rather'} {NAMES.get(find.other_label, '')}" if find.other_label else ""
-        axis.set_title(f"{find.kind}\n{find.image_id} {NAMES[find.label]}{other}", fontsize=7)
+        other = f"\n{find.other_image_id or 'rather'} {english(find.other_label)}" if find.other_label else ""
+        axis.set_title(f"{find.kind}\n{find.image_id} {english(find.label)}{other}", fontsize=7)
     figure.tight_layout()
     figure.savefig(folder / "contact_sheet.png", dpi=120)
     plt.close(figure)

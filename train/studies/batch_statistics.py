@@ -10,7 +10,6 @@ import pandas as pd
 from cells import pbc
 from cells.model.batch_statistics import WEIGHT, adapted, is_unlike, sample
 from cells.model.classifier import Classifier
-from cells.model.uncertainty import UNFAMILIAR
 from train import backend, data, laboratories, options
 
 WEIGHTS = (0.0, 0.2, WEIGHT, 0.7)  # at 0 the model answers as it is loaded
@@ -52,21 +51,19 @@ def measure(classifier: Classifier, dataset: datasets.Dataset, split: dict[str, 
     for name, is_trained, rows in laboratories.parts(classifier, dataset, split):
         predictions = backend.predict(classifier, rows)
         statuses = [prediction.status for prediction in predictions]
+        as_loaded = laboratories.figures(predictions, rows)
         chosen = sample(backend.sources(rows))
         moved = {weight: adapted(classifier, chosen, weight) for weight in WEIGHTS if weight}
         known = {
             "model": classifier.name,
             "laboratory": name,
             "trained": is_trained,
-            "pictures": len(rows),
-            "unfamiliar_share": statuses.count(UNFAMILIAR) / len(statuses),
+            **{key: as_loaded[key] for key in ("pictures", "unfamiliar_share")},
             "used": is_unlike(sample(statuses)) and moved[WEIGHT] is not classifier,
         }
         found = []
         for weight in WEIGHTS:
-            if weight:
-                predictions = backend.predict(moved[weight], rows)
-            figures = laboratories.figures(predictions, rows)
+            figures = laboratories.figures(backend.predict(moved[weight], rows), rows) if weight else as_loaded
             kept = ("accuracy", "balanced_accuracy", "five_pictures", "five_accuracy", "five_balanced")
             found.append(known | {"weight": weight} | {key: figures.get(key) for key in kept})
         yield found

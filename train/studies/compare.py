@@ -8,7 +8,7 @@ from string import Template
 import pandas as pd
 from matplotlib import pyplot as plt
 
-from cells.classes import NAMES, TYPE_OF_SUBTYPE
+from cells.classes import TYPE_OF_SUBTYPE, english
 from cells.measures import HUB_ID, MEASURES, commands, interval, read_metrics, split_name, trained_on
 from cells.model import batch_statistics
 from cells.model.uncertainty import Uncertainty
@@ -332,12 +332,12 @@ def _section(folder: Path, summaries: dict[str, dict], predictions: pd.DataFrame
         measures="\n".join(f"| {MEASURES[key]} | {interval(test, key)} | {interval(validation, key)} |" for key in MEASURES),
         wrong=round(test["error_rate"] * test["pictures"]),
         errors="\n".join(
-            f"| {NAMES[row['subtype']]} | {NAMES[row['prediction']]} | {row['count']} |"
+            f"| {english(row['subtype'])} | {english(row['prediction'])} | {row['count']} |"
             for row in test["errors_by_subtype"][:SHOWN_ERRORS]
         ),
         types="\n".join(_types(predictions, summary)),
         recall="\n".join(
-            f"| {NAMES[subtype]} | {(predictions['subtype'] == subtype).sum()} | {recall:.4f} |"
+            f"| {english(subtype)} | {(predictions['subtype'] == subtype).sum()} | {recall:.4f} |"
             for subtype, recall in sorted(test["recall_by_subtype"].items(), key=lambda item: item[1])
             if subtype in TYPE_OF_SUBTYPE
         ),
@@ -399,7 +399,7 @@ def _types(predictions: pd.DataFrame, summary: dict) -> Iterator[str]:
         if truth.any():
             scores = metrics.recall_precision_f1(truth, predictions["prediction"] == label)
             columns = [*(f"{score:.4f}" for score in scores), f"{needs_review[truth].mean():.1%}"]
-            yield f"| {NAMES[label]} | {truth.sum()} | {' | '.join(columns)} |"
+            yield f"| {english(label)} | {truth.sum()} | {' | '.join(columns)} |"
 
 
 def _review(summary: dict) -> str:
@@ -419,7 +419,7 @@ def _uncertainty(summary: dict) -> str:
     if not summary.get("unfamiliar"):
         return ""
     far, sets = summary["unfamiliar"], summary["prediction_set"]
-    several = "at most 1 % of each laboratory's validation pictures so"
+    several = "about 1 % of each laboratory's validation pictures so"
     validation = several if summary.get("left_out") else "1 % of the validation pictures so"
     return (
         f"\n\n{far['share']:.1%} of the test pictures are called unfamiliar, by the threshold that calls {validation}, "

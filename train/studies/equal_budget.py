@@ -4,7 +4,7 @@ Collects finished runs, named NETWORK_seedN as `seed=1..3` leaves them, in three
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from string import Template
 
@@ -44,13 +44,13 @@ def collect(runs: list[Path], out: Path) -> dict[str, pd.DataFrame]:
     predictions = pd.read_csv(runs[0] / "predictions.csv")[["image_id", "label", "subtype"]]
     for run in runs:
         own = pd.read_csv(run / "predictions.csv").set_index("image_id")["prediction"]
-        if set(own.index) != set(predictions["image_id"]):
-            raise report.RunError(f"{run} and {runs[0]} have other test pictures; runs that are compared share a split.")
+        _check_same(predictions["image_id"], own.index, f"{run} and {runs[0]}")
         predictions[run.name] = predictions["image_id"].map(own)
     if (out / RUNS).exists():
         rows = _without(pd.read_csv(out / RUNS, dtype={"commit": str}), rows)
         history = _without(pd.read_csv(out / HISTORY), history)
         before = _read_predictions(out)
+        _check_same(before["image_id"], predictions["image_id"], f"{runs[0]} and the runs in {out}")
         predictions = before.drop(columns=predictions.columns[3:], errors="ignore").merge(
             predictions.drop(columns=["label", "subtype"]), on="image_id", validate="one_to_one"
         )
@@ -59,6 +59,11 @@ def collect(runs: list[Path], out: Path) -> dict[str, pd.DataFrame]:
     answers = predictions.iloc[:, 3:]
     predictions.iloc[:, 3:] = answers.mask(answers.eq(predictions["label"], axis=0))  # most are right
     return {RUNS: rows, HISTORY: history, PREDICTIONS: predictions}
+
+
+def _check_same(ids: Iterable[str], others: Iterable[str], whose: str) -> None:
+    if set(ids) != set(others):
+        raise report.RunError(f"{whose} have other test pictures; runs that are compared share a split.")
 
 
 def _read_predictions(out: Path) -> pd.DataFrame:
@@ -203,9 +208,8 @@ def _until(histories: list[pd.DataFrame], accuracy: float) -> str:
 
 
 def _commands(runs: pd.DataFrame) -> Iterator[str]:
-    """A line a network, with the range of its seeds."""
+    """A line a network, with the range of its seeds: a single seed would name its run without it."""
     for network, of in runs.groupby("network", sort=False):
         first, last = of["seed"].min(), of["seed"].max()
-        seeds = f"seed={first}" if first == last else f"seed={first}..{last}"
         values = [value for value in of["command"].iloc[0].split(" ") if not value.startswith("seed=")]
-        yield f"{' '.join(values)} {seeds} --split results/split.csv --out runs/equal/{network}"
+        yield f"{' '.join(values)} seed={first}..{last} --split results/split.csv --out runs/equal/{network}"
