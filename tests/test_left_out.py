@@ -172,3 +172,11 @@ def test_a_call_that_was_stopped_leaves_no_temperature_to_the_next(finished, mon
     assert main(["uncertainty", str(without), "--data", *places[::2]]) == 0
     with safe_open(without / "model" / "model.safetensors", "pt") as file:
         assert float(file.metadata()["temperature"]) == 1
+
+
+def test_a_laboratory_in_data_that_a_run_never_saw_gets_a_row_of_the_card(finished, monkeypatch):
+    _, without, places = finished
+    monkeypatch.setattr(figures, "draw_all", skip_figures)
+    assert main(["uncertainty", str(without), "--data", *places]) == 0
+    rows = json.loads((without / "metrics.json").read_text())["laboratories"]
+    assert [(row["name"], row["role"]) for row in rows] == [("pbc", "trained"), ("jhu", "measured"), ("chula", "trained")]
