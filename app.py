@@ -64,7 +64,7 @@ def check_folder() -> None:
 
 def build_demo() -> gr.Blocks:
     """The page, with a queue for the programs that call it."""
-    return layout.build().queue(max_size=limits.WAITING)
+    return layout.build().queue(max_size=limits.WAITING, api_open=False)  # a call past the queue would have no limit
 
 
 def memory_clearing(demo: gr.Blocks) -> Callable[[gr.routes.App], None]:

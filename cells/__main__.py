@@ -231,8 +231,8 @@ def _at_once(pictures: list[tuple[str, Source]], classifier: Classifier, out: Pa
     """A workbook, or a table on standard output."""
     with _progress(len(pictures)) as progress:
         cells, fields = [], 0
-        for predictions in _by_picture(_predict(classifier, pictures, batch_size, how)):
-            cells += map(Cell, predictions)
+        for number, predictions in enumerate(_by_picture(_predict(classifier, pictures, batch_size, how))):
+            cells += [Cell(prediction, id=f"{number}.{place}") for place, prediction in enumerate(predictions, 1)]
             fields += predictions[0].place is not None or predictions[0].status == EMPTY
             progress.update()
     below = classifier.uncertainty.lowest
@@ -247,6 +247,10 @@ def _at_once(pictures: list[tuple[str, Source]], classifier: Classifier, out: Pa
                 excel.write(review, out)
         except OSError as error:
             raise CallError(f"--out {out} cannot be written: {error.strerror or error}.") from None
+        except ValueError as error:  # more cells than a sheet has rows, which was not to be known before the fields were read
+            other = f"{out}.csv"
+            table.write_csv(table.to_frame(review), other)
+            raise CallError(f"{out}: {error}; the rows are in {other} instead.") from None
     unread = sum(cell.prediction.status == ERROR for cell in cells)
     in_fields = sum(cell.prediction.place is not None for cell in cells)
     return Found(len(pictures), unread, len(review.suspected_blasts), fields, in_fields)

@@ -8,7 +8,7 @@ Ray is optional, and imported only when it is asked for.
 
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from itertools import groupby, islice
 from pathlib import Path
@@ -192,13 +192,18 @@ def _row_groups(place: Place) -> Iterator[Batch]:
         number = 0
         for group in range(file.num_row_groups):
             rows = file.read_row_group(group, ["image_id" if "image_id" in columns.names else "image.path"]).to_pylist()
-            names = [row.get("image_id") or (row.get("image") or {}).get("path") for row in rows]
-            files = [name or f"{place.file} row {index}" for index, name in enumerate(names, number)]
+            files = [_name(row) or f"{place.file} row {index}" for index, row in enumerate(rows, number)]
             number += len(rows)
             if rows:
                 yield Batch(files, [place.place], place.root, group)
     except (OSError, ValueError) as error:
         raise CallError(f"{place.file} cannot be read: {_last_line(error)}.") from None
+
+
+def _name(row: Mapping) -> str:
+    """Of a picture, whatever its `image_id` is; empty where it has none."""
+    known = (row.get("image_id"), (row.get("image") or {}).get("path"))
+    return next((str(name) for name in known if name not in (None, "")), "")
 
 
 def _parquet(place: bytes, root: str) -> "pyarrow.parquet.ParquetFile":

@@ -13,7 +13,7 @@ from cells.locate.parts import FRAMED, crop, reader
 from cells.read.find_images import CallError, find_images
 from cells.read.images import ImageError, read_image
 from cells.review import REJECTED
-from cells.write.table import ENCODING, PLACE
+from cells.write.table import ENCODING, PLACE, unescaped
 
 # A type comes before a subtype of the same words.
 _LABELS = {word.lower(): one.name for one in reversed(KNOWN.values()) for word in (one.english, one.spanish, one.name)}
@@ -58,10 +58,16 @@ def _rows(place: Path) -> Iterator[tuple[str, list[float] | None, str]]:
         if row["person"] not in REJECTED:
             is_in_field = has_places and pd.notna(row["cell"])
             yield (
-                os.path.join(place.parent, row["file"]),
+                _beside(place, row["file"]),
                 [row[name] for name in PLACE[2:6]] if is_in_field else None,
                 row["person"],
             )
+
+
+def _beside(place: Path, name: str) -> str:
+    """The file of a row, whose name may be escaped."""
+    file = os.path.join(place.parent, name)
+    return file if os.path.exists(file) else os.path.join(place.parent, unescaped(name))
 
 
 def _picture(file: str, box: list[float] | None) -> Image.Image:

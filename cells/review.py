@@ -269,7 +269,7 @@ def _cell_from_json(value: Mapping, labels: tuple[str, ...], second_labels: tupl
     if second is not None:
         told = {"suspected_blast": _is_suspected(second), "place": place}
         second = Prediction(name, _probabilities(second, second_labels), second["status"], "", second_labels, **told)
-    return Cell(prediction, _picture(value["picture"]), second, _text(value["id"]))
+    return Cell(prediction, checked_thumbnail(base64.b64decode(value["picture"], validate=True)), second, _text(value["id"]))
 
 
 def _place(value: Mapping | None) -> Place | None:
@@ -291,9 +291,8 @@ def _is_suspected(value: Mapping) -> bool:
     return found
 
 
-def _picture(value: str) -> bytes:
-    """The JPEG in a text of base64, nothing for an empty one."""
-    data = base64.b64decode(value, validate=True)
+def checked_thumbnail(data: bytes) -> bytes:
+    """A small JPEG, or nothing. Raises ValueError for anything else."""
     try:
         if data and max(Image.open(io.BytesIO(data), formats=("JPEG",)).size) > THUMBNAIL:
             raise ValueError("a picture of a review is a small one")

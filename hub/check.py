@@ -1,9 +1,12 @@
 """What was published, loaded as its users load it: every library must give the same answer."""
 
+from collections.abc import Callable
+
 import numpy as np
 import timm
 import torch
 from huggingface_hub import HfApi
+from safetensors import SafetensorError
 from transformers import AutoImageProcessor, AutoModelForImageClassification, pipeline
 
 from cells.synthetic import draw_cell
@@ -17,7 +20,8 @@ def check(repo_id: str, revision: str = "main") -> list[str]:
     """Classify a drawn cell through each library; a line for each. Raises HubError where they differ or fail."""
     with explained(repo_id):
         files = HfApi().list_repo_files(repo_id, revision=revision)
-        answers = {name: load(repo_id, revision) for name, load in LOADERS.items() if name != "timm" or _is_timm(files)}
+        loaders = {name: load for name, load in LOADERS.items() if name != "timm" or _is_timm(files)}
+        answers = {name: _loaded(name, load, repo_id, revision) for name, load in loaders.items()}
     reference = answers["AutoModelForImageClassification"]
     lines = []
     for name, answer in answers.items():
@@ -27,6 +31,15 @@ def check(repo_id: str, revision: str = "main") -> list[str]:
             raise HubError("check_differs", repo=repo_id, library=name, gap=f"{gap:.3f}")
         lines.append(f"{name}: {label} {answer[label]:.4f}")
     return lines
+
+
+def _loaded(name: str, load: Callable, repo_id: str, revision: str) -> dict[str, float]:
+    """The answer through a library. Raises HubError where it does not know what it finds, and what explained() explains."""
+    try:
+        return load(repo_id, revision)
+    except (ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
+        reason = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}"
+        raise HubError("check_failed", repo=repo_id, library=name, reason=reason) from None
 
 
 def _is_timm(files: list[str]) -> bool:

@@ -25,6 +25,7 @@ ENGLISH = {
     "list_unreadable": "{file} cannot be read: {reason}.",
     "list_not_text": '{file}: {name} must be a text, "USER/NAME" or "".',
     "folder_incomplete": "{folder} lacks {files}; a model folder is what `python -m train` leaves.",
+    "check_failed": "{repo}: {library} cannot load it: {reason}.",
     "check_differs": "{repo}: {library} answers differently from AutoModelForImageClassification, by {gap}.",
     "text": "{text}",
 }

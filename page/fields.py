@@ -5,7 +5,8 @@ import base64
 import numpy as np
 from PIL import Image
 
-from cells.locate.parts import Part, Parts, Place, crop, is_cut
+from cells.locate.parts import FILLED, Part, Parts, Place, crop, is_cut
+from cells.read import limits
 from cells.read.images import thumbnail
 from page.texts import RefusedError
 
@@ -39,10 +40,16 @@ def drawn(size: object, number: object, box: object) -> Place:
 
 
 def parts_of(place: Place, width: int) -> Parts:
-    """The one cell at a place, whose box is in pixels of a field that is `width` wide; the picture may be a smaller one."""
+    """The one cell at a place, whose box is in pixels of a field that is `width` wide; the picture may be a smaller one.
+
+    Raises RefusedError where the picture has another shape than the field was said to have, and the box is of no one cell.
+    """
 
     def parts(image: Image.Image) -> list[Part]:
         box = [edge * image.width / width for edge in place.box]
+        side = max(box[2] - box[0], box[3] - box[1])
+        if side > LARGEST * max(image.size) or (side / FILLED) ** 2 > limits.PIXELS:  # the crop is a square
+            raise RefusedError("box_too_large")
         return [(Image.fromarray(crop(np.asarray(image), box)), place)]
 
     return parts

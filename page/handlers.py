@@ -249,10 +249,11 @@ def added_cell(batch: str, models: list[str], place: Place, asked: dict, languag
     picture, upload = picture_of(asked)
     classifiers = [catalog.load(model) for model in models]
     parts = fields.parts_of(place, asked["size"][0])
-    rows = classify_all(classifiers, [picture], [text_of(asked, "name")], thumbnail_side=THUMBNAIL, parts=parts)
+    try:
+        rows = list(classify_all(classifiers, [picture], [text_of(asked, "name")], thumbnail_side=THUMBNAIL, parts=parts))
+    finally:
+        uploads.delete([upload] if upload else [])
     cells = [in_language(row, text_of(asked, "source"), language) for row in rows]
-    if upload:
-        uploads.delete([upload])
     return answer_of(batch, classifiers, [cell | {"id": text_of(asked, "id")} for cell in cells])
 
 

@@ -64,16 +64,17 @@ def refusal(scope: Message) -> int:
     """The status of a request that is not passed on; 0 for one that is."""
     if not is_open(scope["path"]):
         return 404
-    if scope["path"].rstrip("/") != f"{PREFIX}component_server":
+    path = scope["path"].rstrip("/")
+    if scope["method"] != "POST" or path == f"{PREFIX}upload":  # whose files are counted as they come
         return 0
-    # Gradio reads its body whole, however long it is, and would store the files of a form.
+    # Gradio reads a body whole, however long it is, and would store the files of a form.
     headers = {key.lower(): value for key, value in scope["headers"]}
     length = headers.get(b"content-length", b"")
-    if not headers.get(b"content-type", b"").startswith(b"application/json"):
+    if path == f"{PREFIX}component_server" and not headers.get(b"content-type", b"").startswith(b"application/json"):
         return 415
-    if not length.isdigit():
+    if not length.isdigit() or b"transfer-encoding" in headers:  # a length beside chunks is not theirs
         return 411
-    return 413 if int(length) > limits.SENT_BYTES else 0
+    return 413 if int(length) > limits.BODY_BYTES else 0
 
 
 def is_open(path: str) -> bool:

@@ -24,7 +24,7 @@ from cells.model.classifier import Classifier
 from cells.model.prediction import Prediction
 from cells.model.uncertainty import OK, REVIEW
 from cells.read import limits
-from cells.review import REJECTED
+from cells.review import REJECTED, checked_thumbnail
 from hub import catalog
 from page import uploads
 from page.handlers import CLASSIFYING, Lane, answered, checked, how_of, in_language, loaded, of_cell, picture_in, text_of
@@ -56,7 +56,11 @@ def given(asked: dict, fewest: int = 1) -> list[Given]:
 
 
 def given_cell(one: dict) -> Given:
-    said = text_of(one, "id"), text_of(one, "name"), picture_in(one), text_of(one, "decision", "")
+    try:
+        picture = checked_thumbnail(picture_in(one))
+    except ValueError:
+        raise RefusedError("bad_request") from None
+    said = text_of(one, "id"), text_of(one, "name"), picture, text_of(one, "decision", "")
     return Given(*said, one.get("cut") is True, how_of(one))
 
 

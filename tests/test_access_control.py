@@ -139,6 +139,15 @@ def test_the_pages_functions_take_json_of_a_known_and_modest_length(url):
         chunks = iter([b"{}"])
         wire.request("POST", "/gradio_api/component_server", chunks, {"Content-Type": "application/json"}, encode_chunked=True)
         assert wire.getresponse().status == 411
+    large = {"Content_Type": "application/json", "Content_Length": str(10**9)}
+    for route in ("queue/join", "call/classify_base64", "run/classify_base64", "mcp"):
+        assert ask(f"{url}/gradio_api/{route}", b"{}", **large).status == 413
+        both = {"Content_Type": "application/json", "Content_Length": "2", "Transfer_Encoding": "chunked"}
+        assert ask(f"{url}/gradio_api/{route}", b"0\r\n\r\n", **both).status == 411
+
+
+def test_no_call_goes_past_the_queue(url):
+    assert ask(f"{url}/gradio_api/run/classify_base64", {"data": [[], ""]}).status == 404
 
 
 @pytest.mark.parametrize("path", [

@@ -125,6 +125,9 @@ def test_each_named_class_has_the_same_share_of_the_statistics():
 def test_a_sample_is_taken_evenly_from_the_whole_batch():
     assert batch_statistics.sample(range(3)) == [0, 1, 2]
     assert batch_statistics.sample([]) == []
+    assert batch_statistics.some(iter(range(3))) == [0, 1, 2]
+    drawn = batch_statistics.some(iter(range(1000)))
+    assert (len(set(drawn)), max(drawn) > 500, drawn) == (batch_statistics.SAMPLE, True, batch_statistics.some(range(1000)))
     chosen = batch_statistics.sample(range(1000))
     assert (len(chosen), len(set(chosen)), chosen[0]) == (batch_statistics.SAMPLE, batch_statistics.SAMPLE, 0)
     assert {b - a for a, b in itertools.pairwise(chosen)} == {3, 4}

@@ -32,6 +32,8 @@ def folder(tmp_path):
     (tmp_path / "pictures" / "c" / "broken.png").write_bytes(b"not a picture")
     (tmp_path / "pictures" / "notes.txt").write_text("no picture")
     (tmp_path / "pictures" / ".hidden.png").write_bytes(b"left by a program")
+    (tmp_path / "pictures" / ".trash").mkdir()
+    (tmp_path / "pictures" / ".trash" / "left.png").write_bytes(b"by a program too")
     return tmp_path / "pictures"
 
 
@@ -133,6 +135,18 @@ def test_status_0_when_every_file_was_read(folder, model_folder, tmp_path, capsy
     assert run(folder / "b", "--model", model_folder, "--out", tmp_path / "out.xlsx") == 0
     assert len(pd.read_excel(tmp_path / "out.xlsx")) == 2
     assert capsys.readouterr().out == ""
+
+
+def test_a_workbook_without_room_for_the_cells_of_fields_leaves_a_csv(folder, model_folder, tmp_path, monkeypatch, capsys):
+    """How many they are is known only once the fields are read."""
+
+    def full(*_: object) -> None:
+        raise ValueError("a sheet of Excel has too few rows")
+
+    monkeypatch.setattr(excel, "write", full)
+    assert run(folder / "b", "--model", model_folder, "--out", tmp_path / "out.xlsx") == 2
+    assert len(pd.read_csv(tmp_path / "out.xlsx.csv")) == 2
+    assert "the rows are in" in capsys.readouterr().err
 
 
 def test_a_missing_file_is_a_row_and_status_1(folder, model_folder, capsys):

@@ -161,6 +161,8 @@ def test_pictures_without_a_name_are_numbered(tmp_path):
     parquet.write_table(pyarrow.table({"image": images}), path, row_group_size=2)
     names = [file for batch in cluster.batches([str(path)], 2) for file in batch.files]
     assert names == ["a.png", f"{path} row 1", f"{path} row 2"]
+    parquet.write_table(pyarrow.table({"image_id": [0, 7, None], "image": images}), path)
+    assert [file for batch in cluster.batches([str(path)], 3) for file in batch.files] == ["0", "7", f"{path} row 2"]
 
 
 @needs_ray

@@ -453,6 +453,12 @@ def test_a_box_larger_than_a_cell_can_be_is_a_sentence(add):
     assert add(box=[0, 0, 1001, 50], picture="")["error"]["text"] == EN["box_too_large"]
 
 
+def test_a_box_of_a_field_of_another_shape_is_refused_before_a_crop_of_gigabytes_is_made(add, field, upload):
+    path = upload("a.png", field)
+    assert add(size=[1, 120], box=[0, 0, 1, 60], path=path)["error"]["text"] == EN["box_too_large"]
+    assert not Path(path).parent.exists()
+
+
 def test_a_table_has_the_places_of_cells(ask, classify, field_path, upload):
     answer = classify({"path": upload("a.png", png())}, {"path": field_path, "name": "f.png"})
     review = {**answer, "format": 1, "created": "", "steps": [], "comment": "", "cells": answer["cells"], "fields": {}}

@@ -86,7 +86,7 @@ def test_a_page_that_comes_in_parts_keeps_its_length_right(run_async):
     async def send(message):
         sent.append(message)
 
-    run_async(headers.Headers(app)({"type": "http", "path": "/"}, None, send))
+    run_async(headers.Headers(app)({"type": "http", "method": "GET", "path": "/"}, None, send))
     start, body = sent
     found = dict(start["headers"])
     assert len(found) == len(start["headers"])

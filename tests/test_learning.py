@@ -23,7 +23,7 @@ from cells.messages import ENGLISH
 from cells.model import adapt, batch_statistics, fine_tuning
 from cells.model.classifier import Classifier
 from cells.read import limits
-from cells.read.images import read_image
+from cells.read.images import read_image, thumbnail
 from cells.synthetic import draw_cell
 from page import handlers, learning
 from page.texts import RefusedError, texts
@@ -41,6 +41,9 @@ def sent(number: int, decision: str = "", **more: object) -> dict:
         "picture": base64.b64encode(buffer.getvalue()).decode(),
         "decision": decision,
     } | more
+
+
+LARGE = base64.b64encode(thumbnail(Image.new("RGB", (300, 300)), 300)).decode()
 
 
 @pytest.fixture
@@ -94,6 +97,7 @@ def test_the_rest_of_the_batch_is_named_as_was_decided(ask, called, decided, loc
         ([sent(0, "monocyte"), sent(1, "basophil")], "adapt_too_few"),
         ([sent(0, "unicorn")], "bad_request"),
         ([{"id": "1"}], "bad_request"),
+        ([sent(0, "monocyte", picture=LARGE)], "bad_request"),  # a hundred of these would fill the memory
         ([], "bad_request"),
     ],
 )

@@ -1,6 +1,7 @@
 """White cells in whole fields: their boxes, the pictures cut around them, and the rows of a batch with fields."""
 
 import json
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -193,6 +194,14 @@ def test_boxes_and_types_go_to_coco_and_come_back(model_folder, tmp_path):
     assert file == str(tmp_path / "a.png")
     assert [round(one.box[0]) for one in found] == pytest.approx([155, 555], abs=4)
     assert {one.category for one in found} <= set(Classifier.load(model_folder).labels)
+    zips = [tmp_path / "one.zip", tmp_path / "two.zip"]
+    for file in zips:
+        with zipfile.ZipFile(file, "w") as archive:
+            archive.write(tmp_path / "a.png", "a.png")
+    assert main(["classify", *map(str, zips), "--model", str(model_folder), "--out", str(out)]) == 0
+    value = json.loads(out.read_text())
+    assert [(image["id"], image["file_name"]) for image in value["images"]] == [(1, "a.png"), (2, "a.png")]
+    assert [one["image_id"] for one in value["annotations"]] == [1, 1, 2, 2]
 
 
 # The page reads them as well.

@@ -61,6 +61,14 @@ def test_push_pull_and_check(hub, run, tmp_path):
     assert len({line.split()[1] for line in lines}) == 1
 
 
+def test_what_a_library_cannot_load_is_one_sentence(hub, run):
+    hub.add("model", "user/else", {"config.json": b'{"model_type": "no such network"}', "preprocessor_config.json": b"{}"})
+    done = run("check", "user/else")
+    assert done.returncode != 0
+    assert "user/else: AutoModelForImageClassification cannot load it" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_a_second_push_sends_nothing(hub, run):
     run("push", str(FOLDER), "user/cells")
     commits = len(hub.repos["model", "user/cells"].commits)

@@ -153,6 +153,7 @@ def test_neither_a_line_nor_a_wide_sign_nor_a_semicolon_begins_a_formula(name, w
     table.write_csv(table.to_frame(Review((Cell(Prediction(name, None, "error", "x")),), "m@0")), tmp_path / "cells.csv")
     with open(tmp_path / "cells.csv", newline="") as file:
         assert list(csv.reader(file))[1][0] == written
+    assert table.unescaped(written) == name
 
 
 def test_a_name_that_is_no_utf8_is_spelled_out(tmp_path):

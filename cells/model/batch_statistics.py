@@ -5,7 +5,7 @@ that (cells/model/adapted_network.py); where the pictures are familiar they cost
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import chain
 
 import numpy as np
@@ -45,6 +45,17 @@ def sample(batch: Sequence) -> list:
     return [batch[place * len(batch) // size] for place in range(size)]
 
 
+def some(cells: Iterable) -> list:
+    """At most SAMPLE of cells that are not held all at once, each as likely (Vitter 1985), the same ones each time."""
+    generator, kept = np.random.default_rng(0), []
+    for count, cell in enumerate(cells):
+        if count < SAMPLE:
+            kept.append(cell)
+        elif (place := int(generator.integers(count + 1))) < SAMPLE:
+            kept[place] = cell
+    return kept
+
+
 def is_unlike(statuses: Sequence[str]) -> bool:
     """Whether a sample with these statuses has FEWEST cells, more than half of them unfamiliar."""
     readable = sum(status not in WITHOUT_ANSWER for status in statuses)
@@ -82,6 +93,6 @@ def adapted(classifier: Classifier, sources: Sequence[Source], weight: float = W
         except ImageError:
             return []
 
-    network.adapt(sample(list(chain.from_iterable(pool().map(submit, sources)))), weight)
+    network.adapt(some(chain.from_iterable(pool().map(submit, sources))), weight)
     rule = dataclasses.replace(classifier.uncertainty, review_below=NEVER_OK)
     return Classifier(classifier.folder, network, rule, classifier.name, classifier.version, classifier.classes)

@@ -6,11 +6,15 @@ al. 2016; Draelos and Carin 2020, "HiResCAM"); for a ViT it is taken on the patc
 class token reads.
 """
 
+import threading
+
 import numpy as np
 import torch
 from PIL import Image
 
 from cells.model.classifier import Classifier
+
+EXPLAINING = threading.Lock()  # two hooks in one network would take each other's tensors
 
 
 def heatmap(classifier: Classifier, image: Image.Image, label: str) -> np.ndarray:
@@ -25,7 +29,9 @@ def heatmap(classifier: Classifier, image: Image.Image, label: str) -> np.ndarra
     output = network.config.label2id[label]
     pixels = torch.from_numpy(classifier.preprocess(image))[None].to(network.device)
     method = LayerGradientXActivation(lambda batch: network(pixel_values=batch).logits, layers.last_with_places())
-    saliency = layers.grid(method.attribute(pixels, target=output)[0].detach().cpu())
+    with EXPLAINING:
+        found = method.attribute(pixels, target=output)[0]
+    saliency = layers.grid(found.detach().cpu())
     grid = saliency.sum(0).clamp(min=0).numpy()
     return grid / max(grid.max(), 1e-12)
 

@@ -13,7 +13,8 @@ class CallError(Exception):
 def find_images(path: str, suffixes: Sequence[str] = SUFFIXES) -> list[str]:
     """The file itself, or the files below a folder with these endings, in the order of their names. Raises CallError.
 
-    Links to folders are followed. Each folder is listed once, whatever leads to it, so that a link to a folder above ends.
+    Hidden files and folders are left out: they are other programs' leavings. Links to folders are followed. Each folder is
+    listed once, whatever leads to it, so that a link to a folder above ends.
     """
     if not os.path.isdir(path):
         return [path]  # also a missing file, which becomes a row that says so
@@ -26,7 +27,7 @@ def find_images(path: str, suffixes: Sequence[str] = SUFFIXES) -> list[str]:
 
     # A folder that may not be opened becomes a row that says so.
     for folder, subfolders, names in os.walk(path, onerror=lambda error: found.append(error.filename), followlinks=True):
-        subfolders[:] = [name for name in sorted(subfolders) if is_new(os.path.join(folder, name))]
+        subfolders[:] = [name for name in sorted(subfolders) if not _is_hidden(name) and is_new(os.path.join(folder, name))]
         found.extend(os.path.join(folder, name) for name in sorted(names) if is_image_name(name, suffixes))
     if not found:
         raise no_picture(path, suffixes)
@@ -34,8 +35,12 @@ def find_images(path: str, suffixes: Sequence[str] = SUFFIXES) -> list[str]:
 
 
 def is_image_name(name: str, suffixes: Sequence[str]) -> bool:
-    """Whether a file has one of the endings, and is not hidden: hidden ones are other programs' leavings."""
-    return name.lower().endswith(tuple(suffixes)) and not name.startswith(".")
+    """Whether a file has one of the endings, and is not hidden."""
+    return name.lower().endswith(tuple(suffixes)) and not _is_hidden(name)
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith(".")
 
 
 def no_picture(path: str, suffixes: Sequence[str]) -> CallError:

@@ -18,6 +18,7 @@ WAITING = 60  # requests in the queue; a further one is refused at once
 
 CHUNK = 16  # pictures of one call of the page, which shows the rows of each as they come
 SENT_BYTES = 64_000_000  # of what a browser sends in one call: a whole review with its small pictures
+BODY_BYTES = SENT_BYTES + 1_000_000  # of a request with all that is in it, but for an upload
 REVIEW_CELLS, REVIEW_STEPS, LABELS = 5_000, 100_000, 100  # of a review that is exported
 BATCH_CELLS = 3_000  # of a batch on the page, whose export stays below SENT_BYTES with small pictures of up to 20 kB
 COMMENT = 10_000  # letters

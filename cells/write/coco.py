@@ -31,8 +31,9 @@ def to_json(review: Review) -> str:
         place, file = cell.prediction.place, printable(cell.prediction.file)
         if place is None:
             continue
+        picture = cell.id.rpartition(".")[0]  # files of two folders or ZIPs may have one name
         size = dict(zip(("width", "height"), place.size, strict=True))
-        image = images.setdefault(file, {"id": len(images) + 1, "file_name": file, **size})
+        image = images.setdefault((file, picture), {"id": len(images) + 1, "file_name": file, **size})
         if label in REJECTED:
             continue
         if label not in names:  # of the model that it was compared with

@@ -44,7 +44,7 @@ def numbers(frame: pd.DataFrame) -> list[str]:
 # A spreadsheet takes a text that begins so for a formula (OWASP, "CSV injection"). In Spain and much of Europe it takes a
 # semicolon for the end of a field, so what follows one begins a text as well.
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", *"\uff1d\uff0b\uff0d\uff20")  # and the wide ones
-FORMULA = re.compile(rf"(^|;)(?=[{re.escape(''.join(FORMULA_STARTS))}])")
+FORMULA, ESCAPED = (re.compile(rf"(^|;){mark}(?=[{re.escape(''.join(FORMULA_STARTS))}])") for mark in ("", "'"))
 
 
 def to_frame(
@@ -110,6 +110,11 @@ def to_csv(frame: pd.DataFrame, header: bool = True, escape: bool = True) -> str
 def not_a_formula(value: object) -> object:
     """What stands in a CSV for a value."""
     return FORMULA.sub(r"\1'", value) if isinstance(value, str) else value
+
+
+def unescaped(value: str) -> str:
+    """What not_a_formula() was given."""
+    return ESCAPED.sub(r"\1", value)
 
 
 def to_text(frame: pd.DataFrame) -> str:

@@ -17,7 +17,7 @@ export function outcome({ decided, added, same, left, unknown, failed, why, outs
 
 export class Annotation {
   // `known` gives the classes that the page knows, {label, name, type}. `on`: say(words, isNews), error() that is said at the
-  // moment, added(id) of a drawn cell, ended() once the batch has the cells of all boxes.
+  // moment, selected(), added(id) of a drawn cell, ended() once the batch has the cells of all boxes.
   constructor({ texts }, server, editor, known, on) {
     Object.assign(this, { texts, server, editor, known, on });
     this.waiting = []; // images of COCO files, whose boxes come to the batch once nothing is classified any more
@@ -39,9 +39,10 @@ export class Annotation {
   // The cell in a box that a person drew.
   async addCell(picture, box) {
     this.on.say('');
+    const before = this.on.selected();
     await this.server.told(async () => {
       const id = await this.addBox(picture, box);
-      this.on.added(id);
+      if (this.on.selected() === before) this.on.added(id); // a person who went on stays where the next key is meant to be
     });
     this.on.ended();
   }

@@ -35,7 +35,7 @@ function annotating(add_cell = () => {}, upload = async () => ({ path: 'path' })
     async addDrawn({ cells }, time) { this.review = withCells(this.review, cells.map(each => ({ ...each, time }))); },
     decideEach(decided) { for (const [id, decision] of decided) this.review = decide(this.review, [id], decision); },
   };
-  const on = { say: words => said.push(words), error: () => events.error ?? '', added: id => events.push(['added', id]), ended: () => events.push('ended') };
+  const on = { say: words => said.push(words), error: () => events.error ?? '', selected: () => events.at ?? '1.1', added: id => events.push(['added', id]), ended: () => events.push('ended') };
   return { annotation: new Annotation(settings, server, editor, () => [{ label: 'ig', name: 'granulocito', type: 'ig' }], on), editor, asked, said, events };
 }
 
@@ -49,6 +49,12 @@ test('a drawn box becomes the next cell of its field, from the file of the field
   assert.deepEqual(asked.map(({ number, picture, path }) => [number, picture, path]), [[2, 'small', undefined], [3, undefined, 'path']]);
   assert.deepEqual(asked.map(({ batch, model, name, size }) => [batch, model, name, size])[0], ['b', 'm', 'a.png', [1000, 800]]);
   assert.deepEqual(events, [['added', asked[0].id], 'ended', ['added', asked[1].id], 'ended']);
+});
+
+test('a person who went on to another cell stays there when the answer to a drawn box comes', async () => {
+  const { annotation, editor, events } = annotating(() => { events.at = '2'; });
+  await annotation.addCell('1', THERE);
+  assert.deepEqual([editor.review.cells.length, events.length, events[0]], [2, 1, 'ended']);
 });
 
 test('a box that the server refuses is said, and no cell comes', async () => {

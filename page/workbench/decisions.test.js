@@ -7,12 +7,12 @@ const cell = (id, probabilities, more = {}) => ({ id, probabilities, status: 'ok
 const four = [cell('1', [1, 0]), cell('2', [0, 1]), cell('3', [1, 0], { blast: true }), cell('4', null, { status: 'error' })];
 
 // Decisions about what is selected of these four; `done` is what was decided and where a person came to stand.
-function about(selected, decided = []) {
+function about(selected, decided = [], hidden = null) {
   const whole = { ...withCells(create('b', ''), four), labels: ['ig', 'monocyte'] }, done = [];
   const review = withSteps(whole, nextSteps(whole, decided, 'monocyte', 't'));
   const heading = name => ({ dataset: { heading: name }, focus: () => done.push(['focus', name]) });
   const gallery = {
-    order: ['ig', 'monocyte'], reading: each => new Reading(each), headings: () => ['ig', 'monocyte', 'error'].map(heading),
+    order: ['ig', 'monocyte'], cells: new Map(four.map(({ id }) => [id, { hidden: id === hidden }])), reading: each => new Reading(each), headings: () => ['ig', 'monocyte', 'error'].map(heading),
     sections: new Map([['ig', false], ['monocyte', false], ['error', true]].map(([name, hidden]) => [name, { confirm: { hidden } }])),
   };
   const selection = { selected: () => selected, following: ids => `after ${ids.at(-1)}`, choose: id => done.push(['choose', id]) };
@@ -45,4 +45,10 @@ test('a group is confirmed without what may be a blast, and the next group that 
   decisions.confirmGroup('ig');
   decisions.confirmGroup('monocyte');
   assert.deepEqual(done, [['each', { 1: 'ig' }], ['focus', 'monocyte'], ['each', { 2: 'monocyte' }], ['focus', 'ig']]);
+});
+
+test('a cell that a filter hides is not confirmed with its group', () => {
+  const { decisions, done } = about([], [], '1');
+  decisions.confirmGroup('ig');
+  assert.deepEqual(done[0], ['each', {}]);
 });

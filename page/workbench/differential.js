@@ -5,9 +5,9 @@ import { chart, element } from './view.js';
 
 const KEY = 'blood-cells-typical';
 
-// Only whole ranges are sent.
+// Only whole ranges are sent, of per cent.
 export function whole(typical) {
-  return Object.fromEntries(Object.entries(typical).filter(([, [low, high]]) => low !== '' && high !== '' && low <= high));
+  return Object.fromEntries(Object.entries(typical).filter(([, [low, high]]) => low !== '' && high !== '' && low >= 0 && low <= high && high <= 100));
 }
 
 // The ranges with another end of one, empty for none.
@@ -44,10 +44,10 @@ export class Differential {
     this.asked = asked;
     try {
       const found = await this.server.call('differential', { counts, labels, classes, typical: this.ranges() });
-      if (asked !== this.asked || !found?.rows) return;
-      this.show(found);
+      if (!found?.rows) throw new Error('refused');
+      if (asked === this.asked) this.show(found);
     } catch {
-      this.asked = null; // asked again with the next step
+      if (asked === this.asked) this.asked = null; // asked again with the next step
     }
   }
 

@@ -4,7 +4,7 @@ import { Differential, beside, whole, withEnd } from './differential.js';
 import { Reading, create } from './review.js';
 
 test('a range with both ends in order is sent, any other marks nothing', () => {
-  assert.deepEqual(whole({ ig: [0, 1], monocyte: ['', 8], lymphocyte: [20, ''], neutrophil: [70, 40] }), { ig: [0, 1] });
+  assert.deepEqual(whole({ ig: [0, 1], monocyte: ['', 8], lymphocyte: [20, ''], neutrophil: [70, 40], basophil: [-1, 5], eosinophil: [1, 120] }), { ig: [0, 1] });
 });
 
 test('one end of a range changes, and no other range', () => {
@@ -41,6 +41,16 @@ test('an answer to older counts is dropped, and the same counts are asked once',
   calls[1].answer({ rows: ['new'] });
   calls[0].answer({ rows: ['old'] });
   await Promise.all([first, second]);
+  assert.deepEqual(shown, [['new']]);
+});
+
+test('an older question that fails does not silence the newer one', async () => {
+  const { calls, shown, made } = waiting(), differential = made();
+  const [first, second] = [differential.count(reading(1)), differential.count(reading(2))];
+  calls[0].answer({ error: { text: 'refused' } });
+  await first;
+  calls[1].answer({ rows: ['new'] });
+  await second;
   assert.deepEqual(shown, [['new']]);
 });
 

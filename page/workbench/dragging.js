@@ -29,7 +29,7 @@ export class Dragging {
   press(event) {
     const id = event.target.closest('[data-cell]')?.dataset.cell;
     if (!id || event.button) return;
-    this.from = { id, x: event.clientX, y: event.clientY };
+    this.from = { id, group: event.target.closest('[data-group]'), x: event.clientX, y: event.clientY };
     if (event.pointerType === 'touch') this.timer = setTimeout(() => this.from && this.start(id, event), LONG);
   }
 
@@ -42,6 +42,7 @@ export class Dragging {
 
   move(event) {
     if (!this.from) return;
+    if (event.pointerType === 'mouse' && !event.buttons) { this.end(); return; } // released outside the gallery
     const isFar = Math.hypot(event.clientX - this.from.x, event.clientY - this.from.y) > FAR;
     if (isFar && !this.isUnderWay) { if (event.pointerType === 'touch') this.end(); else this.start(this.from.id, event); }
     if (this.isUnderWay) this.scroll(event);
@@ -60,7 +61,7 @@ export class Dragging {
 
   release(event) {
     const over = this.isUnderWay ? this.place(event) : null;
-    if (over) this.on.drop(choiceOf(over.dataset));
+    if (over && over !== this.from.group) this.on.drop(choiceOf(over.dataset));
     this.end();
   }
 

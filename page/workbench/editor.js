@@ -1,7 +1,7 @@
 // The review that is open, and every change of it: shown at once, then stored. No DOM.
 
 import {
-  baseOf, create, drawnCell, isLearntLast, lastDrawn, nextSteps, pictureOf, redone, undone, unlearnt, withAnswer, withCells, withSteps, withoutCells,
+  baseOf, create, drawnCell, isLearntLast, isNamedAlike, lastDrawn, nextSteps, pictureOf, redone, undone, unlearnt, withAnswer, withCells, withSteps, withoutCells,
 } from './review.js';
 import { Said } from './server.js';
 
@@ -60,10 +60,15 @@ export class Editor {
     if (batch !== this.review?.batch) return;
     this.review = withoutCells(this.review, gone);
     this.forget(gone);
-    await this.keeping.read(batch, ({ steps, comment }, cells, fields) => {
+    await this.keeping.read(batch, (head, cells, fields, file) => {
       if (batch !== this.review?.batch) return;
-      const isSame = !cells.length && !gone.length && JSON.stringify(steps) === JSON.stringify(this.review.steps);
-      this.review = withCells({ ...this.review, fields: { ...this.review.fields, ...fields }, steps, comment }, cells);
+      const { steps, comment } = head, isSame = !cells.length && !gone.length && JSON.stringify(steps) === JSON.stringify(this.review.steps);
+      const all = { ...this.review.fields, ...fields };
+      if (isNamedAlike(head, this.review)) this.review = withCells({ ...this.review, fields: all, steps, comment }, cells);
+      else { // a model that learnt names them by now, or does no more
+        this.review = withCells({ ...head, cells, fields: all }, this.review.cells);
+        this.model = file && { batch, file };
+      }
       this.view.comment(comment);
       if (!isSame) this.view.draw();
       this.view.ensure();
@@ -113,7 +118,7 @@ export class Editor {
     this.review = head;
     if (this.model?.file !== file) this.model = file && { batch: head.batch, file };
     this.view.draw();
-    await this.keeping.keepIn(head.batch, async store => { await store.saveAnswers(head.batch, head.cells); await store.saveHead(head); await store.saveModel(head.batch, file); });
+    await this.keeping.keepIn(head.batch, store => store.saveAnswers(head, file));
   }
 
   // --- decisions ---

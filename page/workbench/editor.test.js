@@ -105,6 +105,18 @@ test('after a drawn cell, and after cells that go though nobody decided them, no
   assert.equal(editor.canRedo(), false);
 });
 
+test('a step never gets the number of one that went with its cell: undo takes back what was done last', async () => {
+  const place = { number: 1, of: 1, box: [0, 0, 9, 9], found: 0 }, { editor } = edited(review(cell('1', { source: '1' })));
+  editor.decide(['1'], 'a');
+  await editor.addDrawn(answer('b', cell('2.1', { source: '2', place })), 't');
+  await editor.add(answer('b', cell('1.1', { source: '1', place })), ['1']); // its decision goes
+  editor.decide(['2.1'], 'b');
+  editor.undo();
+  assert.deepEqual([editor.review.cells.length, said(editor)], [2, {}]);
+  editor.redo();
+  assert.deepEqual(said(editor), { '2.1': 'b' });
+});
+
 test('undo takes back drawn cells, shows another one of their field, and redo brings them again', async () => {
   const place = { number: 1, of: 1, box: [0, 0, 9, 9], found: 0 }, { editor, seen, heard } = edited(review(cell('1', { source: '1' })));
   await editor.addDrawn(answer('b', cell('1.2', { source: '1', place })), 't');
@@ -120,7 +132,7 @@ test('undo takes back what was learnt, unless a decision came after it', async (
   const learnt = each => withLearnt(each, { batch: 'b', model: 'm+1', classes: [], review_below: 0.5, report: {}, cells: [{ id: '1', probabilities: [0, 1] }] });
   const { editor, stored } = edited(), file = new File([''], 'm.zip');
   await editor.rename(learnt(editor.review), file);
-  assert.deepEqual([editor.model, stored.map(([name]) => name)], [{ batch: 'b', file }, ['saveAnswers', 'saveHead', 'saveModel']]);
+  assert.deepEqual([editor.model, stored.map(([name]) => name)], [{ batch: 'b', file }, ['saveAnswers']]);
   editor.decide(['1'], 'a');
   editor.undo();
   assert.deepEqual([said(editor), editor.review.model], [{}, 'm+1']);
@@ -158,11 +170,22 @@ function refreshed(message, opened) {
 
 test('what another tab decided holds here, and is drawn only where it is new', () => {
   const { editor, seen, use } = refreshed({ batch: 'b' });
-  use({ steps: [], comment: '' }, [], {});
+  const { cells, fields, ...head } = editor.review;
+  use(head, [], {}, null);
   assert.deepEqual(seen, [['comment', ''], ['ensure', undefined]]);
-  use({ steps: [{ cell: '1', number: 1, decision: 'b', time: 't' }], comment: 'read' }, [cell('3')], { 3: {} });
+  use({ ...head, steps: [{ cell: '1', number: 1, decision: 'b', time: 't' }], comment: 'read' }, [cell('3')], { 3: {} }, null);
   assert.deepEqual([said(editor), editor.review.comment, editor.review.cells.length], [{ 1: 'b' }, 'read', 3]);
   assert.deepEqual(seen.filter(([name]) => name === 'draw').length, 1);
+});
+
+test('answers of a model that learnt in another tab come with its name and its file, and go as they came', () => {
+  const { editor, use } = refreshed({ batch: 'b' }), { cells, fields, ...head } = editor.review;
+  const learnt = withLearnt(editor.review, { batch: 'b', model: 'm+1', classes: [], review_below: 0.5, report: {}, cells: [{ id: '1', probabilities: [0, 1] }] });
+  editor.review = { ...editor.review, cells: [...cells, cell('here alone')] };
+  use({ ...learnt, cells: [], fields: {} }, learnt.cells, {}, 'a file');
+  assert.deepEqual([editor.review.model, editor.review.cells.map(each => each.probabilities[1]), editor.model], ['m+1', [1, 0, 0], { batch: 'b', file: 'a file' }]);
+  use(head, cells, {}, null);
+  assert.deepEqual([editor.review.model, editor.review.before, editor.review.cells.map(each => each.probabilities[1]), editor.model], ['m@1', undefined, [0, 0, 0], null]);
 });
 
 test('cells that another tab took away go at once, with their steps', () => {
@@ -176,6 +199,6 @@ test('a change of another batch is none here, neither before it is read nor afte
   assert.deepEqual([foreign.use, foreign.editor.review.cells.length], [undefined, 2]);
   const { editor, use } = refreshed({ batch: 'b' });
   editor.open({ ...review(cell('1')), batch: 'c' });
-  use({ steps: [{ cell: '1', number: 1, decision: 'b', time: 't' }], comment: 'of b' }, [], {});
+  use({ steps: [{ cell: '1', number: 1, decision: 'b', time: 't' }], comment: 'of b' }, [], {}, null);
   assert.deepEqual([said(editor), editor.review.comment], [{}, '']);
 });

@@ -8,7 +8,8 @@ export function filterOf(name, review) {
   return {
     all: () => true, changed: (cell, reading) => reading.isChanged(cell), undecided: (cell, reading) => !reading.decision(cell),
     label: cell => proposed.has(cell.id),
-    review: (cell, reading) => reading.isHeld(cell) && reading.status(cell) !== 'unfamiliar', unfamiliar: (cell, reading) => reading.status(cell) === 'unfamiliar',
+    review: (cell, reading) => reading.isHeld(cell) && ['review', 'disagree'].includes(reading.status(cell)),
+    unfamiliar: (cell, reading) => reading.isHeld(cell) && reading.status(cell) === 'unfamiliar',
   }[name];
 }
 

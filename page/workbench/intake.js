@@ -13,6 +13,11 @@ export async function readJson({ name, file }) {
   return { name };
 }
 
+// Whether a file, or a folder that it is in, is another program's leaving.
+export function isHidden(name) {
+  return name.split('/').some(part => part.startsWith('.'));
+}
+
 // Whether a ZIP is a model that the page gave away.
 export async function isKeptModel({ name, file }) {
   const found = endsWith(name, ['.zip']) ? (await names(file)).map(each => each.split('/').at(-1)) : [];
@@ -60,7 +65,7 @@ export class Intake {
   }
 
   async pick(input) {
-    const chosen = [...input.files].map(file => ({ file, name: file.webkitRelativePath || file.name }));
+    const chosen = [...input.files].map(file => ({ file, name: file.webkitRelativePath || file.name })).filter(({ name }) => !isHidden(name));
     input.value = ''; // so that the same files can be chosen again
     this.root.querySelector('#adding').close();
     await this.take(chosen);

@@ -1,5 +1,6 @@
 // Where the open review is kept: a journal at once, then the browser's database; other tabs hear of each change.
 
+import { isNamedAlike } from './review.js';
 import { Journal, open, webStorage } from './store.js';
 
 const SHOWN = 'blood-cells-batch'; // which review a tab shows, so that a reload shows it again; empty for none
@@ -73,18 +74,29 @@ export class Keeping {
     return kept?.cells.length ? { review: this.journal.applied(kept), file } : null;
   }
 
-  // What is stored of a batch, with its cells and fields where another tab added some, goes to `use` in the instant in which nothing
-  // is on its way into the store: what is done meanwhile must not be overwritten by what was read before it.
+  // What is stored of a batch, without its cells and fields, or null.
+  async stored(batch) {
+    const store = await (this.store ??= this.openStore());
+    await this.saving;
+    const head = await store?.head(batch).catch(() => null);
+    return head ? this.journal.applied(head) : null;
+  }
+
+  // What is stored of a batch, with its cells and fields where another tab added some or a model names them by now, and the file of
+  // this model, goes to `use` in the instant in which nothing is on its way into the store: what is done meanwhile must not be
+  // overwritten by what was read before it.
   async read(batch, use) {
-    let saving, head, cells, fields;
+    let saving, head, cells, fields, file;
     do {
       saving = this.saving;
       await saving;
       const store = await this.store;
       head = await store?.head(batch);
-      cells = head && await store.cellCount(batch) > this.current()?.cells.length ? await store.cells(batch) : [];
+      const isNew = head && (await store.cellCount(batch) > this.current()?.cells.length || !isNamedAlike(head, this.current()));
+      cells = isNew ? await store.cells(batch) : [];
+      file = isNew ? await store.model(batch) : null;
       fields = cells?.length ? await store.fields(batch) : {};
     } while (saving !== this.saving);
-    if (head) use(this.journal.applied(head), cells, fields);
+    if (head) use(this.journal.applied(head), cells, fields, file);
   }
 }

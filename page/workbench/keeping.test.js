@@ -93,18 +93,26 @@ test('what is stored meanwhile is read before anything is shown', async () => {
   await keeping.keep(async () => {});
   const used = [];
   await keeping.read('b', (...values) => used.push(values));
-  assert.deepEqual(used, [[{ ...opened, steps: [step(2)] }, [], {}]]);
+  assert.deepEqual(used, [[{ ...opened, steps: [step(2)] }, [], {}, null]]);
 });
 
 test('cells are read only where the store has more, and a step that is on its way is added to what it has', async () => {
-  const { keeping } = kept({ has: () => true, change: () => { throw new Error('full'); }, head: () => opened, cellCount: () => 2, cells: () => ['1', '2'], fields: () => ({ 2: {} }) });
+  const { keeping } = kept({ has: () => true, change: () => { throw new Error('full'); }, head: () => opened, cellCount: () => 2, cells: () => ['1', '2'], fields: () => ({ 2: {} }), model: () => 'a file' });
   keeping.keepSteps('b', [step(1)], []);
   const used = [];
   await keeping.read('b', (...values) => used.push(values));
-  assert.deepEqual(used, [[{ ...opened, steps: [step(1)] }, ['1', '2'], { 2: {} }]]);
+  assert.deepEqual(used, [[{ ...opened, steps: [step(1)] }, ['1', '2'], { 2: {} }, 'a file']]);
   const removed = kept({ head: () => null }).keeping;
   await removed.keep(async () => {});
   await removed.read('b', () => assert.fail('another tab removed it'));
+});
+
+test('cells are read where another model names them by now', async () => {
+  const { keeping } = kept({ head: () => ({ ...opened, model: 'm+1' }), cellCount: () => 1, cells: () => ['named anew'], fields: () => ({}), model: () => 'a file' });
+  const used = [];
+  await keeping.keep(async () => {});
+  await keeping.read('b', (...values) => used.push(values.slice(1)));
+  assert.deepEqual(used, [[['named anew'], {}, 'a file']]);
 });
 
 test('what another tab says is heard', () => {

@@ -11,13 +11,13 @@ export function action(event, choices, isTyping, isHeading) {
   if (event.key in MOVES) return { do: 'move', to: MOVES[event.key], extend: event.shiftKey };
   if (/^[0-9]$/.test(event.key)) {
     const choice = choices[(Number(event.key) + 9) % 10];
-    return choice ? { do: 'decide', choice } : null;
+    return choice && !event.repeat ? { do: 'decide', choice } : null; // a key that is held decides once
   }
   switch (event.key) {
-    case 'Enter': return { do: isHeading ? 'confirmGroup' : 'confirm' };
+    case 'Enter': return event.repeat ? null : { do: isHeading ? 'confirmGroup' : 'confirm' };
     case 'a': return { do: 'selectGroup' };
-    case 'n': return { do: 'decide', choice: 'not_a_cell' };
-    case 't': return { do: 'decide', choice: 'two_cells' };
+    case 'n': return event.repeat ? null : { do: 'decide', choice: 'not_a_cell' };
+    case 't': return event.repeat ? null : { do: 'decide', choice: 'two_cells' };
     case 'u': return { do: 'undo' };
     case 'U': return { do: 'redo' };
     case 'g': case 'PageDown': return { do: 'nextGroup' };

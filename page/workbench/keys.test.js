@@ -21,6 +21,11 @@ test('Enter confirms a cell, and on a heading its group', () => {
   assert.equal(press('Enter', {}, false, true).do, 'confirmGroup');
 });
 
+test('a key that is held decides once, and goes on moving', () => {
+  for (const key of ['1', 'Enter', 'n', 't']) assert.equal(press(key, { repeat: true }), null);
+  assert.equal(press('ArrowRight', { repeat: true }).do, 'move');
+});
+
 test('u undoes, Shift + u redoes', () => {
   assert.deepEqual([press('u').do, press('U', { shiftKey: true }).do], ['undo', 'redo']);
 });

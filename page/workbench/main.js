@@ -16,7 +16,7 @@ import { action } from './keys.js';
 import { followLanguage } from './language.js';
 import { Learning } from './learning.js';
 import { LearningPanel } from './learning_panel.js';
-import { baseOf, choices, consistent, pictureOf, wouldLose } from './review.js';
+import { baseOf, choices, consistent, hasWork, pictureOf, wouldLose } from './review.js';
 import { Selection } from './selection.js';
 import { Server } from './server.js';
 import { webStorage } from './store.js';
@@ -57,7 +57,7 @@ class Workbench {
       changed: message => this.editor.refresh(message), refused: () => { this.at('#unkept').hidden = false; },
     });
     this.editor = new Editor(this.keeping, {
-      phase: name => this.phase(name), clear: comment => { this.gallery.clear(); this.at('#comment').value = comment; }, comment: words => this.comment(words),
+      phase: name => this.phase(name), clear: comment => { this.gallery.clear(); this.at('#filter').value = 'all'; this.at('#comment').value = comment; }, comment: words => this.comment(words),
       draw: () => this.draw(), redraw: steps => this.redraw(steps), remove: ids => this.gallery.remove(ids),
       choose: id => this.selection.choose(id), show: id => this.selection.show(id), ensure: id => this.selection.ensure(id),
     }, this.settings);
@@ -94,7 +94,7 @@ class Workbench {
     this.panel = new LearningPanel(root, settings, gallery, editor, this.learning);
     this.annotation = new Annotation(settings, server, editor, () => [...gallery.classes.values()], {
       say, error: () => (this.at('#said').classList.contains('news') ? '' : this.at('#said').textContent),
-      added: id => this.selection.choose(id, false), ended: () => this.learning.nameRest(),
+      selected: () => this.selection.selected().join(), added: id => this.selection.choose(id, false), ended: () => this.learning.nameRest(),
     });
     this.classification = new Classification(settings, server, editor, {
       say, models: () => ({ model: this.at('#model').value, second: this.at('#second').value }),
@@ -141,7 +141,7 @@ class Workbench {
     const typing = event.target.closest?.('textarea, select, input, [contenteditable]');
     const heading = event.target.closest?.('[data-heading]');
     const found = action(event, choices(this.review), Boolean(typing), Boolean(heading));
-    const onButton = event.target.closest?.('button:not([data-cell]):not([data-heading])');
+    const onButton = event.target.closest?.('a, summary, button:not([data-cell]):not([data-heading])');
     if (!found || (event.key === 'Enter' && onButton)) return;
     event.preventDefault();
     ({
@@ -274,6 +274,7 @@ class Workbench {
 
   takeAs(cell) {
     this.at('#take_as').disabled = true;
+    this.detail.forget();
     this.classification.takeAs(cell);
   }
 
@@ -296,11 +297,11 @@ class Workbench {
   async real() {
     this.say('');
     const answer = await this.server.ask('real_examples', {});
-    if (answer) await this.classification.classify(answer.examples, false, 'cell');
+    if (answer && this.editor.phase === 'empty') await this.classification.classify(answer.examples, false, 'cell');
   }
 
   async newBatch() {
-    if (this.review?.steps.length && !confirm(this.texts.new_batch)) return;
+    if (this.review && hasWork(this.review) && !confirm(this.texts.new_batch)) return;
     const batch = this.review?.batch;
     this.drop();
     this.editor.close();
@@ -309,8 +310,8 @@ class Workbench {
 
   // A saved review takes the place of what is open, which goes as with "New"; nothing goes without a question.
   async openReview(review) {
-    const before = this.review;
-    if (before && wouldLose(before, review) && !confirm(this.texts.open_review)) return;
+    const stored = await this.keeping.stored(review.batch), before = this.review; // another tab may have gone on with it
+    if ([before, stored].some(each => each && wouldLose(each, review)) && !confirm(this.texts.open_review)) return;
     this.drop();
     this.say('');
     this.editor.open(review);

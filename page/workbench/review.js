@@ -80,7 +80,8 @@ export function nextNumber(review, picture) {
 
 // A cell that a person adds; `after` is the last step before it, by which undo knows the order. Cells of one file share `time`.
 export function drawnCell(review, cell, time) {
-  return { ...cell, after: highest(review.steps), time };
+  const place = { ...cell.place, number: nextNumber(review, pictureOf(cell)) }; // another may have come since it was drawn
+  return { ...cell, place, after: highest(review.steps), time };
 }
 
 // The cells that undo takes away: the last drawn one with those of its file, if no step came after them.
@@ -110,6 +111,11 @@ export function baseOf({ model, before }) {
   return before?.model ?? model;
 }
 
+// Whether the cells of two reviews of a batch have the answers of the same model.
+export function isNamedAlike(one, other) {
+  return one.model === other?.model && JSON.stringify(one.before) === JSON.stringify(other?.before);
+}
+
 // The ids of cells that were added since another model named the rest, and have the answers of the first model.
 export function added({ cells, before }) {
   return before ? cells.filter(cell => cell.picture && cell.probabilities && !cell.before).map(cell => cell.id) : [];
@@ -134,13 +140,13 @@ export function toLearn(review) {
   const decided = decisions(review.steps);
   return review.cells.filter(cell => cell.picture && cell.probabilities).map(({ id, name, picture, place, framed }) => ({
     id, name, picture, framed: framed === true, cut: place?.cut === true,
-    decision: REJECTED.includes(decided.get(id)) ? '' : decided.get(id) ?? '',
+    decision: review.labels.includes(decided.get(id)) ? decided.get(id) : '', // a blast may be a class of the second model alone
   }));
 }
 
 // {cells, types} that are decided, and can be learnt from.
 export function lessons(review) {
-  const found = toLearn(review).map(each => each.decision).filter(each => review.labels.includes(each));
+  const found = toLearn(review).map(each => each.decision).filter(Boolean);
   return { cells: found.length, types: new Set(found).size };
 }
 
@@ -193,8 +199,15 @@ export function toLabel(review, most = 12) {
 
 // --- decisions ---
 
-// Whether another review lacks a step or the comment of this one.
+// Whether a person did something in a review.
+export function hasWork({ steps, comment, cells }) {
+  return steps.length > 0 || Boolean(comment) || cells.some(isDrawn);
+}
+
+// Whether another review lacks a step, a drawn cell or the comment of this one; of the same batch, any cell.
 export function wouldLose(review, other) {
+  const ids = new Set(other.batch === review.batch ? other.cells.map(cell => cell.id) : []);
+  if (review.cells.some(cell => !ids.has(cell.id) && (isDrawn(cell) || other.batch === review.batch))) return true;
   const kept = new Set(other.batch === review.batch ? other.steps.map(step => JSON.stringify([step.cell, step.number, step.decision])) : []);
   return review.steps.some(step => !kept.has(JSON.stringify([step.cell, step.number, step.decision]))) || Boolean(review.comment) && review.comment !== other.comment;
 }
@@ -221,7 +234,7 @@ export function decisions(steps) {
 // The steps of one key press: one for each cell, all with the next number.
 export function nextSteps(review, cells, decision, time) {
   const known = new Set(review.cells.map(cell => cell.id));
-  const number = highest(review.steps) + 1;
+  const number = lastNumber(review) + 1;
   return cells.filter(cell => known.has(cell)).map(cell => ({ cell, number, decision, time }));
 }
 
@@ -241,6 +254,11 @@ export function undone(review) {
 // The review with what undo took back. A cell has no answer of a model that learnt and was taken back meanwhile.
 export function redone(review, { cells, steps }) {
   return withSteps(withCells(review, review.before ? cells : cells.map(unlearntCell)), steps);
+}
+
+// The highest number that a step has, or had before its cell went: no other step gets it.
+function lastNumber({ steps, cells, before }) {
+  return cells.reduce((most, { after = 0 }) => Math.max(most, after), Math.max(highest(steps), before?.after ?? 0));
 }
 
 function highest(steps) {

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import {
-  Reading, added, baseOf, called, canUseStatistics, choices, consistent, create, decisions, drawnCell, isLearntLast, lastDrawn, lessons, modelName, nextNumber, nextSteps, parse, pictureOf,
+  Reading, added, baseOf, called, canUseStatistics, choices, consistent, create, decisions, drawnCell, hasWork, isLearntLast, lastDrawn, lessons, modelName, nextNumber, nextSteps, parse, pictureOf,
   redone, renamed, requestOf, retaken, taken, toLabel, toLearn, undone, unlearnt, withAnswer, withCells, withLearnt, withRows, withSteps, withoutCells, wouldLose,
 } from './review.js';
 
@@ -138,6 +138,10 @@ test('a review that is opened in place of another loses work where it lacks a st
   assert.equal(wouldLose(decided, plain), true);
   assert.equal(wouldLose(decided, { ...decided, batch: 'other' }), true);
   assert.equal(wouldLose({ ...plain, comment: 'x' }, plain), true);
+  const drawn = withCells(plain, [{ id: '9', place: { number: 1, found: 0 } }]), further = withCells(plain, [{ id: '9' }]);
+  assert.deepEqual([drawn, further].map(each => wouldLose(each, plain)), [true, true]); // a cell of the batch that the file lacks
+  assert.deepEqual([drawn, further].map(each => wouldLose(each, { ...plain, batch: 'other' })), [true, false]);
+  assert.deepEqual([plain, decided, { ...plain, comment: 'x' }, drawn, further].map(hasWork), [false, true, true, true, false]);
 });
 
 test('the name of a model, which may hold a revision, without its version', () => {
@@ -228,7 +232,7 @@ const learnt = (...rows) => ({ batch: 'b', model: 'm@1+5/torch', classes: [], re
 
 test('what is learnt from are the decided cells with a picture, but for rejected ones', () => {
   const cells = [seen('1', [1, 0, 0]), { ...seen('2', [1, 0, 0]), framed: true }, seen('3', [1, 0, 0]), cell('4', [1, 0, 0])];
-  const found = decide(decide(review(...cells), ['1', '4'], 'monocyte'), ['2'], 'not_a_cell');
+  const found = decide(decide(decide(review(...cells), ['1', '4'], 'monocyte'), ['2'], 'not_a_cell'), ['3'], 'blast'); // of the second model
   assert.deepEqual(toLearn(found).map(each => [each.id, each.decision, each.framed]), [['1', 'monocyte', false], ['2', '', true], ['3', '', false]]);
   assert.deepEqual(lessons(found), { cells: 1, types: 1 });
 });

@@ -55,8 +55,8 @@ export class Selection {
     if (!id) return;
     if (event.ctrlKey || event.metaKey) {
       const ids = new Set(this.gallery.selected);
-      ids[ids.has(id) ? 'delete' : 'add'](id);
-      this.gallery.select(ids, id);
+      ids[ids.has(id) && ids.size > 1 ? 'delete' : 'add'](id);
+      this.gallery.select(ids, ids.has(id) ? id : [...ids].at(-1)); // what is shown large is what a key decides
       this.onChange();
     } else this.choose(id, true, event.shiftKey);
   }

@@ -51,6 +51,8 @@ test('a click selects one cell, with control one more or one less, with shift al
   const { selection } = among(['1', '2', '3']);
   const after = (...event) => { selection.click(clicked(...event)); return selection.selected(); };
   assert.deepEqual([after('1'), after('3', { ctrlKey: true }), after('1', { metaKey: true }), after(null)], [['1'], ['1', '3'], ['3'], ['3']]);
+  assert.equal(selection.current().id, '3'); // what is shown large is what a key decides
+  assert.deepEqual(after('3', { ctrlKey: true }), ['3']); // the last one stays
   assert.deepEqual([after('1'), after('2', { shiftKey: true })], [['1'], ['1', '2']]);
 });
 

@@ -84,16 +84,12 @@ export class Store {
     await done(transaction);
   }
 
-  // Other answers for cells, all that the review has, in their order.
-  async saveAnswers(batch, cells) {
-    const transaction = this.database.transaction('cells', 'readwrite');
+  // A review whose cells have other answers, and the file of the model that gives them in place of the one that classified them; null
+  // for none. All of it or nothing.
+  async saveAnswers({ cells, fields, steps, ...head }, file) {
+    const { batch } = head, transaction = this.database.transaction(['reviews', 'cells', 'models'], 'readwrite');
+    transaction.objectStore('reviews').put({ ...head, opened: Date.now() });
     putCells(transaction, batch, cells, 0);
-    await done(transaction);
-  }
-
-  // The file of the model that names the cells of a batch in place of the one that classified them; null for none.
-  async saveModel(batch, file) {
-    const transaction = this.database.transaction('models', 'readwrite');
     if (file) transaction.objectStore('models').put({ batch, file });
     else transaction.objectStore('models').delete(batch);
     await done(transaction);
@@ -139,7 +135,9 @@ export class Store {
   // A review without its cells and fields, or null.
   async head(batch) {
     const head = await settled(this.database.transaction('reviews').objectStore('reviews').get(batch));
-    return head ? { ...head, cells: [], fields: {}, steps: await this.steps(batch) } : null;
+    if (!head) return null;
+    const { opened, ...review } = head;
+    return { ...review, cells: [], fields: {}, steps: await this.steps(batch) };
   }
 
   // A whole review: the wanted one, otherwise the one that was opened last, or null.

@@ -59,6 +59,7 @@ export class Gallery {
     this.sections.clear();
     this.selected.clear();
     this.current = null;
+    this.filter = () => true; // another one may name cells of the batch before
   }
 
   name(label) {
@@ -116,7 +117,7 @@ export class Gallery {
       title.textContent = this.groupName(name);
       count.textContent = `${buttons.length} · ${Math.round(100 * buttons.length / total)} %`;
       root.hidden = buttons.every(button => button.hidden);
-      confirm.hidden = REJECTED.includes(name) || !buttons.some(button => button.isConfirmable);
+      confirm.hidden = REJECTED.includes(name) || !buttons.some(button => button.isConfirmable && !button.hidden);
     }
   }
 
@@ -228,12 +229,16 @@ export class Gallery {
 // The selected cell, large: what the model says, as bars, and what a person can say.
 export class Detail {
   constructor(root, settings, gallery, on) {
-    Object.assign(this, { root, settings, gallery, on, texts: settings.texts });
+    Object.assign(this, { root, settings, gallery, on, texts: settings.texts, shown: [] });
   }
 
+  // Nothing is made anew while all of it is as it was: a click under way must find its button again.
   show(cell, reading, count, choices) {
-    if (!cell) { this.root.replaceChildren(); return; }
+    if (!cell) { this.forget(); this.root.replaceChildren(); return; }
     const status = reading.status(cell), decision = reading.decision(cell);
+    const shown = [cell, status, decision, reading.isSuspected(cell), count, this.on.canTake(cell), choices.join(), reading.review.labels.join()];
+    if (shown.every((each, index) => each === this.shown[index])) return;
+    this.shown = shown;
     const picture = cell.picture
       ? element('img', { class: 'large', alt: called(cell), src: `data:image/jpeg;base64,${cell.picture}`, 'data-large': cell.id })
       : element('p', { class: 'blank' }, this.texts.no_picture);
@@ -281,11 +286,17 @@ export class Detail {
     }, element('kbd', {}, index < 10 ? String((index + 1) % 10) : ''), this.gallery.name(choice))));
   }
 
+  // The next show() makes all of it anew.
+  forget() {
+    this.shown = [];
+  }
+
   // A saliency map, if its cell is still the one that is shown.
   showSaliency(id, picture, note) {
     const large = this.root.querySelector('[data-large]');
     if (large?.dataset.large !== id) return;
     large.src = `data:image/jpeg;base64,${picture}`;
+    this.root.querySelector('.note')?.remove();
     large.after(element('p', { class: 'note' }, note));
   }
 }
