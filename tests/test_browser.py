@@ -537,6 +537,37 @@ def test_dragging_decides(page, uploads):
     assert list(decisions(page).values()) == [names[1]]
 
 
+def test_a_click_that_slips_within_its_group_decides_nothing(page, uploads):
+    classify(page, uploads)
+    box = page.locator("#gallery [data-cell]").first.bounding_box()
+    x, y = box["x"] + 5, box["y"] + 5
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(x + 20, y + 20, steps=4)
+    page.mouse.up()
+    assert decisions(page) == {}
+
+
+def test_what_is_drawn_anew_keeps_the_button_that_a_person_presses(page, uploads):
+    """Else a click is lost whose cells came between press and release."""
+    classify(page, uploads)
+    button = page.locator("#give [data-choice]").first.element_handle()
+    page.select_option("#filter", "undecided")
+    assert button.evaluate("button => button.isConnected")
+    page.locator("#give [data-choice]").first.click()
+    assert len(decisions(page)) == 1
+
+
+def test_a_comment_alone_does_not_go_without_a_question(page, uploads):
+    classify(page, uploads)
+    page.fill("#comment", "slide 3")
+    asked = []
+    page.on("dialog", lambda dialog: (asked.append(dialog.message), dialog.dismiss()))
+    page.click("#new")
+    assert asked == [EN["new_batch"]]
+    assert page.input_value("#comment") == "slide 3"
+
+
 @pytest.mark.parametrize("page", [PHONE], indirect=True)
 def test_dragging_by_touch_decides(page, uploads):
     classify(page, uploads)
