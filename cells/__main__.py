@@ -174,7 +174,8 @@ def _row_by_row(pictures: list[tuple[str, Source]], classifier: Classifier, out:
     """A CSV."""
     batches = [pictures[start : start + batch_size] for start in range(0, len(pictures), batch_size)]
     names = [[name for name, _ in batch] for batch in batches]
-    return _write(names, classifier, out, lambda done: _frames(classifier, batches[done:], batch_size, how), places=how != CELL)
+    part = "field.part" if how == FIELD else "part"
+    return _write(names, classifier, out, lambda done: _frames(classifier, batches[done:], batch_size, how), how != CELL, part)
 
 
 def _write(
@@ -183,23 +184,24 @@ def _write(
     out: Path,
     frames: Callable[[int], Iterator[pd.DataFrame]],
     places: bool = False,
+    part: str = "part",
 ) -> Found:
     """Rows as they are computed, after those that an interrupted call left.
 
     `batches` are the names of the pictures, `frames(done)` the rows of each batch but the first `done`.
     """
     total = sum(map(len, batches))
-    resumed = ResumableCsv(out, batches, str(classifier), classifier.labels, classifier.uncertainty, places)
-    with resumed as part, _progress(total, part.pictures) as progress:
+    resumed = ResumableCsv(out, batches, str(classifier), classifier.labels, classifier.uncertainty, places, part)
+    with resumed as rows, _progress(total, rows.pictures) as progress:
         try:
-            for frame in frames(part.done):
-                part.append(frame)
-                progress.update(part.pictures - progress.n)
+            for frame in frames(rows.done):
+                rows.append(frame)
+                progress.update(rows.pictures - progress.n)
         except KeyboardInterrupt:
-            written = f"{part.pictures} of {total} pictures are in {part.path}"
+            written = f"{rows.pictures} of {total} pictures are in {rows.path}"
             raise KeyboardInterrupt(f"{written}, and the same line carries on") from None
-        part.finish()
-        return Found(total, part.unread, part.blasts, part.fields, part.cells)
+        rows.finish()
+        return Found(total, rows.unread, rows.blasts, rows.fields, rows.cells)
 
 
 def _frames(

@@ -67,6 +67,15 @@ def test_batch_by_batch_gives_the_same_bytes_as_at_once(out, unbroken):
     assert not out.with_name("cells.csv.part").exists()
 
 
+def test_a_call_of_another_kind_begins_anew(out):
+    """Pictures that are taken as fields do not follow pictures that were taken as single cells."""
+    with ResumableCsv(out, BATCHES, MODEL, LABELS) as part:
+        part.append(frame(BATCHES[0]))
+    with ResumableCsv(out, BATCHES, MODEL, LABELS, part="field.part") as other:
+        assert (other.done, other.path.name) == (0, "cells.csv.field.part")
+    assert grow(out) == (2, 1)
+
+
 def test_each_batch_is_on_the_disk_before_the_next_and_the_old_file_stays_until_the_last(out, unbroken):
     out.write_text("of yesterday")
     with ResumableCsv(out, BATCHES, MODEL, LABELS) as part:

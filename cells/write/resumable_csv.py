@@ -1,4 +1,4 @@
-"""A table that is written batch by batch: FILE.part, a CSV, until the last row is written, then FILE, as CSV or parquet.
+"""A table that is written batch by batch: FILE.part or the like, a CSV, until the last row is written, then FILE, as CSV or parquet.
 
 Killed at any moment, the same call carries on. Nothing is kept beside the rows: they say themselves of which model and which
 pictures they are. A batch that was not written whole is cut off and made again, so that each picture is classified beside the
@@ -39,7 +39,8 @@ class ResumableCsvError(Exception):
 class ResumableCsv:
     """The rows of `batches`, which are the names of the pictures, as a model says of them.
 
-    `model` is its name with its version. With `places` a picture may be a field, with a row for each of its cells. Within
+    `model` is its name with its version. With `places` a picture may be a field, with a row for each of its cells. `part` ends
+    the name of the unfinished file: calls of different kinds, whose rows would not tell, do not carry each other on. Within
     `with`, the first `done` batches are written: `pictures` pictures in `rows` rows, `unread` of them of unreadable pictures,
     `blasts` of suspected blasts, as `rule` has it; `fields` pictures are fields, with `cells` cells. A file that an earlier
     version started keeps the columns that it has. Raises ResumableCsvError for rows of other pictures or of another model, for
@@ -56,9 +57,10 @@ class ResumableCsv:
         labels: Sequence[str],
         rule: Uncertainty | None = None,
         places: bool = False,
+        part: str = "part",
     ) -> None:
         self.whole = whole
-        self.path = whole.with_name(f"{whole.name}.part")
+        self.path = whole.with_name(f"{whole.name}.{part}")
         self.batches = batches
         self.model = model
         self.done = self.pictures = self.rows = self.unread = self.blasts = self.fields = self.cells = 0
