@@ -1,4 +1,4 @@
-"""A table that is written batch by batch: FILE.part or the like, a CSV, until the last row is written, then FILE, as CSV or parquet.
+"""A table that is written batch by batch: FILE.part, a CSV, until the last row is written, then FILE, as CSV or parquet.
 
 Killed at any moment, the same call carries on. Nothing is kept beside the rows: they say themselves of which model and which
 pictures they are. A batch that was not written whole is cut off and made again, so that each picture is classified beside the
