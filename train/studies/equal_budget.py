@@ -112,7 +112,7 @@ def section(out: Path) -> str:
     runs = runs.iloc[np.lexsort((runs["seed"], -means))]  # the best network first; seeds in order: pairs of runs have one seed
     names = {network: list(of["run"]) for network, of in runs.groupby("network", sort=False)}
     right = {network: np.stack([predictions[run] == predictions["label"] for run in own]) for network, own in names.items()}
-    first = runs.iloc[0]
+    first, seconds = runs.iloc[0], runs.groupby("network")["seconds"]
     return Template(TEMPLATE.read_text()).substitute(
         budget=first["budget"],
         table="\n".join(_scores(runs, right)),
@@ -124,6 +124,7 @@ def section(out: Path) -> str:
         errors="\n".join(_errors(predictions, names)),
         minutes="\n".join(_minutes(runs, history)),
         reached=" | ".join(f"to {accuracy:.2f} on validation" for accuracy in REACHED),
+        slowest=f"{(seconds.max() / seconds.min()).max():.1f}",
         device=", ".join(runs["device"].unique()),
         precision=", ".join(runs["precision"].replace("no", "float32").unique()),
         commands="\n".join(_commands(runs)),
