@@ -10,7 +10,7 @@ from PIL import Image
 
 from cells.classes import KNOWN
 from cells.locate.parts import FRAMED, crop, reader
-from cells.read.find_images import CallError, find_images
+from cells.read.find_images import CallError, find_images, is_hidden
 from cells.read.images import ImageError, read_image
 from cells.review import REJECTED
 from cells.write.table import ENCODING, PLACE, unescaped
@@ -39,7 +39,7 @@ def label_of(word: str) -> str:
 
 
 def _folders(place: Path) -> list[Path]:
-    found = sorted(path for path in place.iterdir() if path.is_dir() and not path.name.startswith("."))
+    found = sorted(path for path in place.iterdir() if path.is_dir() and not is_hidden(path.name))
     if not found:
         raise CallError(f"the folder {place} holds no folders; it is to have one of each type, with pictures of its cells.")
     return found

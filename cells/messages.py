@@ -112,5 +112,10 @@ class Error(Exception):
         return _rebuilt, (type(self), self.message.code, self.message.values)
 
 
+def first_line(error: Exception) -> str:
+    """What a library says of an error, as far as a sentence has room for it; its kind where it says nothing."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
 def _rebuilt(kind: type[Error], code: str, values: dict[str, object]) -> Error:
     return kind(code, **values)

@@ -9,6 +9,7 @@ from huggingface_hub import HfApi
 from safetensors import SafetensorError
 from transformers import AutoImageProcessor, AutoModelForImageClassification, pipeline
 
+from cells.messages import first_line
 from cells.synthetic import draw_cell
 from hub.publish import HubError, explained
 
@@ -38,7 +39,7 @@ def _loaded(name: str, load: Callable, repo_id: str, revision: str) -> dict[str,
     try:
         return load(repo_id, revision)
     except (ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
-        reason = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}"
+        reason = f"{type(error).__name__}: {first_line(error)}"
         raise HubError("check_failed", repo=repo_id, library=name, reason=reason) from None
 
 

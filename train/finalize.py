@@ -24,8 +24,8 @@ def write_model(
     """The run's kept weights -> RUN/model, calibrated; returns facts for metrics.json. Raises CheckpointError."""
     weights, facts = checkpoint.read_best(run / "checkpoints")
     network.load_state_dict(weights)
-    has_batch_norm = any(isinstance(layer, nn.BatchNorm2d) for layer in network.modules())
-    if recipe.recomputes_batch_norm:
+    recomputes = recipe.recomputes_batch_norm and any(isinstance(layer, nn.BatchNorm2d) for layer in network.modules())
+    if recomputes:
         recompute_batch_norm(network, Batches.of(training, recipe, adapter(network).statistics))
     temperature = calibrate(network, validation)
     export(network, run / "model")
@@ -34,7 +34,7 @@ def write_model(
     return {
         "parameters": sum(parameter.numel() for parameter in network.parameters()),
         "best_epoch": facts["epoch"],
-        "batch_norm_recomputed": recipe.recomputes_batch_norm and has_batch_norm,
+        "batch_norm_recomputed": recomputes,
         "temperature": round(temperature, 4),
     }
 

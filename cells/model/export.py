@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
+from cells.messages import first_line
 from cells.model.folder import CALIBRATION_FILE, ONNX_FILE, QUANTIZED_FILE, digest, may_quantize
 from cells.model.onnx_network import KEY, OnnxNetwork, preprocess
 
@@ -43,7 +44,7 @@ def export(folder: Path) -> None:
         try:
             program = _to_onnx(network.answers, facts["size"])
         except Exception as error:  # whatever of a network the exporter does not know
-            raise ExportError(f"{folder.name} cannot be exported: {_first_line(error)}") from error
+            raise ExportError(f"{folder.name} cannot be exported: {first_line(error)}") from error
     program.model.metadata_props[KEY] = json.dumps(facts)
     _write(folder / ONNX_FILE, lambda file: program.save(file, external_data=False))
     if may_quantize(folder):
@@ -63,10 +64,6 @@ def _to_onnx(network: "Answers", size: int) -> "torch.onnx.ONNXProgram":
         output_names=["logits", "features"],
         dynamic_shapes={"pixel_values": {0: torch.export.Dim("batch", min=1, max=4096)}},
     )
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def quantize(folder: Path) -> None:
@@ -123,7 +120,7 @@ def _quantize(folder: Path, quantize_it: Callable[..., None]) -> None:
         except (ImportError, OSError):
             raise
         except Exception as error:  # whatever of a network the quantisation does not know
-            raise ExportError(f"{folder.name} cannot be quantised: {_first_line(error)}") from error
+            raise ExportError(f"{folder.name} cannot be quantised: {first_line(error)}") from error
 
     _write(folder / QUANTIZED_FILE, write)
 

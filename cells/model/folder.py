@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 
 from cells import classes
 from cells.classes import KNOWN, CellClass, describe
-from cells.messages import Error, message
+from cells.messages import Error, first_line, message
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 _INSTALLED = _PACKAGE / "models"  # where a wheel puts the models; in a clone they lie beside the package
@@ -49,7 +49,7 @@ def unusable(source: str | os.PathLike, error: Exception) -> ModelError:
     elif isinstance(error, SafetensorError):
         reason = message("model_file_broken")
     else:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        reason = first_line(error)
     return ModelError("model_unusable", model=os.fspath(source), reason=reason)
 
 

@@ -27,7 +27,7 @@ def find_images(path: str, suffixes: Sequence[str] = SUFFIXES) -> list[str]:
 
     # A folder that may not be opened becomes a row that says so.
     for folder, subfolders, names in os.walk(path, onerror=lambda error: found.append(error.filename), followlinks=True):
-        subfolders[:] = [name for name in sorted(subfolders) if not _is_hidden(name) and is_new(os.path.join(folder, name))]
+        subfolders[:] = [name for name in sorted(subfolders) if not is_hidden(name) and is_new(os.path.join(folder, name))]
         found.extend(os.path.join(folder, name) for name in sorted(names) if is_image_name(name, suffixes))
     if not found:
         raise no_picture(path, suffixes)
@@ -36,10 +36,11 @@ def find_images(path: str, suffixes: Sequence[str] = SUFFIXES) -> list[str]:
 
 def is_image_name(name: str, suffixes: Sequence[str]) -> bool:
     """Whether a file has one of the endings, and is not hidden."""
-    return name.lower().endswith(tuple(suffixes)) and not _is_hidden(name)
+    return name.lower().endswith(tuple(suffixes)) and not is_hidden(name)
 
 
-def _is_hidden(name: str) -> bool:
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder of this name is hidden."""
     return name.startswith(".")
 
 

@@ -26,7 +26,7 @@ export async function isKeptModel({ name, file }) {
 
 // The files below what was dropped, with their folders in their names; pictures alone, and no more than `most`.
 export async function walk(entry, found, most, suffixes) {
-  if (found.length >= most || entry.name.startsWith('.')) return;
+  if (found.length >= most || isHidden(entry.name)) return;
   if (entry.isFile) {
     const name = entry.fullPath.replace(/^\//, '');
     if (!endsWith(name, [...suffixes, '.zip', '.json'])) return;

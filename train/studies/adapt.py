@@ -5,7 +5,7 @@ type are labelled; the answers to the five types of the other half are measured,
 cells. The last rows have every tenth label wrong.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import datasets
@@ -44,26 +44,25 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def never_seen(
-    models: Sequence[str], dataset: datasets.Dataset, split: dict[str, str]
-) -> Iterator[tuple[Path, datasets.Dataset]]:
+def never_seen(models: Sequence[str], dataset: datasets.Dataset, split: dict[str, str]) -> list[tuple[Path, datasets.Dataset]]:
     """(the folder of a model, the cells of a laboratory that it did not learn from), for each two.
 
     Raises DataError where two models did not see one laboratory, since a row does not name its model, and where a laboratory
     has no groups, of which one half is labelled.
     """
-    measured = set()
+    found: dict[str, tuple[Path, datasets.Dataset]] = {}  # all of them before the first is measured, which takes long
     for folder in (Path(locate(name)[0]) for name in models):
         trained = set(data.sources_of(folder))
         for laboratory in dict.fromkeys(dataset["source"][:]):
-            if laboratory not in trained:
-                if laboratory in measured:
-                    raise pbc.DataError(f"{laboratory} was seen by none of two models; give each laboratory one model.")
-                measured.add(laboratory)
-                cells = data.of_laboratory(dataset, split, laboratory, None)
-                if len(set(cells["group"][:])) < 2:
-                    raise pbc.DataError(f"{laboratory} does not say which cells are of one patient or slide.")
-                yield folder, cells
+            if laboratory in trained:
+                continue
+            if laboratory in found:
+                raise pbc.DataError(f"{laboratory} was seen by none of two models; give each laboratory one model.")
+            cells = data.of_laboratory(dataset, split, laboratory, None)
+            if len(set(cells["group"][:])) < 2:
+                raise pbc.DataError(f"{laboratory} does not say which cells are of one patient or slide.")
+            found[laboratory] = folder, cells
+    return list(found.values())
 
 
 def measure(folder: Path, cells: datasets.Dataset, draws: int) -> list[dict]:
