@@ -14,11 +14,15 @@ from test_any_network import write
 from benchmarks import steps
 from cells.__main__ import main
 from cells.model import adapted_network, batch_statistics
+from cells.model.batch_norm import convolutions, exchanged
 from cells.model.batch_statistics import for_batch
 from cells.model.classifier import Classifier
+from cells.model.export import export
+from cells.model.folder import ONNX_FILE
 from cells.model.uncertainty import OK, REVIEW, UNFAMILIAR, Familiar, Uncertainty
 from cells.synthetic import draw_cell
 from train.__main__ import main as train
+from train.network import build
 
 FEWEST = batch_statistics.FEWEST
 
@@ -111,6 +115,44 @@ def test_of_weight_0_are_the_statistics_of_the_training_pictures(near, pictures)
     same = batch_statistics.adapted(classifier, pictures, weight=0.0)
     for ours, theirs in zip(same.network.buffers(), classifier.network.buffers(), strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-6)
+
+
+@pytest.fixture(scope="module")
+def exported(near, tmp_path_factory) -> Path:
+    """The model to which no picture is unfamiliar, with its exported network."""
+    folder = shutil.copytree(near, tmp_path_factory.mktemp("exported") / "tiny")
+    export(folder)
+    return folder
+
+
+def test_an_exported_network_answers_with_the_same_statistics_as_pytorch(near, exported, pictures):
+    ours, theirs = (batch_statistics.adapted(Classifier.load(folder), pictures) for folder in (exported, near))
+    assert (ours.backend.name, theirs.backend.name) == ("fp32+batch", "torch+batch")
+    for one, other in zip(ours.measure(pictures), theirs.measure(pictures), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
+    assert np.abs(ours.measure(pictures)[0] - Classifier.load(exported).measure(pictures)[0]).max() > 1e-4
+    for one, other in zip(ours.network.buffers(), theirs.network.buffers(), strict=True):  # of which saliency is
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("damage", [lambda file: file.unlink(), lambda file: file.write_bytes(b"broken")])
+def test_pytorch_answers_where_the_exported_file_is_gone(exported, pictures, tmp_path, damage):
+    classifier = Classifier.load(shutil.copytree(exported, tmp_path / "tiny"))
+    damage(classifier.folder / ONNX_FILE)
+    assert batch_statistics.adapted(classifier, pictures).backend.name == "torch+batch"
+
+
+def test_statistics_go_into_no_file_of_other_weights(exported, tiny_recipe):
+    torch.manual_seed(1)
+    other = build(tiny_recipe).eval()
+    layers = [layer for layer in other.modules() if isinstance(layer, torch.nn.BatchNorm2d)]
+    before = {layer: (layer.running_mean, layer.running_var) for layer in layers}
+    found = convolutions(other, torch.zeros(1, 3, 32, 32))
+    assert list(found) == layers
+    with pytest.raises(ValueError, match="folded"):
+        exchanged(exported / ONNX_FILE, before, found)
+    with pytest.raises(ValueError, match="follows no convolution"):
+        exchanged(exported / ONNX_FILE, before, {})
 
 
 def test_each_named_class_has_the_same_share_of_the_statistics():

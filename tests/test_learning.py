@@ -385,12 +385,12 @@ def test_an_unfamiliar_batch_can_be_named_with_its_colours(page, pictures):
     before, decided = names(page), page.locator('#gallery [data-cell]:not([data-decision=""])').count()
     offer.click()
     page.get_by_text("Named again with the colours of this batch").wait_for()
-    assert page.locator("#batch").text_content().endswith("/torch+batch")
+    assert page.locator("#batch").text_content().endswith("+batch")
     assert offer.is_hidden()
     assert page.locator('#gallery [data-cell]:not([data-decision=""])').count() == decided == 1
     with page.expect_download() as download:
         page.locator("#csv").click()
-    assert Path(download.value.path()).read_text("utf-8-sig").count("/torch+batch,") == 64
+    assert Path(download.value.path()).read_text("utf-8-sig").count("+batch,") == 64
     with page.expect_download() as download:
         page.locator("#report").click()
     assert texts("en")["by_statistics"] in Path(download.value.path()).read_text()

@@ -1,18 +1,26 @@
-"""A convolutional network in PyTorch with batch-norm statistics that are moved towards those of some pictures.
+"""A convolutional network with batch-norm statistics that are moved towards those of some pictures.
+
+PyTorch finds the statistics. Where there is an exported network, ONNX Runtime answers with them, faster on a CPU.
 
 Schneider et al. 2020, arXiv 2006.16971: running statistics n and a sample's s become (1 - weight) n + weight s, layer by layer.
 The classes that the network names count alike in s, since a sample that is mostly of one class would otherwise cost the others.
 """
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
+from cells.model.batch_norm import convolutions, exchanged
+from cells.model.folder import ONNX_FILE, digest
+from cells.model.onnx_network import OnnxNetwork
 from cells.model.torch_network import TorchNetwork
 
+log = logging.getLogger(__name__)
 ROUNDS = 3  # in which the classes are named again and the sample is balanced by them
 PART = 64  # pictures at most that the network takes together: at 128 pixels a layer of theirs has 100 MB
 
@@ -20,11 +28,11 @@ PART = 64  # pictures at most that the network takes together: at 128 pixels a l
 class AdaptedNetwork(TorchNetwork):
     """The network of a model folder, before and after adapt()."""
 
-    name = "torch+batch"
-
     def __init__(self, folder: Path) -> None:
         """Raises what TorchNetwork raises."""
         super().__init__(folder)
+        self._folder = folder
+        self._exported: OnnxNetwork | None = None
         batch_norms = [layer for layer in self.network.modules() if isinstance(layer, nn.BatchNorm2d)]
         self._original = {
             layer: (layer.running_mean.clone(), layer.running_var.clone())
@@ -37,6 +45,19 @@ class AdaptedNetwork(TorchNetwork):
         """Whether it has running statistics, which a ViT has not."""
         return bool(self._original)
 
+    @property
+    def name(self) -> str:
+        """Of what answers, in a version id."""
+        return f"{self._exported.name if self._exported else 'torch'}+batch"
+
+    def submit(self, image: Image.Image) -> np.ndarray | list[np.ndarray]:
+        """What can be done of one picture in a thread of its own."""
+        return self._exported.submit(image) if self._exported else super().submit(image)
+
+    def collect(self, submitted: Sequence) -> tuple[np.ndarray, np.ndarray]:
+        """(logits (n, classes), features (n, width)) of pictures that were submitted."""
+        return self._exported.collect(submitted) if self._exported else super().collect(submitted)
+
     @torch.inference_mode()
     def adapt(self, submitted: Sequence[np.ndarray], weight: float) -> None:
         """Move the statistics by `weight` towards those of pictures that were submitted.
@@ -48,6 +69,21 @@ class AdaptedNetwork(TorchNetwork):
         for layer, *of_parts in zip(self._original, *moved, strict=True):
             means, variances = zip(*of_parts, strict=True)
             _set(layer, torch.stack(means).mean(0), torch.stack(variances).mean(0))
+
+    def serve_exported(self, submitted: np.ndarray) -> None:
+        """ONNX Runtime answers from now on, where the folder has a file in 32 bits that takes the statistics.
+
+        Otherwise PyTorch does. `submitted` is any picture that was.
+        """
+        file = self._folder / ONNX_FILE
+        try:
+            convolution_of = convolutions(self.answers, torch.from_numpy(submitted)[None])
+            self._exported = OnnxNetwork(exchanged(file, self._original, convolution_of), digest(self._folder))
+        except Exception as error:  # absent, broken, of other weights, or with layers that are not folded
+            if file.is_file():
+                log.warning(
+                    "%s: PyTorch answers, since %s is not used (%s)", self._folder.name, file.name, type(error).__name__
+                )
 
     def _moved(self, submitted: Sequence[np.ndarray], weight: float) -> list[tuple[Tensor, Tensor]]:
         """(mean, variance) of each layer, moved towards those of a part; the guesses are balanced in each round."""

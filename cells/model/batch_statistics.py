@@ -14,6 +14,7 @@ from safetensors import safe_open
 from cells.locate.parts import CELL, FIELD, reader
 from cells.model.classifier import Classifier
 from cells.model.folder import WEIGHTS, unusable
+from cells.model.onnx_network import OnnxNetwork
 from cells.model.threads import pool
 from cells.model.uncertainty import UNFAMILIAR, WITHOUT_ANSWER
 from cells.read.images import ImageError, Source, read_image
@@ -25,10 +26,10 @@ NEVER_OK = 2.0  # above any probability: the thresholds were fitted to answers w
 
 
 def for_batch(classifier: Classifier, sources: Sequence[Source], how: str = CELL) -> Classifier:
-    """`classifier` itself, or one with the statistics of the batch, which answers in PyTorch and calls no cell `ok`.
+    """`classifier` itself, or one with the statistics of the batch, which calls no cell `ok`.
 
     The latter where a sample has at least FEWEST cells, more than half of these are unfamiliar, and the network has batch-norm
-    layers; its str() ends in `/torch+batch`. `sources` are the whole batch, taken as `how` says (cells/locate/parts.py). The
+    layers; its str() ends in `+batch`. `sources` are the whole batch, taken as `how` says (cells/locate/parts.py). The
     same list in the same order gives the same answers. Raises ModelError, LocatorError.
     """
     chosen = sample(sources)
@@ -93,6 +94,9 @@ def adapted(classifier: Classifier, sources: Sequence[Source], weight: float = W
         except ImageError:
             return []
 
-    network.adapt(some(chain.from_iterable(pool().map(submit, sources))), weight)
+    cells = some(chain.from_iterable(pool().map(submit, sources)))
+    network.adapt(cells, weight)
+    if isinstance(classifier.backend, OnnxNetwork):
+        network.serve_exported(cells[0])
     rule = dataclasses.replace(classifier.uncertainty, review_below=NEVER_OK)
     return Classifier(classifier.folder, network, rule, classifier.name, classifier.version, classifier.classes)

@@ -24,8 +24,11 @@ log = logging.getLogger(__name__)
 class OnnxNetwork:
     """An exported network: one thread a picture, so that as many pictures as there are cores are under way at once."""
 
-    def __init__(self, file: Path, source: str) -> None:
-        """Raises ValueError for a file of other weights, and whatever ONNX Runtime does for a broken one."""
+    def __init__(self, file: Path | bytes, source: str) -> None:
+        """`file` may be the content of one in 32 bits.
+
+        Raises ValueError for a file of other weights, and whatever ONNX Runtime does for a broken one.
+        """
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
@@ -34,8 +37,9 @@ class OnnxNetwork:
         self.session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
         facts = json.loads(self.session.get_modelmeta().custom_metadata_map.get(KEY, "{}"))
         if facts.get("source") != source:
-            raise ValueError(f"{file} was made from other weights")
-        self.name = "int8" if file.name == Path(QUANTIZED_FILE).name else "fp32"  # of what answers, in a version id
+            raise ValueError("the file was made from other weights")
+        is_quantized = isinstance(file, Path) and file.name == Path(QUANTIZED_FILE).name
+        self.name = "int8" if is_quantized else "fp32"  # of what answers, in a version id
         self.labels: list[str] = facts["labels"]
         self.size: int = facts["size"]
         self.mean, self.std = (np.float32(facts[name]) for name in ("mean", "std"))
