@@ -70,11 +70,15 @@ def fields(tmp_path_factory) -> str:
     return write(columns, tmp_path_factory.mktemp("chula") / "fields.parquet")
 
 
-def test_jhu_is_read_from_parquet_and_from_the_clone_alike(jhu, tmp_path):
+def test_jhu_is_read_from_parquet_and_from_the_patients_of_the_split_in_the_clone_alike(jhu, tmp_path):
     packed = data.load([f"jhu={jhu}"])
     assert packed["image_id"][:] == sorted(packed["image_id"][:])
     assert packed["image_id"][0].startswith("jhu:BL_")
-    for row in packed.select(range(6)):
+    first, other = (
+        packed.select([row for row, one in enumerate(packed["group"][:]) if one == name])
+        for name in ("Patient_01", "Patient_03")
+    )
+    for row in (*first, *other):
         folder = tmp_path / "All" / "DeepAPL" / "Data" / "All" / row["group"] / "03-01" / "Signed slides" / row["cell_subtype"]
         folder.mkdir(parents=True, exist_ok=True)
         (folder / f"{row['image_id'].removeprefix('jhu:')}.jpg").write_bytes(row["image"]["bytes"])
@@ -82,7 +86,6 @@ def test_jhu_is_read_from_parquet_and_from_the_clone_alike(jhu, tmp_path):
     artefact.mkdir()
     (artefact / "1.jpg").write_bytes(b"no cell")
     cloned = data.load([f"jhu={tmp_path / 'All' / 'DeepAPL'}"])
-    first = packed.select(range(6))
     kinds = [
         sorted(zip(*(rows[column][:] for column in ("group", "cell_type", "cell_subtype")), strict=True))
         for rows in (first, cloned)

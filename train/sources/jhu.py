@@ -17,6 +17,12 @@ from cells.pbc import DataError
 from train.sources import parquet_files, read_parquet
 
 LEFT_OUT = Path(__file__).with_name("jhu_left_out.csv")
+# Whose pictures are read; the repository has more patients, and the split and every figure are of these 70.
+_NUMBERS = """
+    1 2 7 9 10 11 12 13 14 15 16 18 19 20 23 25 27 28 30 31 32 33 35 37 39 40 41 42 44 46 47 48 49 50 51 52 54 57 59
+    62 63 65 66 69 70 71 72 73 74 75 77 79 80 81 82 84 85 86 88 89 93 94 95 98 99 100 101 102 103
+"""
+PATIENTS = {"Clinical_Case", *(f"Patient_{int(number):02}" for number in _NUMBERS.split())}
 TYPES = {  # of a folder's name
     "Band neutrophils": "neutrophil",
     "Basophil": "basophil",
@@ -51,7 +57,8 @@ def _read_all(places: Sequence[str]) -> datasets.Dataset:
         names = {"patient": "group", "subtype": "cell_subtype", "type": "cell_type"}
         return dataset.rename_columns(names).add_column("split", [""] * len(dataset))
     files = [file for place in places for file in sorted(Path(place).glob("**/Signed slides/*/*.jpg"))]
-    files = [file for file in files if file.parent.name in TYPES]  # others, such as artefacts, are no cells
+    # Other folders, such as artefacts, are no cells.
+    files = [file for file in files if file.parent.name in TYPES and _patient(file) in PATIENTS]
     if not files:
         raise DataError(f"{places[0]}: no .../Patient_NN/.../Signed slides/TYPE/*.jpg in it; give the clone of DeepAPL.")
     patients = [_patient(file) for file in files]
