@@ -59,7 +59,9 @@ def check_folder() -> None:
     try:
         tempfile.TemporaryFile(dir=os.environ.get("GRADIO_TEMP_DIR")).close()
     except OSError as error:
-        raise SystemExit(f"error: no folder for uploads ({error}); set TMPDIR to one that can be written.") from None
+        raise SystemExit(
+            f"error: no folder for uploads ({error}); set GRADIO_TEMP_DIR or TMPDIR to one that can be written."
+        ) from None
 
 
 def build_demo() -> gr.Blocks:

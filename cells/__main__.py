@@ -6,10 +6,11 @@ python -m cells adapt FOLDER|CSV --out FOLDER [--model NAME|FOLDER|HUB_ID]"""
 import argparse
 import os
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain, islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import pandas as pd
 from tqdm import tqdm
@@ -22,12 +23,15 @@ from cells.model import batch_statistics
 from cells.model.classifier import Classifier, Prediction
 from cells.model.folder import DEFAULT
 from cells.model.uncertainty import EMPTY, ERROR
-from cells.read.archive import ArchiveError, expand_archives
+from cells.read.archive import ArchiveError, expand_archives, is_archive
 from cells.read.find_images import CallError, find_images
 from cells.read.images import Source
 from cells.review import Cell, Review
 from cells.write import coco, excel, table
 from cells.write.resumable_csv import ResumableCsv, ResumableCsvError
+
+if TYPE_CHECKING:
+    from cells.model.adapt import Adapted
 
 COCO = ".json"
 BATCH_SIZE = 32  # pictures whose rows are made, and written, together
@@ -85,25 +89,34 @@ def _adapt(options: argparse.Namespace) -> int:
 def adapt_to(cells: Path, model: str, out: Path) -> int:
     """Write a model folder that is adapted to labelled cells (cells/labelled.py); the exit status."""
     from cells.model import adapt  # PyTorch, which takes seconds
-    from cells.write import adapted_card
+    from cells.write.adapted_card import missing_words, ok_words
 
     if out.exists() or not out.absolute().parent.is_dir():
         raise CallError(f"--out {out}: give a folder that does not exist yet, in one that does.")
+    base = Classifier.load(model)  # before the pictures, which take longer
     pictures, labels = read_labelled(cells)
     with tqdm(total=100, unit="%", disable=not sys.stderr.isatty()) as progress:
-        adapted = adapt.adapt(
-            Classifier.load(model), pictures, labels, lambda share: progress.update(round(100 * share) - progress.n)
-        )
-    try:
-        adapted.save(out)
-        adapted_card.write(out)
-    except OSError as error:
-        raise CallError(f"--out {out} cannot be written: {error.strerror or error}.") from None
+        adapted = adapt.adapt(base, pictures, labels, lambda share: progress.update(round(100 * share) - progress.n))
+    _save(adapted, out)
     report = adapted.report
     print(f"{report.right} of {report.total} held-back cells are named as labelled, {report.right_before} before.")
-    print(f"{adapted_card.ok_words(report)}{adapted_card.missing_words(report)}")
+    print(f"{ok_words(report)}{missing_words(report)}")
     print(f"python -m cells classify PICTURES --model {out}")
     return 0
+
+
+def _save(adapted: "Adapted", out: Path) -> None:
+    """A whole model folder with its card, or none. Raises CallError."""
+    from cells.write import adapted_card
+
+    with tempfile.TemporaryDirectory(dir=out.absolute().parent, prefix=".adapt-", ignore_cleanup_errors=True) as folder:
+        whole = Path(folder, out.name)
+        try:
+            adapted.save(whole)
+            adapted_card.write(whole)
+            whole.rename(out)
+        except OSError as error:
+            raise CallError(f"--out {out} cannot be written: {error.strerror or error}.") from None
 
 
 def classify(
@@ -142,10 +155,12 @@ def classify(
 
 def _pictures(paths: Sequence[str]) -> list[tuple[str, Source]]:
     """(name, source) of every picture. Raises CallError."""
+    files = [find_images(path) for path in paths]
+    has_several = sum(map(is_archive, chain(*files))) > 1
     found = []
-    for path in paths:
+    for path, own in zip(paths, files, strict=True):
         try:
-            found += expand_archives(find_images(path))
+            found += expand_archives(own, is_named=has_several)
         except ArchiveError as error:
             raise CallError(f"{path}: {error}") from None
     return found
@@ -245,6 +260,8 @@ def _at_once(pictures: list[tuple[str, Source]], classifier: Classifier, out: Pa
         try:
             if out.suffix.lower() == COCO:
                 out.write_text(coco.to_json(review), encoding="utf-8")
+                if not fields:
+                    print(f"{out} has no box: no picture was taken as a field (--as field takes all).", file=sys.stderr)
             else:
                 excel.write(review, out)
         except OSError as error:

@@ -78,7 +78,7 @@ def frames(todo: Sequence[Batch], model: str, version: str, batch_size: int, add
     if not todo:
         return
     ray = _ray()
-    _start(ray, address)
+    _start(ray, address, model)
     try:
         ray.data.DataContext.get_current().execution_options.preserve_order = True
         dataset = ray.data.from_items([batch._asdict() for batch in todo], override_num_blocks=len(todo))
@@ -106,6 +106,7 @@ class Actor:
     """A process with the model."""
 
     def __init__(self, model: str, version: str, batch_size: int) -> None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""  # Ray shows an actor that asked for no GPU all of them
         self.classifier = Classifier.load(model)
         self.batch_size = batch_size
         if str(self.classifier) != version:
@@ -221,6 +222,8 @@ def _file_system(root: str) -> "pyarrow.fs.FileSystem":
 
 def _ray() -> ModuleType:
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # pictures may be a patient's: nothing is told to anyone
+    os.environ["RAY_RUNTIME_ENV_IGNORE_GITIGNORE"] = "1"  # which names exported networks and models from the Hub
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""  # so that this machine answers as the actors do
     try:
         import ray
         import ray.data
@@ -229,11 +232,13 @@ def _ray() -> ModuleType:
     return ray
 
 
-def _start(ray: ModuleType, address: str) -> None:
-    """A cluster of this machine alone, or a part of one that runs, to which this code and the embedded models are sent."""
+def _start(ray: ModuleType, address: str, model: str) -> None:
+    """A cluster of this machine alone, or a part of one that runs, to which this code and the embedded model are sent."""
     settings = {"include_dashboard": False}
     if address != LOCAL:
-        settings = {"runtime_env": {"working_dir": str(ROOT), "excludes": ["/*", "!/.", "!/cells", "!/models"]}}
+        # The last is none for a folder or a Hub id.
+        sent = ["/*", "!/.", "!/cells", "!/models", "/models/*", f"!/models/{model}"]
+        settings = {"runtime_env": {"working_dir": str(ROOT), "excludes": sent}}
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **settings)
     except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:

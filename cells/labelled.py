@@ -10,6 +10,7 @@ from PIL import Image
 
 from cells.classes import KNOWN
 from cells.locate.parts import FRAMED, crop, reader
+from cells.read import limits
 from cells.read.find_images import CallError, find_images, is_hidden
 from cells.read.images import ImageError, read_image
 from cells.review import REJECTED
@@ -29,6 +30,9 @@ def read_labelled(place: Path) -> tuple[list[Image.Image], list[str]]:
         named = [(file, None, folder.name) for folder in _folders(place) for file in find_images(str(folder))]
     else:
         named = list(_rows(place))
+    most = limits.LABELLED[1]
+    if len(named) > most:  # before they are read
+        raise CallError(f"{place} has {len(named)} labelled cells; at most {most} are learnt from.")
     pictures = [_picture(file, box) for file, box, _ in named]
     return pictures, [label_of(word) for _, _, word in named]
 

@@ -17,6 +17,7 @@ from cells.model.folder import embedded_folder
 from cells.model.halves import Halves
 from cells.model.torch_network import TorchNetwork
 from cells.synthetic import draw_cell
+from cells.write import adapted_card
 from hub import card, publish
 
 RED, BLUE = (200, 60, 60), (60, 60, 200)
@@ -214,8 +215,21 @@ def test_the_command_learns_from_a_folder_a_type(labelled, model_folder, tmp_pat
     assert "| reactive lymphocyte | 8 |" in (mine / "README.md").read_text()
     assert main(["classify", str(tmp_path / "cells" / "monocyte"), "--model", str(mine), "--as", "cell"]) == 0
     assert f"model: mine@{Classifier.load(mine).version}" in capsys.readouterr().out
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cells", "mine"]
     assert main(line) == 2
     assert "give a folder that does not exist yet" in capsys.readouterr().err
+
+
+def test_stopped_while_it_saves_adapt_leaves_no_folder(labelled, model_folder, tmp_path, capsys, monkeypatch):
+    def stop(report: object) -> str:
+        raise KeyboardInterrupt
+
+    write_folder(tmp_path / "cells", labelled)
+    monkeypatch.setattr(adapted_card, "write", stop)
+    line = ["adapt", str(tmp_path / "cells"), "--model", str(model_folder), "--out", str(tmp_path / "mine")]
+    assert main(line) == 130
+    assert "nothing was written" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["cells"]
 
 
 def test_the_command_learns_from_a_reviewed_csv(labelled, model_folder, tmp_path, capsys):
@@ -243,6 +257,7 @@ def test_the_command_learns_from_a_reviewed_csv(labelled, model_folder, tmp_path
         (lambda place: place.write_bytes(b"\xff\xfe\x00"), "neither a folder nor a CSV"),
         (lambda place: place.write_text("a,b\n1,2\n"), "has no columns `file` and `person`"),
         (lambda place: place.write_text("file,person\nmissing.png,monocyte\n"), "missing.png: There is no such file"),
+        (lambda place: place.write_text("file,person\n" + "missing.png,ig\n" * 2001), "has 2001 labelled cells; at most 2000"),
     ],
 )
 def test_what_holds_no_labelled_cells_is_one_line(make, words, tmp_path, model_folder, capsys):

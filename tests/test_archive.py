@@ -5,6 +5,7 @@ import os
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -191,6 +192,13 @@ def test_a_zip_that_is_not_there_and_a_folder_are_said(tmp_path):
     for path in (tmp_path / "nothing.zip", tmp_path):
         with pytest.raises(ArchiveError):
             pictures(str(path), 200)
+
+
+def test_a_zip_that_may_not_be_read_is_said(pack, monkeypatch):
+    path = pack(["a.png"])
+    monkeypatch.setattr("builtins.open", Mock(side_effect=PermissionError(13, "Permission denied")))
+    with pytest.raises(ArchiveError, match=r"cannot be read: Permission denied\."):
+        pictures(path, 200)
 
 
 def test_more_bytes_than_are_allowed_are_refused_before_one_is_read(pack, monkeypatch):

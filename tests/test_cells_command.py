@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -112,6 +113,13 @@ def test_a_zip_stands_for_its_pictures_with_their_names(folder, pictures_zip, mo
     others = [str(folder / name) for name in ("b/1.PNG", "b/2.png", "a.jpg")]
     assert frame["file"].tolist() == [*others[:2], "a.jpg", "b/2.png", "c/broken.png", others[2]]
     assert (frame["status"] == "error").tolist() == [False, False, False, False, True, False]
+
+
+def test_pictures_of_several_zips_are_told_apart(pictures_zip, model_folder, tmp_path):
+    other = shutil.copy(pictures_zip, tmp_path / "other.zip")
+    assert run(pictures_zip, other, "--model", model_folder, "--out", tmp_path / "out.csv") == 1
+    names = [f"{path}/{name}" for path in (pictures_zip, other) for name in ("a.jpg", "b/2.png", "c/broken.png")]
+    assert pd.read_csv(tmp_path / "out.csv")["file"].tolist() == names
 
 
 def test_an_interrupted_zip_is_carried_on(pictures_zip, model_folder, tmp_path, monkeypatch, capsys):

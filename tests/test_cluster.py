@@ -193,6 +193,12 @@ def test_an_actor_says_what_the_plain_run_says(folder, dataset, model_folder):
     pd.testing.assert_frame_equal(pd.concat(frames, ignore_index=True), expected, check_dtype=False, rtol=0, atol=1e-6)
 
 
+def test_an_actor_uses_no_gpu(model_folder, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    cluster.Actor(str(model_folder), str(Classifier.load(model_folder)), 2)
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == ""
+
+
 @needs_ray
 def test_an_object_that_is_gone_is_a_row(folder, model_folder):
     (batch,) = cluster.batches([(folder / "b").as_uri()], 2)

@@ -1,6 +1,7 @@
 """The study of laboratories: what is measured where, and the figures of it."""
 
 import json
+import shutil
 
 import datasets
 import numpy as np
@@ -76,6 +77,12 @@ def test_a_laboratory_is_measured_where_the_model_has_not_learnt():
     assert ids("pbc", "validation") == ["b"]
     assert ids("pbc", None) == ["a", "b"]
     assert ids("jhu", None) == ["jhu:d", "jhu:e"]  # plasma cells are of no class
+
+
+def test_a_model_of_a_run_has_the_name_of_the_run(model_folder, tmp_path):
+    shutil.copytree(model_folder, tmp_path / "four_a" / "model")
+    places = (model_folder, tmp_path / "four_a", tmp_path / "four_a" / "model")
+    assert [laboratories.load(str(place)).name for place in places] == ["tiny", "four_a", "four_a"]
 
 
 def test_sources_are_those_of_the_run(tmp_path):

@@ -178,6 +178,13 @@ def test_each_source_is_one_cell_unless_it_is_said_otherwise(model_folder):
     assert list(rows.columns) == table.columns()
 
 
+def test_a_coco_file_without_a_box_is_said(model_folder, tmp_path, capsys):
+    draw_cell("ig").save(tmp_path / "a.png")
+    out = tmp_path / "out.json"
+    assert main(["classify", str(tmp_path / "a.png"), "--model", str(model_folder), "--as", "cell", "--out", str(out)]) == 0
+    assert "out.json has no box" in capsys.readouterr().err
+
+
 def test_boxes_and_types_go_to_coco_and_come_back(model_folder, tmp_path):
     field((900, 700), (200, 200, 90), (600, 500, 90)).save(tmp_path / "a.png")
     field((900, 700)).save(tmp_path / "empty.png")
@@ -200,7 +207,10 @@ def test_boxes_and_types_go_to_coco_and_come_back(model_folder, tmp_path):
             archive.write(tmp_path / "a.png", "a.png")
     assert main(["classify", *map(str, zips), "--model", str(model_folder), "--out", str(out)]) == 0
     value = json.loads(out.read_text())
-    assert [(image["id"], image["file_name"]) for image in value["images"]] == [(1, "a.png"), (2, "a.png")]
+    assert [(image["id"], image["file_name"]) for image in value["images"]] == [
+        (1, f"{zips[0]}/a.png"),
+        (2, f"{zips[1]}/a.png"),
+    ]
     assert [one["image_id"] for one in value["annotations"]] == [1, 1, 2, 2]
 
 

@@ -113,7 +113,7 @@ def test_every_path_in_the_tree_exists():
 def test_the_figures_are_the_measured_ones():
     for name in published_models():
         test = json.loads((ROOT / "models" / name / "metrics.json").read_text())["test"]
-        row = next(line for line in README.splitlines() if line.startswith(f"| `{name}` |"))
+        row = next(line for line in README.splitlines() if line.startswith(f"| [`{name}`]"))
         for key in ("accuracy", "balanced_accuracy", "kappa", "macro_f1"):
             assert f"{test[key]:.4f}" in row
         assert f"{test['accuracy_low']:.4f} to {test['accuracy_high']:.4f}" in row

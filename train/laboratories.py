@@ -25,13 +25,23 @@ ABNORMAL = (BLAST.name, SMUDGE.name)
 Measured = Callable[[Classifier, datasets.Dataset, dict[str, str]], Iterator[dict]]
 
 
+def load(model_or_run: str) -> Classifier:
+    """A model; of a run folder, or of its `model`, that model with the name of the run. Raises ModelError."""
+    place = Path(model_or_run)
+    folder = place / "model"
+    if folder.is_dir():
+        return Classifier.load(folder, place.name)
+    return Classifier.load(model_or_run, place.parent.name if place.name == "model" else place.name)
+
+
 def rows_of_models(chosen: Namespace, measured: Measured) -> list[dict]:
     """What is measured of each of the `models` of a call, on its `data` and `split`; a row is printed as it comes."""
     dataset, split = data.load(chosen.data), pbc.read_split(chosen.split)
     rows = []
     for name in chosen.models:
-        for row in measured(Classifier.load(name), dataset, split):
-            rows.append({"model": Path(name).name} | row)
+        classifier = load(name)
+        for row in measured(classifier, dataset, split):
+            rows.append({"model": classifier.name} | row)
             print("  ".join(f"{key} {value}" for key, value in _rounded(rows[-1]).items()), flush=True)
     return rows
 

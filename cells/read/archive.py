@@ -72,16 +72,17 @@ class _ReopenedFile(io.RawIOBase):
         return data
 
 
-def expand_archives(files: Sequence[str], most: int = limits.ENTRIES) -> list[tuple[str, Source]]:
+def expand_archives(files: Sequence[str], most: int = limits.ENTRIES, is_named: bool = False) -> list[tuple[str, Source]]:
     """(name, source) of every picture. A ZIP stands for the pictures in it, whose names are those in the ZIP.
 
+    `is_named`: the path of the ZIP comes before them, since two ZIPs may hold the same names.
     The name of any other file is its path. A ZIP of more than `most` pictures is refused, and once there are more than `most`
     pictures no further ZIP is opened. Raises ArchiveError.
     """
     found: list[tuple[str, Source]] = []
     for file in files:
         if is_archive(file) and os.path.isfile(file) and len(found) <= most:
-            found += [(entry.name, entry) for entry in pictures(file, most)]
+            found += [(f"{file}/{entry.name}" if is_named else entry.name, entry) for entry in pictures(file, most)]
         else:
             found.append((file, file))
     return found
@@ -143,6 +144,8 @@ def _open(file: str) -> zipfile.ZipFile:
         return zipfile.ZipFile(_ReopenedFile(file))
     except ArchiveError:
         raise
+    except PermissionError as error:
+        raise ArchiveError("file_unreadable", reason=error.strerror) from None
     except Exception:  # a damaged table can make zipfile raise almost anything
         raise ArchiveError("zip_broken") from None
 

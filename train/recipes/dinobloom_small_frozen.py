@@ -11,7 +11,7 @@ from train.recipe import Recipe
 RECIPE = Recipe(
     name="dinobloom_small_frozen",
     about="DinoBloom-S, the foundation model of haematology, with frozen features and a linear head",
-    expected="not measured here: its weights were not at hand",
+    expected="not measured",
     architecture="vit_small_patch14_dinov2",
     pretrained="1aurent/vit_small_patch14_224.dinobloom",  # the authors' weights, as safetensors
     gpu=True,  # the frozen network is asked for every augmented picture

@@ -27,7 +27,7 @@ def main(arguments: list[str]) -> int:
     chosen = parser.parse_args(arguments)
     dataset, split = data.load(chosen.data), pbc.read_split(chosen.split)
     for name in chosen.models:
-        for rows in measure(load(name), dataset, split):
+        for rows in measure(laboratories.load(name), dataset, split):
             for row in rows:
                 words = (
                     f"unfamiliar {row['unfamiliar_share']:6.1%}  weight {row['weight']}  five types {row['five_accuracy']:.4f}"
@@ -35,12 +35,6 @@ def main(arguments: list[str]) -> int:
                 print(f"{row['model']:20s} {row['laboratory']:8s} {words}", flush=True)
             _write(pd.DataFrame(rows), chosen.out)
     return 0
-
-
-def load(model_or_run: str) -> Classifier:
-    """Of a run folder, its model, with the name of the run. Raises ModelError."""
-    folder = Path(model_or_run) / "model"
-    return Classifier.load(folder if folder.is_dir() else model_or_run, Path(model_or_run).name)
 
 
 def measure(classifier: Classifier, dataset: datasets.Dataset, split: dict[str, str]) -> Iterator[list[dict]]:

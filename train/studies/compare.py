@@ -364,7 +364,7 @@ def _provenance(summary: dict) -> str:
     libraries = ", ".join(
         f"{name} {number}" for name, number in {"torch": summary["torch"], **summary.get("versions", {})}.items()
     )
-    commit = f"commit `{summary['commit']}`" if summary.get("commit") else "a commit that was not noted"
+    commit = f"commit `{summary['commit']}`" if summary.get("commit") else "a commit that was not recorded"
     several = trained_on(summary)
     mixed = (
         f"\nThe validation pictures are of {', '.join(several)}; their intervals take pictures as independent, though those of "

@@ -26,7 +26,7 @@ from cells.model.prediction import Prediction
 from cells.model.uncertainty import OK
 from cells.pbc import DataError
 from cells.read.images import ImageError, read_image
-from train import data, figures, options
+from train import data, figures, laboratories, options
 
 SEED = 42
 IDENTITY = ["model", "version", "backend", "damage", "strength", "setting", "pictures", "every"]  # what a row is of
@@ -106,7 +106,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--every", type=options.number_from_2, default=1, metavar="N", help=every)
     chosen = parser.parse_args(arguments)
     finished = read(chosen.out)
-    classifiers = [Classifier.load(name) for name in chosen.models]
+    classifiers = [laboratories.load(name) for name in chosen.models]
     if len({one.name for one in classifiers}) < len(classifiers):
         parser.error("two of the models have one name; the rows of a model are found by its name.")
     test = data.part(data.load(chosen.data), chosen.split, "test")

@@ -19,7 +19,7 @@ from cells.locate import find, parts
 from cells.locate.find import Locator
 from cells.model.classifier import Classifier
 from cells.read.images import read_image
-from train import backend, data, options
+from train import backend, data, laboratories, options
 from train.laboratories import FIVE, among, figures
 from train.locate import evaluation, fields
 from train.sources import chula
@@ -35,17 +35,17 @@ def main(arguments: list[str]) -> int:
     dataset, split, locator = data.load(chosen.data), pbc.read_split(chosen.split), find.embedded()
     rows = []
     for name in chosen.models:
-        classifier = Classifier.load(name)
+        classifier = laboratories.load(name)
         trained = set(data.sources_of(classifier.folder))
         for laboratory in dict.fromkeys(dataset["source"][:]):
             own = data.of_laboratory(dataset, split, laboratory, "validation" if laboratory in trained else None)
             if len(own):
-                rows.append({"model": Path(name).name, "laboratory": laboratory} | single_cells(classifier, own, locator))
+                rows.append({"model": classifier.name, "laboratory": laboratory} | single_cells(classifier, own, locator))
                 print(rows[-1], flush=True)
         if "chula" in data.by_source(chosen.data):
             whole = list(_validation_fields(data.by_source(chosen.data)["chula"], chosen.split))
             rows.append(
-                {"model": Path(name).name, "laboratory": "chula, whole fields"} | whole_fields(classifier, whole, locator)
+                {"model": classifier.name, "laboratory": "chula, whole fields"} | whole_fields(classifier, whole, locator)
             )
             print(rows[-1], flush=True)
     pd.DataFrame(rows).to_csv(chosen.out, index=False, float_format="%.6g")

@@ -20,7 +20,7 @@ from cells import pbc
 from cells.model.classifier import BATCH_SIZE, Classifier
 from cells.model.uncertainty import OK, UNFAMILIAR
 from cells.read.images import read_image
-from train import data, options
+from train import data, laboratories, options
 
 SEED = 42
 DRAWN = 1000  # pictures of noise, and as many blank ones
@@ -57,7 +57,7 @@ def measure(models: Sequence[str], dataset: datasets.Dataset, split_file: Path) 
     """A row per model and kind: how many pictures, the shares called unfamiliar and ok. Raises DataError, ModelError."""
     sources = [pbc.source_of(one) for one in data.part(dataset, split_file, "test")["image"][:]]
     for name in models:
-        classifier = Classifier.load(name)
+        classifier = laboratories.load(name)
         for kind, images in kinds(sources).items():
             statuses = [prediction.status for prediction in _predict(classifier, images)]
             shares = {status: statuses.count(status) / max(len(statuses), 1) for status in (UNFAMILIAR, OK)}

@@ -18,7 +18,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import Normalizer, StandardScaler
 
 from cells.model.classifier import Classifier
-from train import data, options
+from train import data, laboratories, options
 from train.evaluation import head_inputs
 from train.network import adapter
 
@@ -37,7 +37,7 @@ def main(arguments: list[str]) -> int:
     parts = {part: data.part(dataset, chosen.split, part) for part in PARTS}
     rows = []
     for name in chosen.models:
-        for row in measure(Classifier.load(name), parts):
+        for row in measure(laboratories.load(name), parts):
             rows.append(row)
             print("  ".join(f"{key} {value:.5g}" if isinstance(value, float) else f"{value}" for key, value in row.items()))
             pd.DataFrame(rows).to_csv(chosen.out, index=False, float_format="%.5g")
