@@ -30,10 +30,11 @@ SHOWN_FIGURES = {"confusion": "Confusion matrix of the test pictures", "training
 TIMM = """
 import timm
 
-model = timm.create_model("local-dir:FOLDER", pretrained=True)  # "hf-hub:USER/NAME" from the Hub
+model = timm.create_model("local-dir:FOLDER", pretrained=True).eval()  # "hf-hub:USER/NAME" from the Hub
+transform = timm.data.create_transform(**timm.data.resolve_model_data_config(model), is_training=False)
 """
 AVERAGED = " The weights\n  are the mean of those of {count} runs (`python -m train average`)."
-ORIGINALS = "\nThe Hub's dataset holds the originals, in JPEG, so a run on it will not give exactly these figures.\n"
+ORIGINALS = "\nThe Hub's dataset of PBC holds the originals, in JPEG, so a run on it will not give exactly these figures.\n"
 UNFAMILIAR = """
 A picture whose features lie far from those of the training pictures gets the status `unfamiliar`, as $share of the test
 pictures do.$untried
@@ -292,7 +293,7 @@ def _training(name: str, metrics: dict) -> dict[str, object]:
         "start": f"the weights `{metrics['pretrained']}`" if metrics["pretrained"] else "nothing (no pretrained weights)",
         "teacher": f", learning from `{metrics['teacher']}` beside the labels" if metrics.get("teacher") else "",
         "averaged": AVERAGED.format(count=len(metrics["averaged"])) if "averaged" in metrics else "",
-        "originals": "" if metrics["picture_format"] == "JPEG" or trained_on(metrics) != [HOME] else ORIGINALS,
+        "originals": "" if metrics["picture_format"] == "JPEG" or HOME not in trained_on(metrics) else ORIGINALS,
         "commands": "\n".join(commands(metrics, split_name(metrics), name)),
         "seconds": f"{metrics['time']['seconds']:,}",
         "commit": f"`{metrics['commit']}`" if metrics.get("commit") else "not recorded",

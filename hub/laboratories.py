@@ -81,7 +81,7 @@ microscopic
 DATA = """\
 - Data: $train_pictures training and $validation_pictures validation pictures, of
 $sources
-- Licence: the weights learnt from pictures under these licences; no other is given, so see whether they allow your use.
+- Licence: the weights have no licence of their own. Check whether the licences of the training pictures allow your use.
 - Split: a patient, a slide, and pictures that show the same cells (copies, overlapping crops) are in one part. PBC does not
   say which donor a picture is of, so a donor of PBC can be in two parts. `results/split_laboratories.csv` in the repository
   names the part of every picture."""
@@ -98,11 +98,11 @@ $sources
 $table
 """
 TABLE_NOTE = """
-Trained: the model learnt from other pictures of this laboratory. Left out: another run, shorter and without this laboratory,
-whose thresholds were fitted without it too; classes that this run does not know are not counted. Measured: no model of this
-kind was trained on it. Five types: the share of neutrophils, lymphocytes, monocytes, eosinophils and basophils that were named
-rightly, where only these may be answered. Calibration error: the expected one, how far the probability is from the share that
-is right; it is empty where it was not measured. Right: the share of the cells called `ok` that were named rightly.
+Trained: measured on other pictures of a laboratory that the model learnt from. Left out: measured with another, shorter run. Neither
+its training nor its thresholds used this laboratory; classes that this run does not know are not counted. Measured: no model of
+this kind was trained on it. Five types: accuracy on neutrophils, lymphocytes, monocytes, eosinophils and basophils, where only
+these may be answered. Calibration error: the expected calibration error; it is empty where it was not measured. Right: the share of
+the cells called `ok` that were named rightly.
 """
 ROLES = ("trained", "left out", "measured")
 COLUMNS = ("accuracy", "balanced_accuracy", "five_types", "ece", "ok_share", "ok_correct")  # each may be absent from a row
@@ -110,8 +110,8 @@ BLAST_TEXT = """
 ### Blasts
 
 A cell with a probability of `blast` of at least $threshold is a suspected blast, whatever class is more probable. Its status is
-never `ok`, and page, report and command line say how many such cells there are: a pathologist decides. A suspected blast is no
-finding, and a smear without one may have blasts. The threshold was chosen on validation patients, for sensitivity.
+never `ok`, and page, report and command line say how many such cells there are: a pathologist decides. A suspected blast is not a
+diagnosis, and a smear without one may contain blasts. The threshold was chosen on validation patients, for sensitivity.
 Measured on these $part, in brackets the 95 % bootstrap interval over patients:
 
 | | sensitivity | specificity | area under the ROC curve | sensitivity at a specificity of 0.95 | blasts | others |
@@ -125,7 +125,7 @@ whose other patients the model learnt: how many are found elsewhere was not meas
 BLAST_ROWS = {
     "cells": "cells",
     "cells_but_ig": "cells but immature granulocytes",
-    "patients": "patients with a blast, by one suspected cell at least",
+    "patients": "patients, positive from one suspected cell on",
 }
 
 
@@ -242,7 +242,7 @@ def blast_text(measured: Mapping | None) -> str:
     if not measured:
         return ""
     return Template(BLAST_TEXT).substitute(
-        threshold=f"{measured['threshold']:.3f}",
+        threshold=f"{measured['threshold']:.4f}",
         part=measured.get("part", "validation patients"),
         others=_others(measured.get("others") or {}),
         rows="\n".join(_blast_row(said, one) for key, said in BLAST_ROWS.items() if (one := measured.get(key))),

@@ -125,7 +125,7 @@ def test_without_a_study_the_table_is_of_the_test_pictures_of_each_source():
 def test_the_operating_point_of_blasts_is_stated_by_cell_and_by_patient(text):
     assert "a probability of `blast` of at least 0.123" in text
     assert "| cells | 0.912 (0.850 to 0.960) | 0.951 (0.900 to 0.980) | 0.973 | 0.800 | 400 | 1,500 |" in text
-    assert "| patients with a blast, by one suspected cell at least | 1.000 |  |  |  | 9 | 0 |" in text
+    assert "| patients, positive from one suspected cell on | 1.000 |  |  |  | 9 | 0 |" in text
     assert "laboratories without blasts: 2 of 1,232 (Hospital Clínic, Barcelona (PBC))." in text
     assert "Measured on these validation patients, in" in text
     assert "Measured on these test patients, in" in blast_text(BLAST | {"part": "test patients"})
