@@ -78,8 +78,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _classify(options: argparse.Namespace) -> int:
-    given = (options.paths, options.model, options.out, options.batch_size, options.ray, options.how)
-    return classify(*given, options.batch_statistics)
+    given = options.paths, options.model, options.out, options.batch_size
+    return classify(*given, address=options.ray, how=options.how, has_batch_statistics=options.batch_statistics)
 
 
 def _adapt(options: argparse.Namespace) -> int:

@@ -98,11 +98,11 @@ $sources
 $table
 """
 TABLE_NOTE = """
-Trained: measured on other pictures of a laboratory that the model learnt from. Left out: measured with another, shorter run. Neither
-its training nor its thresholds used this laboratory; classes that this run does not know are not counted. Measured: no model of
-this kind was trained on it. Five types: accuracy on neutrophils, lymphocytes, monocytes, eosinophils and basophils, where only
-these may be answered. Calibration error: the expected calibration error; it is empty where it was not measured. Right: the share of
-the cells called `ok` that were named rightly.
+Trained: measured on other pictures of a laboratory that the model learnt from. Left out: measured with another, shorter run.
+Neither its training nor its thresholds used this laboratory; classes that this run does not know are not counted. Measured: no
+model of this kind was trained on it. Five types: accuracy on neutrophils, lymphocytes, monocytes, eosinophils and basophils,
+where only these may be answered. Calibration error: the expected calibration error; it is empty where it was not measured.
+Right: the share of the cells called `ok` that were named rightly.
 """
 ROLES = ("trained", "left out", "measured")
 COLUMNS = ("accuracy", "balanced_accuracy", "five_types", "ece", "ok_share", "ok_correct")  # each may be absent from a row
@@ -110,8 +110,8 @@ BLAST_TEXT = """
 ### Blasts
 
 A cell with a probability of `blast` of at least $threshold is a suspected blast, whatever class is more probable. Its status is
-never `ok`, and page, report and command line say how many such cells there are: a pathologist decides. A suspected blast is not a
-diagnosis, and a smear without one may contain blasts. The threshold was chosen on validation patients, for sensitivity.
+never `ok`, and page, report and command line say how many such cells there are: a pathologist decides. A suspected blast is not
+a diagnosis, and a smear without one may contain blasts. The threshold was chosen on validation patients, for sensitivity.
 Measured on these $part, in brackets the 95 % bootstrap interval over patients:
 
 | | sensitivity | specificity | area under the ROC curve | sensitivity at a specificity of 0.95 | blasts | others |

@@ -60,7 +60,6 @@ def workbench(language: str, models: list[str]) -> str:
         languages=[(code, address(code), texts(code)["language"]) for code in LANGUAGES],
         accept=",".join((*SUFFIXES, ".zip", ".json")),
         about=about(language),
-        real_examples=False,
     )
 
 

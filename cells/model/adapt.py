@@ -30,7 +30,7 @@ from cells.model.folder import ADAPTED_FILE, CONFIG, NETWORK_FILES, UNCERTAINTY_
 from cells.model.layers import head_of
 from cells.model.temperature import divide, fit_temperature
 from cells.model.torch_network import LOCK, TorchNetwork
-from cells.model.uncertainty import Familiar, Uncertainty
+from cells.model.uncertainty import NEVER_OK, Familiar, Uncertainty
 from cells.read import limits
 
 MOST_TYPES = 50
@@ -38,7 +38,6 @@ FOLDS = 2
 HELD_BACK_STEPS = 0.5  # of the usual ones, so that all rounds together take as long as the last
 FAMILIAR = 0.95  # of the labelled cells
 LOWEST_TEMPERATURE = 0.5  # few answers do not show that a model may be much surer
-NEVER_OK = 2.0  # above any probability
 
 
 class AdaptError(Error):

@@ -16,13 +16,12 @@ from cells.model.classifier import Classifier
 from cells.model.folder import WEIGHTS, unusable
 from cells.model.onnx_network import OnnxNetwork
 from cells.model.threads import pool
-from cells.model.uncertainty import UNFAMILIAR, WITHOUT_ANSWER
+from cells.model.uncertainty import NEVER_OK, UNFAMILIAR, WITHOUT_ANSWER
 from cells.read.images import ImageError, Source, read_image
 
 SAMPLE = 256  # pictures, and cells, at most that the statistics come from
 FEWEST = 50  # cells of the sample
 WEIGHT = 0.4  # of the batch's statistics against the running ones; python -m train batch_statistics measures others
-NEVER_OK = 2.0  # above any probability: the thresholds were fitted to answers with the running statistics
 
 
 def for_batch(classifier: Classifier, sources: Sequence[Source], how: str = CELL) -> Classifier:
@@ -98,5 +97,6 @@ def adapted(classifier: Classifier, sources: Sequence[Source], weight: float = W
     network.adapt(cells, weight)
     if isinstance(classifier.backend, OnnxNetwork):
         network.serve_exported(cells[0])
+    # The thresholds were fitted to answers with the running statistics.
     rule = dataclasses.replace(classifier.uncertainty, review_below=NEVER_OK)
     return Classifier(classifier.folder, network, rule, classifier.name, classifier.version, classifier.classes)

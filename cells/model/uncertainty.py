@@ -22,12 +22,13 @@ from safetensors.numpy import load_file, save_file
 
 from cells.classes import BLAST
 from cells.messages import Message, message
+from cells.model.folder import UNCERTAINTY_ARRAYS, UNCERTAINTY_FILE
 
 OK, REVIEW, UNFAMILIAR, EMPTY, ERROR = STATUSES = "ok", "review", "unfamiliar", "empty", "error"
 WITHOUT_ANSWER = (EMPTY, ERROR)  # a field without a white cell, a file that cannot be read
 
-FILE, ARRAYS = "trust.json", "trust.safetensors"
 CSV_DECIMALS = 6  # of a probability in a CSV
+NEVER_OK = 2.0  # a threshold above any probability
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +43,7 @@ class Familiar:
     def __post_init__(self) -> None:
         width = self.centre.size
         if (self.scale.shape, self.whitening.shape, self.means.shape[1:]) != ((width,), (width, width), (width,)):
-            raise ValueError(f"the arrays of {ARRAYS} do not fit each other")
+            raise ValueError(f"the arrays of {UNCERTAINTY_ARRAYS} do not fit each other")
 
     def distance(self, features: np.ndarray) -> np.ndarray:
         """(n,) Mahalanobis distances of features (n, width) to the nearest class mean."""
@@ -68,10 +69,10 @@ class Uncertainty:
         """
         thresholds = {name: _threshold(name, value) for name, value in json.loads(file.read_text()).items()}
         if not all(np.isfinite(value).all() for value in thresholds.values()):
-            raise ValueError(f"{FILE} has a threshold that is no number")
+            raise ValueError(f"{UNCERTAINTY_FILE} has a threshold that is no number")
         if "unfamiliar_above" not in thresholds:
             return cls(**thresholds)
-        return cls(**thresholds, familiar=Familiar(**load_file(file.with_name(ARRAYS))))
+        return cls(**thresholds, familiar=Familiar(**load_file(file.with_name(UNCERTAINTY_ARRAYS))))
 
     def save(self, file: Path) -> None:
         """Write a trust.json and, where there is a distance, the trust.safetensors beside it."""
@@ -79,7 +80,7 @@ class Uncertainty:
         thresholds = {name: getattr(self, name) for name in names}
         known = {name: value for name, value in thresholds.items() if value is not None}
         if self.familiar is not None:
-            save_file(vars(self.familiar), file.with_name(ARRAYS))
+            save_file(vars(self.familiar), file.with_name(UNCERTAINTY_ARRAYS))
         file.write_text(json.dumps(known, indent=2) + "\n")
 
     def distances(self, features: np.ndarray) -> list[float] | list[None]:
