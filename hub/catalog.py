@@ -148,7 +148,8 @@ def _bar(report: Callable[[int, int], None]) -> type[tqdm]:
 def _folder(repo_id: str, revision: str | None) -> str | None:
     """Where a fetched model lies, whole; None where it does not."""
     try:
-        folder = snapshot_download(repo_id, revision=revision, allow_patterns=list(FILES), local_files_only=True)
+        # Not all of FILES: the client misses those of the repo that wanted() leaves out. The weights are fetched last.
+        folder = snapshot_download(repo_id, revision=revision, allow_patterns=[CONFIG, WEIGHTS], local_files_only=True)
     except (LocalEntryNotFoundError, ValueError):
         return None
     return folder if Path(folder, WEIGHTS).is_file() else None

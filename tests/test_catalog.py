@@ -15,7 +15,7 @@ import pytest
 from hub_server import Fault
 
 from cells.model.classifier import Classifier
-from cells.model.folder import DEFAULT
+from cells.model.folder import DEFAULT, ONNX_FILE, QUANTIZED_FILE
 from hub import catalog
 from hub.publish import HubError
 
@@ -23,6 +23,7 @@ ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "models" / "resnet18"
 COPIED = ("config.json", "model.safetensors", "calibration.json", "quantized.json", "trust.json", "trust.safetensors")
 FILES = {name: (FOLDER / name).read_bytes() for name in COPIED}
+FILES |= {ONNX_FILE: b"of other weights", QUANTIZED_FILE: b"of other weights"}  # so that PyTorch answers
 TIMM = {key: value for key, value in json.loads(FILES["config.json"]).items() if key != "label_names"} | {"num_classes": 1}
 WORKER = """
 import json, os, sys
@@ -77,6 +78,8 @@ def test_a_hub_model_is_fetched_with_progress_and_serves_without_the_hub_from_th
     size = len(FILES["model.safetensors"])
     assert ask("fetch", "user/cells") == [[size, size]]
     assert ask("load", "user/cells") == f"user/cells@{version}"
+    fetched = {request.rpartition("/onnx/")[2] for request in hub.requests if "/onnx/" in request}
+    assert fetched == {"model_quantized.onnx"}  # the network in 32 bits is not used beside it
     hub.faults.append(Fault(".*", 500))
     assert ask("fetch", "user/cells") == []
     assert ask("load", "user/cells") == f"user/cells@{version}"
