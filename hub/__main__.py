@@ -6,7 +6,7 @@ from pathlib import Path
 
 from cells.model.folder import EMBEDDED, ModelError, embedded, embedded_folder
 from hub import card, publish
-from hub.publish import HubError
+from hub.messages import HubError
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -3,19 +3,16 @@
 A Hub model is fetched into the Hub client's cache when it is first chosen; from then on it answers without the Hub as well.
 """
 
-import io
 import json
 import os
 import re
 import threading
 import tomllib
-from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 
 from huggingface_hub import HfApi, hf_hub_download, snapshot_download
 from huggingface_hub.errors import LocalEntryNotFoundError
-from tqdm import tqdm
 
 from cells.classes import CellClass
 from cells.model.classifier import Classifier
@@ -33,7 +30,7 @@ from cells.model.folder import (
     read_classes,
     split_revision,
 )
-from hub.publish import HubError, explained
+from hub.messages import HubError, explained
 
 LIST = Path(__file__).with_name("models.toml")
 VARIABLE = "PBC_MODELS"  # ids, separated by spaces
@@ -73,8 +70,8 @@ def _variable() -> list[str]:
     return os.environ.get(VARIABLE, "").split()
 
 
-def fetch(name: str, report: Callable[[int, int], None] = lambda done, total: None) -> None:
-    """Bring a Hub model to this disk; of another, nothing is to be done. report(bytes, of bytes) is called on the way.
+def fetch(name: str) -> None:
+    """Bring a Hub model to this disk; of another, nothing is to be done.
 
     Raises HubError, and ModelError where it is no model for these cells.
     """
@@ -83,27 +80,27 @@ def fetch(name: str, report: Callable[[int, int], None] = lambda done, total: No
     repo_id, revision = split_revision(hub_models()[name])
     cached = _folder(repo_id, revision)
     if cached is None:
-        _fetch(repo_id, revision, *look_up(repo_id, revision), report)
+        _fetch(repo_id, revision, *look_up(repo_id, revision))
     elif not COMMIT.fullmatch(revision or ""):
-        _refresh(repo_id, revision, cached, report)
+        _refresh(repo_id, revision, cached)
 
 
-def _refresh(repo_id: str, revision: str | None, cached: str, report: Callable[[int, int], None]) -> None:
+def _refresh(repo_id: str, revision: str | None, cached: str) -> None:
     """Fetch a cached model again whose branch has moved. Where the Hub does not answer, what is cached stays."""
     try:
         commit, present = look_up(repo_id, revision, ANSWER_SECONDS)
         if commit != Path(cached).name:
-            _fetch(repo_id, revision, commit, present, report)
+            _fetch(repo_id, revision, commit, present)
     except HubError:
         pass
 
 
-def _fetch(repo_id: str, revision: str | None, commit: str, present: list[str], report: Callable[[int, int], None]) -> None:
+def _fetch(repo_id: str, revision: str | None, commit: str, present: list[str]) -> None:
     from cells.model import torch_network  # seconds, for which the page does not wait
 
     with explained(repo_id):
         for file in wanted(present):
-            path = hf_hub_download(repo_id, file, revision=commit, tqdm_class=_bar(report))
+            path = hf_hub_download(repo_id, file, revision=commit)
             if file == CONFIG:
                 torch_network.check_config(Path(path).parent, repo_id)  # before the weights, which may be large
         # The same by the name of its branch, so that it is found again without the Hub.
@@ -128,21 +125,6 @@ def look_up(repo_id: str, revision: str | None, seconds: float = TIMEOUT) -> tup
         pickled = any(name.endswith((".bin", ".pt", ".pth", ".pkl", ".ckpt")) for name in present)
         raise HubError("hub_pickle", repo=repo_id) if pickled else HubError("hub_no_weights", repo=repo_id, file=WEIGHTS)
     return info.sha, present
-
-
-def _bar(report: Callable[[int, int], None]) -> type[tqdm]:
-    """A progress bar as the Hub's client takes one, that reports and prints nothing."""
-
-    class Bar(tqdm):
-        def __init__(self, *arguments: object, **named: object) -> None:
-            named.pop("name", None)  # the client's own
-            super().__init__(*arguments, **named | {"disable": False, "file": io.StringIO()})
-
-        def update(self, n: float = 1) -> None:
-            super().update(n)
-            report(int(self.n), int(self.total or 0))
-
-    return Bar
 
 
 def _folder(repo_id: str, revision: str | None) -> str | None:

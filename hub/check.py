@@ -11,7 +11,7 @@ from transformers import AutoImageProcessor, AutoModelForImageClassification, pi
 
 from cells.messages import first_line
 from cells.synthetic import draw_cell
-from hub.publish import HubError, explained
+from hub.messages import HubError, explained
 
 DRAWN = "lymphocyte"
 TOLERANCE = 1e-3  # in probability: libraries resize a picture in slightly different ways

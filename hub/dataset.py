@@ -16,7 +16,8 @@ from cells import pbc
 from cells.classes import LABELS, NAMES, SUBTYPE_LABELS
 from hub import card
 from hub.examples import FOLDER
-from hub.publish import HubError, Upload, from_clone
+from hub.messages import HubError
+from hub.publish import Upload, from_clone
 
 ROOT = Path(__file__).resolve().parent.parent
 SPLIT = ROOT / "results" / "split.csv"

@@ -8,7 +8,7 @@ from pathlib import Path
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import LocalEntryNotFoundError
 
-from hub.publish import HubError, explained
+from hub.messages import HubError, explained
 
 FILE = Path(__file__).with_name("examples.toml")
 VARIABLE = "PBC_EXAMPLES"

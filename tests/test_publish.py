@@ -14,6 +14,7 @@ from cells.model.torch_network import TorchNetwork
 from cells.model.uncertainty import Uncertainty
 from cells.synthetic import draw_cell
 from hub import card, catalog, publish, space
+from hub.messages import HubError
 from page import views
 from train import training_ids
 
@@ -235,7 +236,7 @@ def test_a_pulled_model_without_figures_breaks_no_page(monkeypatch, tmp_path):
     assert space.published_models() == ["resnet18"]  # what belongs to others is not published unasked
     (prediction,) = Classifier(pulled, TorchNetwork(pulled), Uncertainty(), "user--cells", "1").predict([draw_cell("platelet")])
     assert prediction.label == "platelet"
-    with pytest.raises(publish.HubError, match=r"lacks trust\.json"):
+    with pytest.raises(HubError, match=r"lacks trust\.json"):
         publish.model(pulled)
 
 
@@ -288,5 +289,5 @@ def test_a_card_says_the_classes_as_the_model_folder_names_them(tmp_path):
 
 
 def test_a_folder_that_is_no_model_is_refused(tmp_path):
-    with pytest.raises(publish.HubError, match=r"lacks config\.json"):
+    with pytest.raises(HubError, match=r"lacks config\.json"):
         publish.contents(tmp_path)
