@@ -71,13 +71,13 @@ def _variable() -> list[str]:
 
 
 def fetch(name: str) -> None:
-    """Bring a Hub model to this disk; of another, nothing is to be done.
+    """Bring a Hub model to this disk; of another, nothing is to be done. `name` is as for load().
 
     Raises HubError, and ModelError where it is no model for these cells.
     """
     if is_embedded(name):
         return
-    repo_id, revision = split_revision(hub_models()[name])
+    repo_id, revision = split_revision(_place(name))
     cached = _folder(repo_id, revision)
     if cached is None:
         _fetch(repo_id, revision, *look_up(repo_id, revision))

@@ -203,9 +203,21 @@ def test_a_hub_that_fails_halfway_leaves_nothing_and_a_second_try_works(hub, ask
     assert ask("load", "user/cells").startswith("user/cells@")
 
 
-def test_a_model_that_is_not_offered_any_more_is_a_sentence():
+@pytest.mark.parametrize("call", [catalog.load, catalog.fetch])
+def test_a_model_that_is_not_offered_any_more_is_a_sentence(call):
     with pytest.raises(HubError, match="user/gone is not offered any more; choose another model"):
-        catalog.load("user/gone")
+        call("user/gone")
+
+
+def test_a_model_of_the_list_is_fetched_by_its_id_too(monkeypatch, tmp_path):
+    (tmp_path / "models.toml").write_text('ours = "user/ours@v1"\n')
+    monkeypatch.setattr(catalog, "LIST", tmp_path / "models.toml")
+    asked = []
+    monkeypatch.setattr(catalog, "_folder", lambda *place: asked.append(place) or str(tmp_path))
+    monkeypatch.setattr(catalog, "_refresh", lambda *_: None)
+    for name in ("ours", "user/ours@v1"):
+        catalog.fetch(name)
+    assert asked == [("user/ours", "v1")] * 2
 
 
 def test_names_come_from_the_folder_the_file_and_the_variable(monkeypatch, tmp_path):
