@@ -71,8 +71,12 @@ BEGIN = (
     "<!-- generated {digest}: words outside these marks are yours and stay; if you change those between them, they stay too -->"
 )
 END = "<!-- end of the generated part -->"
-# Metadata that is measured, or that decides how a Space is built: no person writes it.
-RENEWED = ("eval_results", "model_name", "sdk", "sdk_version", "python_version", "app_file", "models", "preload_from_hub")
+# Metadata that is measured, that says what the files are, or that decides how a Space is built: no person writes it.
+RENEWED = (
+    *("eval_results", "model_name"),
+    *("configs", "size_categories"),
+    *("sdk", "sdk_version", "python_version", "app_file", "models", "preload_from_hub"),
+)
 _MARKED = re.compile(r"<!-- generated ([0-9a-f]{8}):[^>]*-->\n(.*?)" + END, re.DOTALL)
 
 

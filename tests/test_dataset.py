@@ -7,9 +7,11 @@ import sys
 
 import pandas as pd
 import pytest
+import yaml
 from PIL import Image
 
 from cells.classes import LABELS
+from hub import card, dataset
 from train.data import load
 
 SCRIPT = """
@@ -75,6 +77,17 @@ def test_pictures_stay_byte_for_byte_and_a_second_push_sends_nothing(hub, run, p
     done = run(*line)
     assert "up to date" in done.stdout
     assert len(repo.commits) == 2
+
+
+def test_a_published_card_follows_the_parts_that_there_are(parquet, split, tmp_path):
+    """`load_dataset` reads what the card lists."""
+    with dataset.upload([parquet], "user/pbc", tmp_path / "split.csv") as before:
+        split.reset_index()[["image_id", "split"]].replace("validation", "test").to_csv(tmp_path / "split.csv", index=False)
+    with dataset.upload([parquet], "user/pbc", tmp_path / "split.csv") as now:
+        front = yaml.safe_load(card.merge(before.readme.replace("n<1K", "10K<n<100K"), now.readme).split("---")[1])
+        listed = {part["path"] for part in front["configs"][0]["data_files"]}
+        assert listed == {path for path in now.files if path.endswith(".parquet")}
+        assert front["size_categories"] == ["n<1K"]
 
 
 def test_a_dry_run_lists_the_parts_and_sends_nothing(hub, run, parquet, split, tmp_path):
