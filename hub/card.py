@@ -73,10 +73,12 @@ BEGIN = (
 END = "<!-- end of the generated part -->"
 # Metadata that is measured, that says what the files are, or that decides how a Space is built: no person writes it.
 RENEWED = (
-    *("eval_results", "model_name"),
+    *("eval_results", "model_name", "library_name", "datasets"),
     *("configs", "size_categories"),
     *("sdk", "sdk_version", "python_version", "app_file", "models", "preload_from_hub"),
 )
+LICENCE = ("license", "license_name", "license_link")
+OUR_LICENCES = ({"license": "cc-by-4.0"}, {"license": "other", "license_name": "see-card"})  # pictures of PBC alone; of others
 _MARKED = re.compile(r"<!-- generated ([0-9a-f]{8}):[^>]*-->\n(.*?)" + END, re.DOTALL)
 
 
@@ -102,8 +104,8 @@ def text_of(folder: Path) -> str:
 def merge(published: str | None, ours: str) -> str:
     """The card to publish: `ours` where nothing is published yet, otherwise the published card, renewed.
 
-    The generated part is renewed unless a person edited it. Of the metadata, the keys in RENEWED are ours, and of the others
-    those that the published card lacks.
+    The generated part is renewed unless a person edited it. Of the metadata, the keys in RENEWED are ours, the licence unless
+    a person chose another, and of the others those that the published card lacks.
     """
     if published is None:
         return ours
@@ -111,12 +113,23 @@ def merge(published: str | None, ours: str) -> str:
     if not is_edited(card.text):
         part = _MARKED.search(card.text)
         card.text = card.text[: part.start()] + _MARKED.search(fresh.text)[0] + card.text[part.end() :]
-    for key in RENEWED:
-        card.data.__dict__.pop(key, None)
-    for key, value in fresh.data.__dict__.items():
-        if card.data.get(key) is None:
-            card.data[key] = value
+    _renew(card.data.__dict__, fresh.data.__dict__)
     return str(card)
+
+
+def _renew(published: dict, ours: Mapping) -> None:
+    """Renew the metadata of a card."""
+    chosen = _has_own_licence(published)
+    for key in RENEWED if chosen else (*RENEWED, *LICENCE):
+        published.pop(key, None)
+    for key, value in ours.items():
+        if published.get(key) is None and not (chosen and key in LICENCE):
+            published[key] = value
+
+
+def _has_own_licence(published: Mapping) -> bool:
+    """Whether a person chose the licence of a card: one of its keys has a value that this program does not write."""
+    return any(published.get(key) not in [one.get(key) for one in ({}, *OUR_LICENCES)] for key in LICENCE)
 
 
 def marked(body: str) -> str:
@@ -145,9 +158,8 @@ def _metadata(name: str, config: dict, metrics: dict) -> ModelCardData:
     tested = metrics.get("test_by_source") or {names[0]: metrics["test"]}
     results = [result for source, test in tested.items() for result in _results(source, test)]
     # The pictures of several laboratories come with several licences, which the card names.
-    licence = {"license": "cc-by-4.0"} if names == [HOME] else {"license": "other", "license_name": "see-card"}
     return ModelCardData(
-        **licence,
+        **OUR_LICENCES[0 if names == [HOME] else 1],
         **_of_network(name, config),
         datasets=[HUB_ID] if HOME in names else None,
         metrics=["accuracy"],
@@ -157,7 +169,7 @@ def _metadata(name: str, config: dict, metrics: dict) -> ModelCardData:
 
 def _adapted_metadata(folder: Path) -> ModelCardData:
     config = json.loads((folder / "config.json").read_text())
-    return ModelCardData(license="other", license_name="see-card", **_of_network(folder.resolve().name, config))
+    return ModelCardData(**OUR_LICENCES[1], **_of_network(folder.resolve().name, config))
 
 
 def _of_network(name: str, config: dict) -> dict:

@@ -1,19 +1,17 @@
 """The Hub on 127.0.0.1, with the real client over HTTP: push, push again, edit, pull, check, and what fails on the way."""
 
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hub_server import Fault
 
-from cells.classes import LABELS, describe
 from cells.model import folder
 from cells.model.classifier import Classifier
 from cells.model.torch_network import TorchNetwork
 from cells.model.uncertainty import Uncertainty
 from cells.synthetic import draw_cell
-from hub import card, catalog, publish, space
+from hub import catalog, publish, space
 from hub.messages import HubError
 from page import views
 from train import training_ids
@@ -266,26 +264,6 @@ def test_a_disk_that_takes_no_more_leaves_nothing(hub, run, tmp_path):
 def test_an_error_once_and_then_fine_is_no_error(hub, run):
     hub.faults.append(Fault("POST .*/preupload/", 503, times=1))
     assert run("push", str(FOLDER), "user/cells").returncode == 0
-
-
-def test_cards_merge():
-    ours = (FOLDER / "README.md").read_text()
-    assert card.merge(None, ours) == ours
-    assert card.merge(ours, ours) == ours
-    assert not card.is_edited(ours)
-    bare = card.merge("# Mine\n", ours)
-    assert bare.endswith("# Mine\n")
-    assert "model-index:" in bare
-
-
-def test_a_card_says_the_classes_as_the_model_folder_names_them(tmp_path):
-    shutil.copytree(FOLDER, tmp_path / "own", ignore=shutil.ignore_patterns("onnx"))
-    own = [replace(each, english="clotting cell") if each.name == "platelet" else each for each in describe(LABELS)]
-    folder.write_classes(tmp_path / "own", own)
-    text = card.text_of(tmp_path / "own")
-    assert "| clotting cell |" in text
-    assert "| basophil |" in text
-    assert "| platelet |" not in text
 
 
 def test_a_folder_that_is_no_model_is_refused(tmp_path):

@@ -1,0 +1,66 @@
+"""A model's card: what it is made from, and what of a published one stays when it is made again."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+
+from cells.classes import LABELS, describe
+from cells.model import folder
+from hub import card
+
+ROOT = Path(__file__).resolve().parent.parent
+FOLDER = ROOT / "models" / "resnet18"
+OURS = (FOLDER / "README.md").read_text()
+OTHERS = (ROOT / "models" / "efficientnet_lite0" / "README.md").read_text()  # learnt from pictures under several licences
+VIT = (ROOT / "models" / "vit_tiny" / "README.md").read_text()
+
+
+def front(text: str) -> dict:
+    return yaml.safe_load(text.split("---")[1])
+
+
+def test_cards_merge():
+    ours = (FOLDER / "README.md").read_text()
+    assert card.merge(None, ours) == ours
+    assert card.merge(ours, ours) == ours
+    assert not card.is_edited(ours)
+    bare = card.merge("# Mine\n", ours)
+    assert bare.endswith("# Mine\n")
+    assert "model-index:" in bare
+
+
+def test_a_card_says_the_classes_as_the_model_folder_names_them(tmp_path):
+    shutil.copytree(FOLDER, tmp_path / "own", ignore=shutil.ignore_patterns("onnx"))
+    own = [replace(each, english="clotting cell") if each.name == "platelet" else each for each in describe(LABELS)]
+    folder.write_classes(tmp_path / "own", own)
+    text = card.text_of(tmp_path / "own")
+    assert "| clotting cell |" in text
+    assert "| basophil |" in text
+    assert "| platelet |" not in text
+
+
+@pytest.mark.parametrize(("published", "ours"), [(OURS, OTHERS), (OTHERS, OURS), (VIT, OTHERS), (OTHERS, VIT)])
+def test_the_card_of_new_weights_has_their_licence_library_and_dataset(published, ours):
+    merged = front(card.merge(published, ours))
+    for key in (*card.LICENCE, "library_name", "datasets"):
+        assert merged.get(key) == front(ours).get(key), key
+
+
+def test_a_card_that_mixes_two_licences_is_put_right():
+    mixed = OURS.replace("license: cc-by-4.0", "license: cc-by-4.0\nlicense_name: see-card")
+    merged = front(card.merge(mixed, OURS))
+    assert (merged["license"], merged.get("license_name")) == ("cc-by-4.0", None)
+
+
+@pytest.mark.parametrize("licence", [
+    {"license": "cc-by-nc-4.0"},
+    {"license": ["mit", "cc-by-4.0"]},
+    {"license": "other", "license_name": "of-our-hospital", "license_link": "LICENCE.md"},
+])  # fmt: skip
+def test_a_licence_that_a_person_chose_stays(licence):
+    published = OURS.replace("license: cc-by-4.0\n", yaml.safe_dump(licence))
+    merged = front(card.merge(published, OTHERS))
+    assert {key: merged[key] for key in card.LICENCE if key in merged} == licence
