@@ -22,7 +22,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _card(options: argparse.Namespace) -> None:
     publish.contents(options.folder)
-    card.write(options.folder)
+    if card.is_edited(card.write(options.folder)):
+        print(f"A person edited the card of {options.folder}: its text is kept, and only the measured metadata is renewed.")
 
 
 def _push(options: argparse.Namespace) -> None:
@@ -79,7 +80,7 @@ def _parser() -> argparse.ArgumentParser:
         command.set_defaults(run=run)
         return command
 
-    command = add("card", _card, "write a model folder's card, README.md, from its own files")
+    command = add("card", _card, "write a model folder's card, README.md, from its own files; a person's words on it stay")
     command.add_argument("folder", type=Path, metavar="MODEL_FOLDER")
     command = add("push", _push, "publish a model folder: weights, preprocessing, card, metrics and figures in one commit")
     command.add_argument("folder", type=Path, metavar="MODEL_FOLDER")

@@ -13,6 +13,7 @@ from pathlib import Path
 from string import Template
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
+from huggingface_hub.repocard import REGEX_YAML_BLOCK
 
 from cells.classes import NAMES
 from cells.measures import HOME, HUB_ID, MEASURES, commands, interval, read_metrics, split_name, trained_on
@@ -23,6 +24,7 @@ from hub import laboratories
 from hub.laboratories import LABORATORIES
 
 RECOMPUTED = "\n  Batch-norm statistics were recomputed on clean pictures."
+README = "README.md"
 TEMPLATE = Path(__file__).with_name("card.md")
 SHOWN_ERRORS = 8
 CLASSES = {8: "eight types", 10: "ten classes", 13: "thirteen subtypes"}  # by how many; others are a number of classes
@@ -82,13 +84,32 @@ OUR_LICENCES = ({"license": "cc-by-4.0"}, {"license": "other", "license_name": "
 _MARKED = re.compile(r"<!-- generated ([0-9a-f]{8}):[^>]*-->\n(.*?)" + END, re.DOTALL)
 
 
-def write(folder: Path) -> None:
-    """Write the folder's card, README.md."""
-    (folder / "README.md").write_text(text_of(folder))
+def write(folder: Path) -> str:
+    """Write the folder's card, README.md, as renewed() has it; its text."""
+    text = renewed(folder)
+    (folder / README).write_text(text, encoding="utf-8")
+    return text
+
+
+def renewed(folder: Path) -> str:
+    """The card of a model folder, with what a person wrote in its README.md."""
+    return merge(_written(folder), text_of(folder))
+
+
+def _written(folder: Path) -> str | None:
+    """README.md of a model folder, None where there is none. What `adapt` wrote is a generated part, though it has no marks."""
+    if not (folder / README).is_file():
+        return None
+    text = (folder / README).read_text(encoding="utf-8")
+    if (folder / ADAPTED_FILE).is_file() and not is_marked(text):
+        name = text.partition(":")[0].removeprefix("# ")  # the folder may have another by now
+        body = adapted_card.body(folder, name)
+        return text.replace(body, marked(body))
+    return text
 
 
 def text_of(folder: Path) -> str:
-    """The card of a model folder, from its config.json, metrics.json, trust.json and figures, or from its adapted.json."""
+    """The generated card, from the config.json, metrics.json, trust.json and figures of a model folder, or its adapted.json."""
     if (folder / ADAPTED_FILE).is_file():
         return f"---\n{_adapted_metadata(folder)}\n---\n\n{marked(adapted_card.body(folder))}"
     config, trust = (json.loads((folder / f"{name}.json").read_text()) for name in ("config", "trust"))
@@ -104,27 +125,28 @@ def text_of(folder: Path) -> str:
 def merge(published: str | None, ours: str) -> str:
     """The card to publish: `ours` where nothing is published yet, otherwise the published card, renewed.
 
-    The generated part is renewed unless a person edited it. Of the metadata, the keys in RENEWED are ours, the licence unless
+    A person's words in `ours` are taken where the published card has none. The generated part is renewed unless a person
+    edited it. Of the metadata, the keys in RENEWED are ours, the licence unless
     a person chose another, and of the others those that the published card lacks.
     """
     if published is None:
         return ours
     card, fresh = ModelCard(published), ModelCard(ours)
-    if not is_edited(card.text):
+    if not words(card.text):
+        card.text = fresh.text
+    elif not is_edited(card.text) and is_marked(fresh.text):
         part = _MARKED.search(card.text)
         card.text = card.text[: part.start()] + _MARKED.search(fresh.text)[0] + card.text[part.end() :]
-    _renew(card.data.__dict__, fresh.data.__dict__)
+    card.data.__dict__ = _metadata_to_publish(vars(card.data), vars(fresh.data))
     return str(card)
 
 
-def _renew(published: dict, ours: Mapping) -> None:
-    """Renew the metadata of a card."""
-    chosen = _has_own_licence(published)
-    for key in RENEWED if chosen else (*RENEWED, *LICENCE):
-        published.pop(key, None)
-    for key, value in ours.items():
-        if published.get(key) is None and not (chosen and key in LICENCE):
-            published[key] = value
+def _metadata_to_publish(published: Mapping, ours: Mapping) -> dict:
+    """What is published, without what is renewed, and ours for the rest."""
+    licence = LICENCE if _has_own_licence(published) else ()
+    renewed = RENEWED if licence else (*RENEWED, *LICENCE)
+    kept = {key: value for key, value in published.items() if value is not None and key not in renewed}
+    return {key: value for key, value in ours.items() if key not in licence} | kept
 
 
 def _has_own_licence(published: Mapping) -> bool:
@@ -146,6 +168,12 @@ def is_edited(text: str) -> bool:
     """Whether a person changed the generated part of a card, or wrote the whole card."""
     part = _MARKED.search(text)
     return part is None or part[1] != _digest(part[2])
+
+
+def words(text: str) -> str:
+    """What a person wrote in a card below its metadata: all of it where they changed the generated part."""
+    body = REGEX_YAML_BLOCK.sub("", text)
+    return (body if is_edited(body) else _MARKED.sub("", body)).strip()
 
 
 def _digest(text: str) -> str:

@@ -18,6 +18,7 @@ from huggingface_hub.errors import EntryNotFoundError
 from cells.model.classifier import load_onnx
 from cells.model.folder import ADAPTED_FILE, EMBEDDED, MODEL_FILES, ONNX_FILE, QUANTIZED_FILE, REQUIRED_FILES
 from hub import card
+from hub.card import README
 from hub.messages import HubError, explained
 
 PUBLISHED_FILES = (*MODEL_FILES, ADAPTED_FILE, "metrics.json", "training_ids.txt", ONNX_FILE, QUANTIZED_FILE)
@@ -25,7 +26,6 @@ FIGURES = "figures/*.png"
 MEASURED = "metrics.json"  # an adapted model has its ADAPTED_FILE in its place
 NEEDED = (*REQUIRED_FILES, "trust.json", MEASURED)
 SEPARATOR = "--"  # of USER and NAME in the folder of a pulled model
-README = "README.md"
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def export(folder: Path, say: Callable[[str], None] = print) -> None:
 def model(folder: Path) -> Upload:
     """A model folder, as it is published. Raises HubError."""
     message = f"{folder.resolve().name}: weights, preprocessing, card and metrics"
-    return Upload("model", contents(folder), card.text_of(folder), message, frozenset(PUBLISHED_FILES))
+    return Upload("model", contents(folder), card.renewed(folder), message, frozenset(PUBLISHED_FILES))
 
 
 def publish(
@@ -109,7 +109,10 @@ def _merged_card(api: HfApi, repo_id: str, upload: Upload, revision: str, say: C
         published = None  # the Hub writes a README into every new Space
     if published is not None and card.is_edited(published):
         say(f"A person edited the card of {repo_id}: its text is kept, and only the measured metadata is renewed.")
-    return card.merge(published, upload.readme)
+    merged = card.merge(published, upload.readme)
+    if card.words(upload.readme) not in ("", card.words(merged)):
+        say(f"The card of {repo_id} has words of its own, which stay; those of the local {README} are not added.")
+    return merged
 
 
 def _removed(repo_id: str, present: Iterable[str], upload: Upload, delete: bool, say: Callable[[str], None]) -> list[str]:

@@ -9,7 +9,8 @@ import yaml
 
 from cells.classes import LABELS, describe
 from cells.model import folder
-from hub import card
+from hub import card, publish
+from hub.__main__ import main
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "models" / "resnet18"
@@ -64,3 +65,37 @@ def test_a_licence_that_a_person_chose_stays(licence):
     published = OURS.replace("license: cc-by-4.0\n", yaml.safe_dump(licence))
     merged = front(card.merge(published, OTHERS))
     assert {key: merged[key] for key in card.LICENCE if key in merged} == licence
+
+
+@pytest.fixture
+def copied(tmp_path) -> Path:
+    """A model folder that a test may change."""
+    return shutil.copytree(FOLDER, tmp_path / "resnet18", ignore=shutil.ignore_patterns("onnx"))
+
+
+def test_a_persons_words_on_a_local_card_stay_and_go_along(copied, capsys):
+    stale = OURS.replace("value: 0.9864", "value: 0.5")
+    (copied / "README.md").write_text(f"{stale}\n## Our experience\n\nIt works.\n")
+    assert main(["card", str(copied)]) == 0
+    text = (copied / "README.md").read_text()
+    assert text == f"{OURS}\n## Our experience\n\nIt works.\n"
+    assert publish.model(copied).readme == text
+    assert "edited" not in capsys.readouterr().out
+
+
+def test_a_local_card_that_a_person_edited_stays_and_it_says_so(copied, capsys):
+    edited = OURS.replace("## Limits", "## What it cannot do")
+    (copied / "README.md").write_text(edited)
+    assert main(["card", str(copied)]) == 0
+    assert "A person edited the card" in capsys.readouterr().out
+    assert (copied / "README.md").read_text() == publish.model(copied).readme == edited
+
+
+def test_local_words_are_published_unless_the_published_card_has_its_own():
+    local, published = f"{OURS}\nOurs.\n", f"{OURS}\nTheirs.\n"
+    assert card.merge(OURS, local) == local
+    assert card.merge("", local) == local
+    assert card.merge(published, local) == card.merge(published, OURS) == published
+    unmarked = card.merge("# Mine\n", OURS)
+    assert card.merge(OURS, unmarked).endswith("---\n# Mine\n")
+    assert card.merge(published, unmarked) == published

@@ -79,7 +79,7 @@ def test_a_second_push_sends_nothing(hub, run):
     assert not [line for line in hub.requests if line.startswith("PUT") or "/commit/" in line]
 
 
-def test_what_a_person_added_to_the_card_stays(hub, run):
+def test_what_a_person_added_to_the_card_stays(hub, run, tmp_path):
     run("push", str(FOLDER), "user/cells")
     repo = hub.repos["model", "user/cells"]
     text = repo.files()["README.md"].decode()
@@ -91,6 +91,15 @@ def test_what_a_person_added_to_the_card_stays(hub, run):
     assert "license: cc-by-nc-4.0" in now
     assert now.endswith("## Our experience\n\nIt works.\n")
     assert "value: 0.9864" in now
+
+    local = shutil.copytree(FOLDER, tmp_path / "resnet18")
+    with open(local / "README.md", "a") as file:
+        file.write("\nOurs.\n")
+    done = run("push", str(local), "user/cells")
+    assert "has words of its own, which stay; those of the local README.md are not added" in done.stdout
+    assert repo.files()["README.md"].decode() == now
+    run("push", str(local), "user/new")
+    assert hub.repos["model", "user/new"].files()["README.md"] == (local / "README.md").read_bytes()
 
 
 def test_a_generated_part_that_a_person_changed_stays_and_it_says_so(hub, run):
