@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from cells.model.folder import EMBEDDED, ModelError, embedded, embedded_folder
+from cells.model.folder import EMBEDDED, ModelError, embedded_folder
 from hub import card, publish
 from hub.messages import HubError
 
@@ -42,9 +42,8 @@ def _dataset(options: argparse.Namespace) -> None:
 def _space(options: argparse.Namespace) -> None:
     from hub import space  # imports torch, as check does
 
-    pulled = sorted(set(embedded()) - set(space.published_models()))
-    if pulled:
-        print(f"Left out, since they were pulled from the Hub (--model USER/NAME adds one): {', '.join(pulled)}")
+    if reasons := space.left_out():
+        print(f"Left out: {', '.join(f'{name} ({reason})' for name, reason in sorted(reasons.items()))}")
     if not options.dry_run:
         for name in space.published_models():
             publish.export(embedded_folder(name))

@@ -8,7 +8,7 @@ from string import Template
 from huggingface_hub import SpaceCard
 
 from cells.locate.find import EMBEDDED_LOCATOR, LOCATOR_FILES
-from cells.model.folder import embedded, embedded_folder, split_revision
+from cells.model.folder import ADAPTED_FILE, embedded, embedded_folder, split_revision
 from hub import card, catalog
 from hub.publish import Upload, from_clone, is_pulled
 from hub.publish import contents as model_contents
@@ -27,9 +27,16 @@ def upload(models: Sequence[str] = (), dataset: str = "") -> Upload:
     return Upload("space", contents(models, dataset), text_of(found, dataset), "The page and its models")
 
 
+def left_out() -> dict[str, str]:
+    """The models beside the embedded ones that a Space does not get unasked: name -> why."""
+    pulled = {name: "pulled from the Hub, --model USER/NAME adds one" for name in embedded() if is_pulled(name)}
+    adapted = [name for name in embedded() if (embedded_folder(name) / ADAPTED_FILE).is_file()]
+    return dict.fromkeys(adapted, "adapted to a laboratory's cells") | pulled
+
+
 def published_models() -> list[str]:
-    """The embedded models that a Space gets: a pulled one belongs to someone else, and `models` can name it."""
-    return [name for name in embedded() if not is_pulled(name)]
+    """The embedded models that a Space gets."""
+    return sorted(set(embedded()) - left_out().keys())
 
 
 def contents(models: Sequence[str] = (), dataset: str = "") -> dict[str, Path | bytes]:

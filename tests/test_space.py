@@ -16,8 +16,12 @@ from packaging.requirements import Requirement
 from serving import serve
 from test_readme import pins
 
-from cells.model.folder import DEFAULT
+from cells.model import folder
+from cells.model.folder import ADAPTED_FILE, DEFAULT
 from cells.synthetic import draw_cell
+from hub import publish
+from hub import space as space_upload
+from hub.__main__ import main
 
 ROOT = Path(__file__).resolve().parent.parent
 WAIT = 120_000  # milliseconds, for a machine that is busy
@@ -26,8 +30,8 @@ WAIT = 120_000  # milliseconds, for a machine that is busy
 @pytest.fixture
 def space(hub, run) -> dict[str, bytes]:
     """The files of a Space that offers a Hub model beside the embedded ones."""
-    folder = ROOT / "models" / "resnet18"
-    hub.add("model", "user/cells", {name: (folder / name).read_bytes() for name in ("config.json", "model.safetensors")})
+    model = ROOT / "models" / "resnet18"
+    hub.add("model", "user/cells", {name: (model / name).read_bytes() for name in ("config.json", "model.safetensors")})
     done = run("space", "user/page", "--model", "user/cells@main", "--examples", "user/pbc")
     assert done.returncode == 0, done.stderr
     return hub.repos["space", "user/page"].files()
@@ -93,6 +97,23 @@ def test_a_dry_run_lists_the_files_and_sends_nothing(hub, run):
     assert done.returncode == 0, done.stderr
     assert all(name in done.stdout for name in ("app.py", "models/resnet18/model.safetensors", "sdk: gradio"))
     assert hub.requests == []
+
+
+def test_what_was_pulled_or_adapted_is_left_out_and_named(monkeypatch, tmp_path, capsys):
+    for name in ("resnet18", "user--cells", "user--adapted", "mine"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text("{}")
+    for name in ("user--adapted", "mine"):
+        (tmp_path / name / ADAPTED_FILE).write_text("{}")
+    monkeypatch.setattr(folder, "EMBEDDED", tmp_path)
+    monkeypatch.setattr(publish, "export", lambda *_: None)
+    monkeypatch.setattr(publish, "publish", lambda *_: "")
+    monkeypatch.setattr(space_upload, "upload", lambda *_: None)
+    assert space_upload.published_models() == ["resnet18"]
+    assert main(["space", "user/page"]) == 0
+    pulled = "pulled from the Hub, --model USER/NAME adds one"
+    expected = f"Left out: mine (adapted to a laboratory's cells), user--adapted ({pulled}), user--cells ({pulled})\n"
+    assert capsys.readouterr().out.startswith(expected)
 
 
 @pytest.fixture
