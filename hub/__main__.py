@@ -10,13 +10,16 @@ from hub.messages import HubError
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Exit status: 0 when the command succeeded, 2 when not, with one line on the reason."""
+    """Exit status: 0 when the command succeeded, 2 when not, with one line on the reason; 130 when Ctrl-C stopped it."""
     options = _parser().parse_args(arguments)
     try:
         options.run(options)
     except (HubError, ModelError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:  # a commit is whole or not there, and a pulled folder appears when it is whole
+        print("stopped.", file=sys.stderr)
+        return 130
     return 0
 
 
@@ -33,7 +36,10 @@ def _push(options: argparse.Namespace) -> None:
 
 
 def _dataset(options: argparse.Namespace) -> None:
-    from hub import dataset  # imports `datasets`, which only this command needs
+    try:
+        from hub import dataset  # imports `datasets`, which only this command needs
+    except ModuleNotFoundError as error:
+        raise HubError("needs_library", library=error.name, file="requirements-dev.txt") from None
 
     with dataset.upload(options.sources, options.repo_id, options.split) as upload:
         _send(upload, options)

@@ -17,11 +17,13 @@ from huggingface_hub.repocard import REGEX_YAML_BLOCK
 
 from cells.classes import NAMES
 from cells.measures import HOME, HUB_ID, MEASURES, commands, interval, read_metrics, split_name, trained_on
+from cells.messages import first_line
 from cells.model.folder import ADAPTED_FILE, QUANTIZED_RECORD, may_quantize, read_classes
 from cells.model.folder import version as version_of
 from cells.write import adapted_card
 from hub import laboratories
 from hub.laboratories import LABORATORIES
+from hub.messages import HubError, readable
 
 RECOMPUTED = "\n  Batch-norm statistics were recomputed on clean pictures."
 README = "README.md"
@@ -85,15 +87,16 @@ _MARKED = re.compile(r"<!-- generated ([0-9a-f]{8}):[^>]*-->\n(.*?)" + END, re.D
 
 
 def write(folder: Path) -> str:
-    """Write the folder's card, README.md, as renewed() has it; its text."""
+    """Write the folder's card, README.md, as renewed() has it; its text. Raises HubError, ModelError."""
     text = renewed(folder)
     (folder / README).write_text(text, encoding="utf-8")
     return text
 
 
 def renewed(folder: Path) -> str:
-    """The card of a model folder, with what a person wrote in its README.md."""
-    return merge(_written(folder), text_of(folder))
+    """The card of a model folder, with what a person wrote in its README.md. Raises HubError, ModelError."""
+    with readable(folder):
+        return merge(_written(folder), text_of(folder), str(folder / README))
 
 
 def _written(folder: Path) -> str | None:
@@ -109,7 +112,10 @@ def _written(folder: Path) -> str | None:
 
 
 def text_of(folder: Path) -> str:
-    """The generated card, from the config.json, metrics.json, trust.json and figures of a model folder, or its adapted.json."""
+    """The generated card, from the config.json, metrics.json, trust.json and figures of a model folder, or its adapted.json.
+
+    Raises whatever a damaged file of these makes it raise.
+    """
     if (folder / ADAPTED_FILE).is_file():
         return f"---\n{_adapted_metadata(folder)}\n---\n\n{marked(adapted_card.body(folder))}"
     config, trust = (json.loads((folder / f"{name}.json").read_text()) for name in ("config", "trust"))
@@ -122,16 +128,22 @@ def text_of(folder: Path) -> str:
     return fill(folder.resolve().name, config, metrics, trust, size, names, figures, quantized, version_of(folder))
 
 
-def merge(published: str | None, ours: str) -> str:
+def merge(published: str | None, ours: str, name: str = README) -> str:
     """The card to publish: `ours` where nothing is published yet, otherwise the published card, renewed.
 
     A person's words in `ours` are taken where the published card has none. The generated part is renewed unless a person
     edited it. Of the metadata, the keys in RENEWED are ours, the licence unless
     a person chose another, and of the others those that the published card lacks.
+
+    Raises HubError for a published card with broken metadata; `name` is what the error calls it.
     """
     if published is None:
         return ours
-    card, fresh = ModelCard(published), ModelCard(ours)
+    try:
+        card = ModelCard(published, ignore_metadata_errors=True)  # of the figures, which are renewed
+    except Exception as error:  # whatever YAML and the Hub's client raise of what a person wrote
+        raise HubError("card_broken", card=name, reason=first_line(error)) from error
+    fresh = ModelCard(ours)
     if not words(card.text):
         card.text = fresh.text
     elif not is_edited(card.text) and is_marked(fresh.text):

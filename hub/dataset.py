@@ -14,6 +14,7 @@ from PIL import Image
 
 from cells import pbc
 from cells.classes import LABELS, NAMES, SUBTYPE_LABELS
+from cells.read.images import ImageError, read_image
 from hub import card
 from hub.examples import FOLDER
 from hub.messages import HubError
@@ -53,7 +54,7 @@ def _path(part: str) -> str:
 
 
 def prepare(dataset: datasets.Dataset, split: Mapping[str, str]) -> dict[str, datasets.Dataset]:
-    """The rows of each part that has any, with pictures embedded and a ClassLabel."""
+    """The rows of each part that has any, with pictures embedded and a ClassLabel. Raises DataError."""
     found = [split.get(image_id, UNASSIGNED) for image_id in dataset["image_id"][:]]
     features = datasets.Features(
         {
@@ -66,8 +67,7 @@ def prepare(dataset: datasets.Dataset, split: Mapping[str, str]) -> dict[str, da
     )
 
     def complete(row: dict) -> dict:
-        source = pbc.source_of(row["image"])
-        content = source if isinstance(source, bytes) else Path(source).read_bytes()
+        content = _content(row)
         name = f"{row['image_id']}.{_format(content).lower()}"
         return {"image": {"bytes": content, "path": name}, "label": LABELS.index(row["cell_type"])}
 
@@ -77,6 +77,16 @@ def prepare(dataset: datasets.Dataset, split: Mapping[str, str]) -> dict[str, da
         if rows:
             parts[part] = dataset.select(rows).map(complete, features=features, keep_in_memory=True)
     return parts
+
+
+def _content(row: dict) -> bytes:
+    """The encoded picture of a row, which can be read. Raises DataError."""
+    source = pbc.source_of(row["image"])
+    try:
+        read_image(source)
+        return source if isinstance(source, bytes) else Path(source).read_bytes()
+    except ImageError as error:
+        raise pbc.DataError(f"{row['image_id'] if isinstance(source, bytes) else source}: {error}") from None
 
 
 def example_files(parts: Mapping[str, datasets.Dataset]) -> dict[str, bytes]:

@@ -6,6 +6,7 @@ No message holds more of an error than its kind, so that no token is shown.
 import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from huggingface_hub import logging
 from huggingface_hub.errors import (
@@ -18,7 +19,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from cells.messages import Error
+from cells.messages import Error, first_line
 
 logging.set_verbosity_error()  # what the client would warn of either ends in a HubError or does no harm
 
@@ -46,6 +47,9 @@ ENGLISH = {
     "needs_clone": "{file} is missing: this command needs a clone of the repository; an installed package is not enough.",
     "list_unreadable": "{file} cannot be read: {reason}.",
     "list_not_text": '{file}: {name} must be a text, "USER/NAME" or "".',
+    "needs_library": "This command needs the library {library}; `pip install -r {file}` installs it.",
+    "card_broken": "{card}: its front matter cannot be read ({reason}); correct it, then try again.",
+    "folder_broken": "{folder}: one of its files is damaged, or of another program ({reason}).",
     "folder_incomplete": "{folder} lacks {files}; a model folder is what `python -m train` leaves.",
     "check_failed": "{repo}: {library} cannot load it: {reason}.",
     "check_differs": "{repo}: {library} answers differently from AutoModelForImageClassification, by {gap}.",
@@ -103,3 +107,12 @@ def _explained(repo_id: str, error: Exception) -> HubError:
     if isinstance(error, OSError) and error.errno in DISK_ERRORS:
         return HubError("hub_disk", repo=repo_id, reason=error.strerror)
     return HubError("hub_unreachable", repo=repo_id)
+
+
+@contextmanager
+def readable(folder: Path) -> Iterator[None]:
+    """What a damaged file of a model folder raises inside this context becomes a HubError of one line."""
+    try:
+        yield
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise HubError("folder_broken", folder=folder, reason=f"{type(error).__name__}: {first_line(error)}") from error

@@ -15,8 +15,9 @@ from typing import Literal
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 from huggingface_hub.errors import EntryNotFoundError
 
+from cells.messages import first_line
 from cells.model.classifier import load_onnx
-from cells.model.folder import ADAPTED_FILE, EMBEDDED, MODEL_FILES, ONNX_FILE, QUANTIZED_FILE, REQUIRED_FILES
+from cells.model.folder import ADAPTED_FILE, EMBEDDED, MODEL_FILES, ONNX_FILE, QUANTIZED_FILE, REQUIRED_FILES, unusable
 from hub import card
 from hub.card import README
 from hub.messages import HubError, explained
@@ -57,14 +58,18 @@ def contents(folder: Path) -> dict[str, Path]:
 
 
 def export(folder: Path, say: Callable[[str], None] = print) -> None:
-    """Add the exported network to a model folder that has none. Raises HubError for a folder that is no model."""
+    """Add the exported network to a model folder that has none. Raises HubError, ModelError for a folder that is no model."""
     contents(folder)
-    if load_onnx(folder, may_export=True) is None and not (folder / ONNX_FILE).is_file():
+    try:
+        network = load_onnx(folder, may_export=True)
+    except Exception as error:  # whatever broken weights make safetensors, transformers or timm raise
+        raise unusable(folder, error) from error
+    if network is None and not (folder / ONNX_FILE).is_file():
         say(f"{folder} is published without {ONNX_FILE}: the network cannot be exported here.")
 
 
 def model(folder: Path) -> Upload:
-    """A model folder, as it is published. Raises HubError."""
+    """A model folder, as it is published. Raises HubError, ModelError."""
     message = f"{folder.resolve().name}: weights, preprocessing, card and metrics"
     return Upload("model", contents(folder), card.renewed(folder), message, frozenset(PUBLISHED_FILES))
 
@@ -109,7 +114,7 @@ def _merged_card(api: HfApi, repo_id: str, upload: Upload, revision: str, say: C
         published = None  # the Hub writes a README into every new Space
     if published is not None and card.is_edited(published):
         say(f"A person edited the card of {repo_id}: its text is kept, and only the measured metadata is renewed.")
-    merged = card.merge(published, upload.readme)
+    merged = card.merge(published, upload.readme, f"{repo_id}/{README}")
     if card.words(upload.readme) not in ("", card.words(merged)):
         say(f"The card of {repo_id} has words of its own, which stay; those of the local {README} are not added.")
     return merged
@@ -205,3 +210,5 @@ def _read(api: HfApi, repo_id: str, kind: str, path: str, revision: str) -> str 
             return Path(api.hf_hub_download(repo_id, path, repo_type=kind, revision=revision, local_dir=temporary)).read_text()
         except EntryNotFoundError:
             return None
+        except UnicodeDecodeError as error:
+            raise HubError("card_broken", card=f"{repo_id}/{path}", reason=first_line(error)) from error

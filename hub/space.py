@@ -22,7 +22,7 @@ TEST = ".test.js"  # how the name of a test of the page's modules ends
 
 
 def upload(models: Sequence[str] = (), dataset: str = "") -> Upload:
-    """The Space with the embedded models, these of the Hub, and a dataset's examples. Raises HubError."""
+    """The Space with the embedded models, these of the Hub, and a dataset's examples. Raises HubError, ModelError."""
     found = {place: catalog.look_up(*split_revision(place)) for place in models}
     return Upload("space", contents(models, dataset), text_of(found, dataset), "The page and its models")
 
@@ -40,7 +40,7 @@ def published_models() -> list[str]:
 
 
 def contents(models: Sequence[str] = (), dataset: str = "") -> dict[str, Path | bytes]:
-    """The files of the Space beside its README: path in the Space -> local file, or content. Raises HubError."""
+    """The files of the Space beside its README: path in the Space -> local file, or content. Raises HubError, ModelError."""
     files: dict[str, Path | bytes] = {name: from_clone(ROOT / name) for name in TOP_LEVEL}
     for package in PACKAGES:
         found = (path for path in sorted((ROOT / package).rglob("*")) if path.suffix in CODE and not path.name.endswith(TEST))
@@ -48,7 +48,7 @@ def contents(models: Sequence[str] = (), dataset: str = "") -> dict[str, Path | 
     for name in published_models():
         folder = embedded_folder(name)
         files |= {f"models/{name}/{path}": file for path, file in model_contents(folder).items()}
-        files[f"models/{name}/README.md"] = folder / "README.md"
+        files[f"models/{name}/README.md"] = card.renewed(folder).encode()
     files |= {f"models/{EMBEDDED_LOCATOR.name}/{name}": EMBEDDED_LOCATOR / name for name in (*LOCATOR_FILES, "README.md")}
     if models:
         named = "".join(f"{json.dumps(place)} = {json.dumps(place)}\n" for place in models)

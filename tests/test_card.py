@@ -11,6 +11,7 @@ from cells.classes import LABELS, describe
 from cells.model import folder
 from hub import card, publish
 from hub.__main__ import main
+from hub.messages import HubError
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "models" / "resnet18"
@@ -89,6 +90,46 @@ def test_a_local_card_that_a_person_edited_stays_and_it_says_so(copied, capsys):
     assert main(["card", str(copied)]) == 0
     assert "A person edited the card" in capsys.readouterr().out
     assert (copied / "README.md").read_text() == publish.model(copied).readme == edited
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "{}", '{"test": []}'])
+@pytest.mark.parametrize("call", [["card"], ["push", "user/cells", "--dry-run"]], ids=" ".join)
+def test_a_broken_or_foreign_metrics_file_is_one_line(call, content, copied, capsys):
+    (copied / "metrics.json").write_text(content)
+    assert main([call[0], str(copied), *call[1:]]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: {copied}: one of its files is damaged")
+    assert error.count("\n") == 1
+
+
+def test_cut_off_weights_are_one_line_before_anything_is_sent(copied, monkeypatch, capsys):
+    monkeypatch.setattr(publish, "publish", None)
+    (copied / "model.safetensors").write_bytes((FOLDER / "model.safetensors").read_bytes()[:100_000])
+    assert main(["push", str(copied), "user/cells"]) == 2
+    error = capsys.readouterr().err
+    assert "a .safetensors file of it is damaged or cut off" in error
+    assert error.count("\n") == 1
+
+
+def test_a_published_card_with_broken_figures_gets_ours():
+    for broken in ("5", "[5]", "[{name: a, results: 5}]"):
+        assert front(card.merge(f"---\nmodel-index: {broken}\n---\n", OURS)) == front(OURS)
+
+
+@pytest.mark.parametrize("broken", ["a: b: c", "[1, 2]", "5: a", "- a\nb"])
+def test_a_published_card_with_broken_metadata_is_one_line(broken):
+    with pytest.raises(HubError, match=r"^user/cells/README\.md: its front matter cannot be read \(.*\); correct it") as raised:
+        card.merge(f"---\n{broken}\n---\n# Mine\n", OURS, "user/cells/README.md")
+    assert "\n" not in str(raised.value)
+
+
+def test_ctrl_c_is_one_line(monkeypatch, capsys):
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(publish, "pull", stop)
+    assert main(["pull", "user/cells"]) == 130
+    assert capsys.readouterr().err == "stopped.\n"
 
 
 def test_local_words_are_published_unless_the_published_card_has_its_own():

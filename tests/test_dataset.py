@@ -12,6 +12,7 @@ from PIL import Image
 
 from cells.classes import LABELS
 from hub import card, dataset
+from hub.__main__ import main
 from train.data import load
 
 SCRIPT = """
@@ -110,3 +111,23 @@ def test_the_unpacked_archive_is_taken_and_what_is_wrong_is_one_line(hub, run, t
     assert done.returncode == 2
     assert done.stderr.startswith("error: ")
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("content", [b"no picture", b""])
+def test_a_picture_that_cannot_be_read_is_named_in_one_line(content, tmp_path, capsys):
+    broken = tmp_path / "pbc" / "basophil" / "BA_1.jpg"
+    broken.parent.mkdir(parents=True)
+    broken.write_bytes(content)
+    assert main(["dataset", str(tmp_path / "pbc"), "user/pbc"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: {broken}: Th")
+    assert error.count("\n") == 1
+
+
+def test_without_the_library_datasets_one_line_says_what_to_install(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    monkeypatch.delitem(sys.modules, "hub.dataset", raising=False)
+    monkeypatch.delattr("hub.dataset", raising=False)
+    assert main(["dataset", "pbc", "user/pbc"]) == 2
+    expected = "error: This command needs the library datasets; `pip install -r requirements-dev.txt` installs it.\n"
+    assert capsys.readouterr().err == expected

@@ -22,6 +22,7 @@ from cells.synthetic import draw_cell
 from hub import publish
 from hub import space as space_upload
 from hub.__main__ import main
+from hub.messages import HubError
 
 ROOT = Path(__file__).resolve().parent.parent
 WAIT = 120_000  # milliseconds, for a machine that is busy
@@ -114,6 +115,16 @@ def test_what_was_pulled_or_adapted_is_left_out_and_named(monkeypatch, tmp_path,
     pulled = "pulled from the Hub, --model USER/NAME adds one"
     expected = f"Left out: mine (adapted to a laboratory's cells), user--adapted ({pulled}), user--cells ({pulled})\n"
     assert capsys.readouterr().out.startswith(expected)
+
+
+def test_a_model_without_a_card_gets_one_and_a_broken_one_is_refused(monkeypatch, tmp_path):
+    copied = shutil.copytree(ROOT / "models" / "resnet18", tmp_path / "resnet18", ignore=shutil.ignore_patterns("onnx"))
+    (copied / "README.md").unlink()
+    monkeypatch.setattr(folder, "EMBEDDED", tmp_path)
+    assert space_upload.contents()["models/resnet18/README.md"] == (ROOT / "models" / "resnet18" / "README.md").read_bytes()
+    (copied / "metrics.json").write_text("{}")
+    with pytest.raises(HubError, match="one of its files is damaged"):
+        space_upload.upload()
 
 
 @pytest.fixture
