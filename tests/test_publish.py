@@ -1,10 +1,13 @@
 """The Hub on 127.0.0.1, with the real client over HTTP: push, push again, edit, pull, check, and what fails on the way."""
 
+import errno
 import shutil
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from hub_server import Fault
+from huggingface_hub.errors import HTTPError, LocalEntryNotFoundError, RemoteEntryNotFoundError
 
 from cells.model import folder
 from cells.model.classifier import Classifier
@@ -12,12 +15,13 @@ from cells.model.torch_network import TorchNetwork
 from cells.model.uncertainty import Uncertainty
 from cells.synthetic import draw_cell
 from hub import catalog, publish, space
-from hub.messages import HubError
+from hub.messages import HubError, explained
 from page import views
 from train import training_ids
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "models" / "resnet18"
+FILES = {name: (FOLDER / name).read_bytes() for name in ("config.json", "model.safetensors")}
 NAMES = {
     *("config.json", "model.safetensors", "trust.json", "trust.safetensors", "metrics.json"),
     *("figures/confusion.png", "figures/training.png", "calibration.json", "quantized.json"),
@@ -61,11 +65,47 @@ def test_push_pull_and_check(hub, run, tmp_path):
 
 
 def test_what_a_library_cannot_load_is_one_sentence(hub, run):
-    hub.add("model", "user/else", {"config.json": b'{"model_type": "no such network"}', "preprocessor_config.json": b"{}"})
-    done = run("check", "user/else")
-    assert done.returncode != 0
-    assert "user/else: AutoModelForImageClassification cannot load it" in done.stderr
-    assert "Traceback" not in done.stderr
+    config, weights = FILES["config.json"], FILES["model.safetensors"]
+    hub.add("model", "user/kind", {"config.json": b'{"model_type": "no such network"}', "model.safetensors": weights})
+    foreign = config.replace(b'"num_classes": 8', b'"num_classes": 9')
+    hub.add("model", "user/sizes", {"config.json": foreign, "model.safetensors": weights})
+    hub.add("model", "user/pickle", {"config.json": config, "pytorch_model.bin": b"pickle"})
+    for name, words in (
+        ("kind", "AutoModelForImageClassification cannot load it: ValueError"),
+        ("sizes", "AutoModelForImageClassification cannot load it: RuntimeError"),
+        ("pickle", "in pickle form only"),
+    ):
+        done = run("check", f"user/{name}")
+        assert done.returncode == 2
+        assert words in done.stderr
+        assert done.stderr.startswith(f"error: user/{name}")
+        assert done.stderr.count("\n") == 1
+
+
+def wrapped(error: Exception) -> OSError:
+    """As transformers wraps an error of the Hub."""
+    outer = OSError("there was a specific connection error")
+    outer.__cause__ = error
+    return outer
+
+
+@pytest.mark.parametrize(("error", "code"), [
+    (OSError("the repo does not appear to have a file named preprocessor_config.json"), "check_failed"),
+    (wrapped(RemoteEntryNotFoundError("no such file", response=Mock(headers={}))), "check_failed"),
+    (RuntimeError("size mismatch"), "check_failed"),
+    (wrapped(HTTPError("refused")), "hub_unreachable"),
+    (LocalEntryNotFoundError("not cached, and no connection"), "hub_unreachable"),
+    (OSError(errno.ENOSPC, "No space left on device"), "hub_disk"),
+])  # fmt: skip
+def test_a_model_that_does_not_fit_is_no_fault_of_the_hub(error, code):
+    from hub import check
+
+    def load(*_: object) -> None:
+        raise error
+
+    with pytest.raises(HubError) as raised, explained("user/cells"):
+        check._loaded("timm", load, "user/cells", "main")
+    assert raised.value.code == code
 
 
 def test_a_second_push_sends_nothing(hub, run):
