@@ -16,13 +16,25 @@ from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 from huggingface_hub.errors import EntryNotFoundError
 
 from cells.messages import first_line
+from cells.model import onnx_network
 from cells.model.classifier import load_onnx
-from cells.model.folder import ADAPTED_FILE, EMBEDDED, MODEL_FILES, ONNX_FILE, QUANTIZED_FILE, REQUIRED_FILES, unusable
+from cells.model.folder import (
+    ADAPTED_FILE,
+    EMBEDDED,
+    MODEL_FILES,
+    ONNX_FILE,
+    QUANTIZED_FILE,
+    REQUIRED_FILES,
+    digest,
+    may_quantize,
+    unusable,
+)
 from hub import card
 from hub.card import README
-from hub.messages import HubError, explained
+from hub.messages import HubError, explained, readable
 
-PUBLISHED_FILES = (*MODEL_FILES, ADAPTED_FILE, "metrics.json", "training_ids.txt", ONNX_FILE, QUANTIZED_FILE)
+EXPORTED = (ONNX_FILE, QUANTIZED_FILE)
+PUBLISHED_FILES = (*MODEL_FILES, ADAPTED_FILE, "metrics.json", "training_ids.txt", *EXPORTED)
 FIGURES = "figures/*.png"
 MEASURED = "metrics.json"  # an adapted model has its ADAPTED_FILE in its place
 NEEDED = (*REQUIRED_FILES, "trust.json", MEASURED)
@@ -52,19 +64,26 @@ def contents(folder: Path) -> dict[str, Path]:
     missing = [name for name in NEEDED if name not in present]
     if missing:
         raise HubError("folder_incomplete", folder=folder, files=", ".join(missing))
-    names = [name for name in PUBLISHED_FILES if (folder / name).is_file()]
+    names = [name for name in PUBLISHED_FILES if (folder / name).is_file() and name not in EXPORTED]
     figures = [f"figures/{path.name}" for path in sorted(folder.glob(FIGURES))]
-    return {name: folder / name for name in (*names, *figures)}
+    return {name: folder / name for name in (*names, *_exported(folder), *figures)}
+
+
+def _exported(folder: Path) -> list[str]:
+    """The exported networks of these weights: where a new export failed, those of earlier weights are still there."""
+    with readable(folder):
+        usable = EXPORTED if may_quantize(folder) else (ONNX_FILE,)
+    return [name for name in usable if onnx_network.fits(folder / name, digest(folder))]
 
 
 def export(folder: Path, say: Callable[[str], None] = print) -> None:
     """Add the exported network to a model folder that has none. Raises HubError, ModelError for a folder that is no model."""
     contents(folder)
     try:
-        network = load_onnx(folder, may_export=True)
+        load_onnx(folder, may_export=True)
     except Exception as error:  # whatever broken weights make safetensors, transformers or timm raise
         raise unusable(folder, error) from error
-    if network is None and not (folder / ONNX_FILE).is_file():
+    if ONNX_FILE not in contents(folder):
         say(f"{folder} is published without {ONNX_FILE}: the network cannot be exported here.")
 
 

@@ -41,6 +41,20 @@ def test_the_hashes_of_the_training_pictures_go_along(tmp_path):
     assert set(publish.contents(tmp_path)) == {*publish.NEEDED, training_ids.FILE}
 
 
+def test_an_exported_network_of_other_weights_is_not_published(tmp_path, monkeypatch):
+    exported = {"onnx/model.onnx", "onnx/model_quantized.onnx"}
+    copied = shutil.copytree(FOLDER, tmp_path / "resnet18")
+    assert exported <= publish.contents(copied).keys()
+    (copied / "quantized.json").unlink()  # it was not found to be as good
+    assert exported & publish.contents(copied).keys() == {"onnx/model.onnx"}
+    (copied / "config.json").write_text((copied / "config.json").read_text() + "\n")  # the digest is of this file too
+    assert not exported & publish.contents(copied).keys()
+    monkeypatch.setattr(publish, "load_onnx", lambda *_, **__: None)
+    said = []
+    publish.export(copied, said.append)
+    assert said == [f"{copied} is published without onnx/model.onnx: the network cannot be exported here."]
+
+
 def test_push_pull_and_check(hub, run, tmp_path):
     assert run("push", str(FOLDER), "user/cells").returncode == 0
     files = hub.repos["model", "user/cells"].files()
