@@ -56,6 +56,11 @@ def is_embedded(name: str) -> bool:
 
 def hub_models() -> dict[str, str]:
     """name -> USER/NAME or USER/NAME@REVISION. Raises HubError."""
+    return {name: place for name, place in listed().items() if place} | {place: place for place in _variable()}
+
+
+def listed() -> dict[str, str]:
+    """What models.toml has, models without weights too. Raises HubError."""
     try:
         named = tomllib.loads(LIST.read_text())
     except (OSError, tomllib.TOMLDecodeError) as error:
@@ -63,7 +68,7 @@ def hub_models() -> dict[str, str]:
     wrong = [name for name, place in named.items() if not isinstance(place, str)]
     if wrong:
         raise HubError("list_not_text", file=LIST, name=wrong[0])
-    return {name: place for name, place in named.items() if place} | {place: place for place in _variable()}
+    return named
 
 
 def _variable() -> list[str]:

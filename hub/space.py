@@ -50,12 +50,18 @@ def contents(models: Sequence[str] = (), dataset: str = "") -> dict[str, Path | 
         files |= {f"models/{name}/{path}": file for path, file in model_contents(folder).items()}
         files[f"models/{name}/README.md"] = card.renewed(folder).encode()
     files |= {f"models/{EMBEDDED_LOCATOR.name}/{name}": EMBEDDED_LOCATOR / name for name in (*LOCATOR_FILES, "README.md")}
-    if models:
-        named = "".join(f"{json.dumps(place)} = {json.dumps(place)}\n" for place in models)
+    if new := _not_listed(models):
+        named = "".join(f"{json.dumps(place)} = {json.dumps(place)}\n" for place in new)
         files["hub/models.toml"] = f"{catalog.LIST.read_text()}\n# Chosen for this Space:\n{named}".encode()
     if dataset:
         files["hub/examples.toml"] = f"dataset = {json.dumps(dataset)}\n".encode()
     return files
+
+
+def _not_listed(models: Sequence[str]) -> list[str]:
+    """Each once, without those of models.toml: TOML refuses a key that comes twice. Raises HubError."""
+    listed = catalog.listed()
+    return [place for place in dict.fromkeys(models) if place not in (*listed, *listed.values())]
 
 
 def text_of(models: dict[str, tuple[str, list[str]]], dataset: str = "") -> str:
@@ -65,11 +71,9 @@ def text_of(models: dict[str, tuple[str, list[str]]], dataset: str = "") -> str:
     """
     metadata = SpaceCard((ROOT / "README.md").read_text()).data
     if models:
-        ids = [split_revision(place)[0] for place in models]
-        metadata.models = ids
+        metadata.models = list(dict.fromkeys(split_revision(place)[0] for place in models))
         metadata.preload_from_hub = [
-            f"{repo_id} {','.join(catalog.wanted(files))} {sha}"
-            for repo_id, (sha, files) in zip(ids, models.values(), strict=True)
+            f"{split_revision(place)[0]} {','.join(catalog.wanted(files))} {sha}" for place, (sha, files) in models.items()
         ]
     if dataset:
         metadata.datasets = [*metadata.datasets, dataset]

@@ -117,6 +117,16 @@ def test_what_was_pulled_or_adapted_is_left_out_and_named(monkeypatch, tmp_path,
     assert capsys.readouterr().out.startswith(expected)
 
 
+def test_a_model_that_is_named_twice_or_listed_is_in_the_list_once(monkeypatch, tmp_path):
+    monkeypatch.setattr(space_upload.catalog, "LIST", tmp_path / "models.toml")
+    (tmp_path / "models.toml").write_text('ours = "user/listed"\n"user/key" = "user/key"\nlater = ""\n')
+    files = space_upload.contents(["user/cells", "user/cells", "user/cells@v1", "user/listed", "user/key"])
+    named = tomllib.loads(files["hub/models.toml"].decode())
+    assert set(named) == {"ours", "later", "user/key", "user/cells", "user/cells@v1"}
+    found = {place: ("1" * 40, ["config.json"]) for place in ("user/cells", "user/cells@v1")}
+    assert yaml.safe_load(space_upload.text_of(found).split("---")[1])["models"] == ["user/cells"]
+
+
 def test_a_model_without_a_card_gets_one_and_a_broken_one_is_refused(monkeypatch, tmp_path):
     copied = shutil.copytree(ROOT / "models" / "resnet18", tmp_path / "resnet18", ignore=shutil.ignore_patterns("onnx"))
     (copied / "README.md").unlink()
