@@ -2,9 +2,10 @@
 
 import argparse
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
-from cells.model.folder import EMBEDDED, ModelError, embedded_folder
+from cells.model.folder import EMBEDDED, ONNX_FILE, ModelError, embedded_folder
 from hub import card, publish
 from hub.messages import HubError
 
@@ -30,8 +31,7 @@ def _card(options: argparse.Namespace) -> None:
 
 
 def _push(options: argparse.Namespace) -> None:
-    if not options.dry_run:
-        publish.export(options.folder)
+    _export([options.folder], options.dry_run)
     _send(publish.model(options.folder), options)
 
 
@@ -50,10 +50,17 @@ def _space(options: argparse.Namespace) -> None:
 
     if reasons := space.left_out():
         print(f"Left out: {', '.join(f'{name} ({reason})' for name, reason in sorted(reasons.items()))}")
-    if not options.dry_run:
-        for name in space.published_models():
-            publish.export(embedded_folder(name))
+    _export(map(embedded_folder, space.published_models()), options.dry_run)
     _send(space.upload(options.model, options.examples), options)
+
+
+def _export(folders: Iterable[Path], dry_run: bool) -> None:
+    """Add the exported networks to model folders; a dry run changes no folder and says what it does not list."""
+    for folder in folders:
+        if not dry_run:
+            publish.export(folder)
+        elif ONNX_FILE not in publish.contents(folder):
+            print(f"{folder}: not listed are the ONNX files, which are exported before the upload.")
 
 
 def _send(upload: publish.Upload, options: argparse.Namespace) -> None:

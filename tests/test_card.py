@@ -123,6 +123,12 @@ def test_a_published_card_with_broken_metadata_is_one_line(broken):
     assert "\n" not in str(raised.value)
 
 
+def test_a_dry_run_says_that_the_network_is_exported_later(copied, capsys):
+    assert main(["push", str(copied), "user/cells", "--dry-run"]) == 0
+    assert f"{copied}: not listed are the ONNX files, which are exported before the upload.\n" in capsys.readouterr().out
+    assert not (copied / "onnx").exists()
+
+
 def test_ctrl_c_is_one_line(monkeypatch, capsys):
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
