@@ -117,6 +117,12 @@ def test_what_was_pulled_or_adapted_is_left_out_and_named(monkeypatch, tmp_path,
     assert capsys.readouterr().out.startswith(expected)
 
 
+def test_the_space_promises_of_pictures_what_the_page_does():
+    """As SECURITY.md has it: an upload of a page that was closed is left over for a while."""
+    text = " ".join(space_upload.text_of({}).split())
+    assert "deletes each picture once it is classified, and what is left over within an hour" in text
+
+
 def test_a_model_that_is_named_twice_or_listed_is_in_the_list_once(monkeypatch, tmp_path):
     monkeypatch.setattr(space_upload.catalog, "LIST", tmp_path / "models.toml")
     (tmp_path / "models.toml").write_text('ours = "user/listed"\n"user/key" = "user/key"\nlater = ""\n')
