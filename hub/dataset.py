@@ -14,7 +14,7 @@ from PIL import Image
 
 from cells import pbc
 from cells.classes import LABELS, NAMES, SUBTYPE_LABELS
-from cells.read.images import ImageError, read_image
+from cells.read.images import FORMATS, ImageError, read_image
 from hub import card
 from hub.examples import FOLDER
 from hub.messages import HubError
@@ -45,7 +45,8 @@ def upload(
             rows.to_parquet(files[_path(part)])
             say(f"{len(rows):6,d}  {part}")
         files |= example_files(parts)
-        yield Upload("dataset", files, text_of(repo_id, parts), "PBC with its parts", frozenset(map(_path, PARTS)))
+        own = {*map(_path, PARTS), *(_example(label, form) for label in LABELS for form in FORMATS)}
+        yield Upload("dataset", files, text_of(repo_id, parts), "PBC with its parts", frozenset(own))
 
 
 def _path(part: str) -> str:
@@ -94,7 +95,12 @@ def example_files(parts: Mapping[str, datasets.Dataset]) -> dict[str, bytes]:
     rows = parts.get("test", next(iter(parts.values()))).cast_column("image", datasets.Image(decode=False))
     types = rows["cell_type"][:]
     firsts = {label: rows[types.index(label)]["image"]["bytes"] for label in LABELS if label in types}
-    return {f"{FOLDER}/{label}.{_format(content).lower()}": content for label, content in firsts.items()}
+    return {_example(label, _format(content)): content for label, content in firsts.items()}
+
+
+def _example(label: str, form: str) -> str:
+    """Of a type's example in one of FORMATS, in the dataset."""
+    return f"{FOLDER}/{label}.{form.lower()}"
 
 
 def _format(content: bytes) -> str:

@@ -11,7 +11,7 @@ import yaml
 from PIL import Image
 
 from cells.classes import LABELS
-from hub import card, dataset
+from hub import card, dataset, publish
 from hub.__main__ import main
 from train.data import load
 
@@ -89,6 +89,13 @@ def test_a_published_card_follows_the_parts_that_there_are(parquet, split, tmp_p
         listed = {part["path"] for part in front["configs"][0]["data_files"]}
         assert listed == {path for path in now.files if path.endswith(".parquet")}
         assert front["size_categories"] == ["n<1K"]
+
+
+def test_examples_of_an_earlier_upload_are_removed_and_others_stay(parquet, split, tmp_path):
+    with dataset.upload([parquet], "user/pbc", tmp_path / "split.csv") as upload:
+        assert {path for path in upload.files if path.startswith("examples/")} <= upload.own
+        present = ["examples/platelet.jpeg", "examples/mine.png"]
+        assert publish._removed("user/pbc", present, upload, False, print) == ["examples/platelet.jpeg"]
 
 
 def test_a_dry_run_lists_the_parts_and_sends_nothing(hub, run, parquet, split, tmp_path):
