@@ -132,8 +132,8 @@ def merge(published: str | None, ours: str, name: str = README) -> str:
     """The card to publish: `ours` where nothing is published yet, otherwise the published card, renewed.
 
     A person's words in `ours` are taken where the published card has none. The generated part is renewed unless a person
-    edited it. Of the metadata, the keys in RENEWED are ours, the licence unless
-    a person chose another, and of the others those that the published card lacks.
+    edited it. Of the metadata, the keys in RENEWED are ours, the licence unless a person chose another, and of the others
+    those that the published card lacks.
 
     Raises HubError for a published card with broken metadata; `name` is what the error calls it.
     """
