@@ -42,19 +42,19 @@ def _loaded(name: str, load: Callable, repo_id: str, revision: str) -> dict[str,
     try:
         return load(repo_id, revision)
     except (ValueError, KeyError, TypeError, AttributeError, SafetensorError, RuntimeError, OSError) as error:
-        if _is_of_hub_or_disk(error):
-            raise
+        if failed := _of_hub_or_disk(error):
+            raise failed from None
         reason = f"{type(error).__name__}: {first_line(error)}"
         raise HubError("check_failed", repo=repo_id, library=name, reason=reason) from None
 
 
-def _is_of_hub_or_disk(error: BaseException | None) -> bool:
-    """Whether the Hub or the disk failed. A library wraps an error of the Hub, and what it says itself has no number."""
+def _of_hub_or_disk(error: BaseException | None) -> BaseException | None:
+    """The error of the Hub or the disk that a library passes on or wraps, if any; an OSError of its own has no number."""
     if error is None or isinstance(error, RemoteEntryNotFoundError):  # the Hub answered: the repo lacks a file
-        return False
-    is_theirs = isinstance(error, HTTPError | LocalEntryNotFoundError | OfflineModeIsEnabled)
-    has_number = isinstance(error, OSError) and error.errno is not None
-    return is_theirs or has_number or _is_of_hub_or_disk(error.__cause__)
+        return None
+    is_of_hub = isinstance(error, HTTPError | LocalEntryNotFoundError | OfflineModeIsEnabled)
+    is_of_disk = isinstance(error, OSError) and error.errno is not None
+    return error if is_of_hub or is_of_disk else _of_hub_or_disk(error.__cause__)
 
 
 def _is_timm(files: list[str]) -> bool:

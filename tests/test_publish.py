@@ -7,7 +7,7 @@ from unittest.mock import Mock
 
 import pytest
 from hub_server import Fault
-from huggingface_hub.errors import HTTPError, LocalEntryNotFoundError, RemoteEntryNotFoundError
+from huggingface_hub.errors import HfHubHTTPError, HTTPError, LocalEntryNotFoundError, RemoteEntryNotFoundError
 
 from cells.model import folder
 from cells.model.classifier import Classifier
@@ -108,6 +108,7 @@ def wrapped(error: Exception) -> OSError:
     (wrapped(RemoteEntryNotFoundError("no such file", response=Mock(headers={}))), "check_failed"),
     (RuntimeError("size mismatch"), "check_failed"),
     (wrapped(HTTPError("refused")), "hub_unreachable"),
+    (wrapped(HfHubHTTPError("refused", response=Mock(status_code=403, headers={}))), "hub_forbidden"),
     (LocalEntryNotFoundError("not cached, and no connection"), "hub_unreachable"),
     (OSError(errno.ENOSPC, "No space left on device"), "hub_disk"),
 ])  # fmt: skip
