@@ -16,7 +16,7 @@ from fastapi import HTTPException, Request
 from fastapi.responses import JSONResponse, PlainTextResponse
 
 from cells.read import limits
-from hub.publish import HubError
+from hub.messages import HubError
 from page import gradio_internals, handlers, layout, retention, static, uploads, views
 from page.headers import Headers
 from page.texts import LANGUAGES, RefusedError, texts

@@ -2,37 +2,44 @@
 
 import argparse
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
-from cells.model.folder import EMBEDDED, ModelError, embedded, embedded_folder
+from cells.model.folder import EMBEDDED, ONNX_FILE, ModelError, embedded_folder
 from hub import card, publish
-from hub.publish import HubError
+from hub.messages import HubError
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Exit status: 0 when the command succeeded, 2 when not, with one line on the reason."""
+    """Exit status: 0 when the command succeeded, 2 when not, with one line on the reason; 130 when Ctrl-C stopped it."""
     options = _parser().parse_args(arguments)
     try:
         options.run(options)
     except (HubError, ModelError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:  # a commit is whole or not there, and a pulled folder appears when it is whole
+        print("stopped.", file=sys.stderr)
+        return 130
     return 0
 
 
 def _card(options: argparse.Namespace) -> None:
     publish.contents(options.folder)
-    card.write(options.folder)
+    if card.is_edited(card.write(options.folder)):
+        print(f"A person edited the card of {options.folder}: its text is kept, and only the measured metadata is renewed.")
 
 
 def _push(options: argparse.Namespace) -> None:
-    if not options.dry_run:
-        publish.export(options.folder)
+    _export([options.folder], options.dry_run)
     _send(publish.model(options.folder), options)
 
 
 def _dataset(options: argparse.Namespace) -> None:
-    from hub import dataset  # imports `datasets`, which only this command needs
+    try:
+        from hub import dataset  # imports `datasets`, which only this command needs
+    except ModuleNotFoundError as error:
+        raise HubError("needs_library", library=error.name, file="requirements-dev.txt") from None
 
     with dataset.upload(options.sources, options.repo_id, options.split) as upload:
         _send(upload, options)
@@ -41,13 +48,19 @@ def _dataset(options: argparse.Namespace) -> None:
 def _space(options: argparse.Namespace) -> None:
     from hub import space  # imports torch, as check does
 
-    pulled = sorted(set(embedded()) - set(space.published_models()))
-    if pulled:
-        print(f"Left out, since they were pulled from the Hub (--model USER/NAME adds one): {', '.join(pulled)}")
-    if not options.dry_run:
-        for name in space.published_models():
-            publish.export(embedded_folder(name))
+    if reasons := space.left_out():
+        print(f"Left out: {', '.join(f'{name} ({reason})' for name, reason in sorted(reasons.items()))}")
+    _export(map(embedded_folder, space.published_models()), options.dry_run)
     _send(space.upload(options.model, options.examples), options)
+
+
+def _export(folders: Iterable[Path], dry_run: bool) -> None:
+    """Add the exported networks to model folders; a dry run changes no folder and says what it does not list."""
+    for folder in folders:
+        if not dry_run:
+            publish.export(folder)
+        elif ONNX_FILE not in publish.contents(folder):
+            print(f"{folder}: not listed are the ONNX files, which are exported before the upload.")
 
 
 def _send(upload: publish.Upload, options: argparse.Namespace) -> None:
@@ -79,7 +92,7 @@ def _parser() -> argparse.ArgumentParser:
         command.set_defaults(run=run)
         return command
 
-    command = add("card", _card, "write a model folder's card, README.md, from its own files")
+    command = add("card", _card, "write a model folder's card, README.md, from its own files; a person's words on it stay")
     command.add_argument("folder", type=Path, metavar="MODEL_FOLDER")
     command = add("push", _push, "publish a model folder: weights, preprocessing, card, metrics and figures in one commit")
     command.add_argument("folder", type=Path, metavar="MODEL_FOLDER")

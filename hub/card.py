@@ -13,16 +13,20 @@ from pathlib import Path
 from string import Template
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
+from huggingface_hub.repocard import REGEX_YAML_BLOCK
 
 from cells.classes import NAMES
 from cells.measures import HOME, HUB_ID, MEASURES, commands, interval, read_metrics, split_name, trained_on
+from cells.messages import first_line
 from cells.model.folder import ADAPTED_FILE, QUANTIZED_RECORD, may_quantize, read_classes
 from cells.model.folder import version as version_of
 from cells.write import adapted_card
 from hub import laboratories
 from hub.laboratories import LABORATORIES
+from hub.messages import HubError, readable
 
 RECOMPUTED = "\n  Batch-norm statistics were recomputed on clean pictures."
+README = "README.md"
 TEMPLATE = Path(__file__).with_name("card.md")
 SHOWN_ERRORS = 8
 CLASSES = {8: "eight types", 10: "ten classes", 13: "thirteen subtypes"}  # by how many; others are a number of classes
@@ -72,18 +76,47 @@ BEGIN = (
     "<!-- generated {digest}: words outside these marks are yours and stay; if you change those between them, they stay too -->"
 )
 END = "<!-- end of the generated part -->"
-# Metadata that is measured, or that decides how a Space is built: no person writes it.
-RENEWED = ("eval_results", "model_name", "sdk", "sdk_version", "python_version", "app_file", "models", "preload_from_hub")
+# Metadata that is measured, that says what the files are, or that decides how a Space is built: no person writes it.
+RENEWED = (
+    *("eval_results", "model_name", "library_name", "datasets"),
+    *("configs", "size_categories"),
+    *("sdk", "sdk_version", "python_version", "app_file", "models", "preload_from_hub"),
+)
+LICENCE = ("license", "license_name", "license_link")
+OUR_LICENCES = ({"license": "cc-by-4.0"}, {"license": "other", "license_name": "see-card"})  # pictures of PBC alone; of others
 _MARKED = re.compile(r"<!-- generated ([0-9a-f]{8}):[^>]*-->\n(.*?)" + END, re.DOTALL)
 
 
-def write(folder: Path) -> None:
-    """Write the folder's card, README.md."""
-    (folder / "README.md").write_text(text_of(folder))
+def write(folder: Path) -> str:
+    """Write the folder's card, README.md, as renewed() has it; its text. Raises HubError, ModelError."""
+    text = renewed(folder)
+    (folder / README).write_text(text, encoding="utf-8")
+    return text
+
+
+def renewed(folder: Path) -> str:
+    """The card of a model folder, with what a person wrote in its README.md. Raises HubError, ModelError."""
+    with readable(folder):
+        return merge(_written(folder), text_of(folder), str(folder / README))
+
+
+def _written(folder: Path) -> str | None:
+    """README.md of a model folder, None where there is none. What `adapt` wrote is a generated part, though it has no marks."""
+    if not (folder / README).is_file():
+        return None
+    text = (folder / README).read_text(encoding="utf-8")
+    if (folder / ADAPTED_FILE).is_file() and not is_marked(text):
+        name = text.partition(":")[0].removeprefix("# ")  # the folder may have another by now
+        body = adapted_card.body(folder, name)
+        return text.replace(body, marked(body))
+    return text
 
 
 def text_of(folder: Path) -> str:
-    """The card of a model folder, from its config.json, metrics.json, trust.json and figures, or from its adapted.json."""
+    """The generated card, from the config.json, metrics.json, trust.json and figures of a model folder, or its adapted.json.
+
+    Raises whatever a damaged file of these makes it raise.
+    """
     if (folder / ADAPTED_FILE).is_file():
         return f"---\n{_adapted_metadata(folder)}\n---\n\n{marked(adapted_card.body(folder))}"
     config, trust = (json.loads((folder / f"{name}.json").read_text()) for name in ("config", "trust"))
@@ -96,24 +129,42 @@ def text_of(folder: Path) -> str:
     return fill(folder.resolve().name, config, metrics, trust, size, names, figures, quantized, version_of(folder))
 
 
-def merge(published: str | None, ours: str) -> str:
+def merge(published: str | None, ours: str, name: str = README) -> str:
     """The card to publish: `ours` where nothing is published yet, otherwise the published card, renewed.
 
-    The generated part is renewed unless a person edited it. Of the metadata, the keys in RENEWED are ours, and of the others
+    A person's words in `ours` are taken where the published card has none. The generated part is renewed unless a person
+    edited it. Of the metadata, the keys in RENEWED are ours, the licence unless a person chose another, and of the others
     those that the published card lacks.
+
+    Raises HubError for a published card with broken metadata; `name` is what the error calls it.
     """
     if published is None:
         return ours
-    card, fresh = ModelCard(published), ModelCard(ours)
-    if not is_edited(card.text):
+    try:
+        card = ModelCard(published, ignore_metadata_errors=True)  # of the figures, which are renewed
+    except Exception as error:  # whatever YAML and the Hub's client raise of what a person wrote
+        raise HubError("card_broken", card=name, reason=first_line(error)) from error
+    fresh = ModelCard(ours)
+    if not words(card.text):
+        card.text = fresh.text
+    elif not is_edited(card.text) and is_marked(fresh.text):
         part = _MARKED.search(card.text)
         card.text = card.text[: part.start()] + _MARKED.search(fresh.text)[0] + card.text[part.end() :]
-    for key in RENEWED:
-        card.data.__dict__.pop(key, None)
-    for key, value in fresh.data.__dict__.items():
-        if card.data.get(key) is None:
-            card.data[key] = value
+    card.data.__dict__ = _metadata_to_publish(vars(card.data), vars(fresh.data))
     return str(card)
+
+
+def _metadata_to_publish(published: Mapping, ours: Mapping) -> dict:
+    """What is published, without what is renewed, and ours for the rest."""
+    licence = LICENCE if _has_own_licence(published) else ()
+    renewed = RENEWED if licence else (*RENEWED, *LICENCE)
+    kept = {key: value for key, value in published.items() if value is not None and key not in renewed}
+    return {key: value for key, value in ours.items() if key not in licence} | kept
+
+
+def _has_own_licence(published: Mapping) -> bool:
+    """Whether a person chose the licence of a card: one of its keys has a value that this program does not write."""
+    return any(published.get(key) not in [one.get(key) for one in ({}, *OUR_LICENCES)] for key in LICENCE)
 
 
 def marked(body: str) -> str:
@@ -132,6 +183,12 @@ def is_edited(text: str) -> bool:
     return part is None or part[1] != _digest(part[2])
 
 
+def words(text: str) -> str:
+    """What a person wrote in a card below its metadata: all of it where they changed the generated part."""
+    body = REGEX_YAML_BLOCK.sub("", text)
+    return (body if is_edited(body) else _MARKED.sub("", body)).strip()
+
+
 def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
@@ -142,9 +199,8 @@ def _metadata(name: str, config: dict, metrics: dict) -> ModelCardData:
     tested = metrics.get("test_by_source") or {names[0]: metrics["test"]}
     results = [result for source, test in tested.items() for result in _results(source, test)]
     # The pictures of several laboratories come with several licences, which the card names.
-    licence = {"license": "cc-by-4.0"} if names == [HOME] else {"license": "other", "license_name": "see-card"}
     return ModelCardData(
-        **licence,
+        **OUR_LICENCES[0 if names == [HOME] else 1],
         **_of_network(name, config),
         datasets=[HUB_ID] if HOME in names else None,
         metrics=["accuracy"],
@@ -154,7 +210,7 @@ def _metadata(name: str, config: dict, metrics: dict) -> ModelCardData:
 
 def _adapted_metadata(folder: Path) -> ModelCardData:
     config = json.loads((folder / "config.json").read_text())
-    return ModelCardData(license="other", license_name="see-card", **_of_network(folder.resolve().name, config))
+    return ModelCardData(**OUR_LICENCES[1], **_of_network(folder.resolve().name, config))
 
 
 def _of_network(name: str, config: dict) -> dict:

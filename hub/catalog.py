@@ -3,19 +3,16 @@
 A Hub model is fetched into the Hub client's cache when it is first chosen; from then on it answers without the Hub as well.
 """
 
-import io
 import json
 import os
 import re
 import threading
 import tomllib
-from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 
 from huggingface_hub import HfApi, hf_hub_download, snapshot_download
 from huggingface_hub.errors import LocalEntryNotFoundError
-from tqdm import tqdm
 
 from cells.classes import CellClass
 from cells.model.classifier import Classifier
@@ -33,7 +30,7 @@ from cells.model.folder import (
     read_classes,
     split_revision,
 )
-from hub.publish import HubError, explained
+from hub.messages import HubError, explained
 
 LIST = Path(__file__).with_name("models.toml")
 VARIABLE = "PBC_MODELS"  # ids, separated by spaces
@@ -59,6 +56,11 @@ def is_embedded(name: str) -> bool:
 
 def hub_models() -> dict[str, str]:
     """name -> USER/NAME or USER/NAME@REVISION. Raises HubError."""
+    return {name: place for name, place in listed().items() if place} | {place: place for place in _variable()}
+
+
+def listed() -> dict[str, str]:
+    """What models.toml has, models without weights too. Raises HubError."""
     try:
         named = tomllib.loads(LIST.read_text())
     except (OSError, tomllib.TOMLDecodeError) as error:
@@ -66,44 +68,44 @@ def hub_models() -> dict[str, str]:
     wrong = [name for name, place in named.items() if not isinstance(place, str)]
     if wrong:
         raise HubError("list_not_text", file=LIST, name=wrong[0])
-    return {name: place for name, place in named.items() if place} | {place: place for place in _variable()}
+    return named
 
 
 def _variable() -> list[str]:
     return os.environ.get(VARIABLE, "").split()
 
 
-def fetch(name: str, report: Callable[[int, int], None] = lambda done, total: None) -> None:
-    """Bring a Hub model to this disk; of another, nothing is to be done. report(bytes, of bytes) is called on the way.
+def fetch(name: str) -> None:
+    """Bring a Hub model to this disk; of another, nothing is to be done. `name` is as for load().
 
     Raises HubError, and ModelError where it is no model for these cells.
     """
     if is_embedded(name):
         return
-    repo_id, revision = split_revision(hub_models()[name])
+    repo_id, revision = split_revision(_place(name))
     cached = _folder(repo_id, revision)
     if cached is None:
-        _fetch(repo_id, revision, *look_up(repo_id, revision), report)
+        _fetch(repo_id, revision, *look_up(repo_id, revision))
     elif not COMMIT.fullmatch(revision or ""):
-        _refresh(repo_id, revision, cached, report)
+        _refresh(repo_id, revision, cached)
 
 
-def _refresh(repo_id: str, revision: str | None, cached: str, report: Callable[[int, int], None]) -> None:
+def _refresh(repo_id: str, revision: str | None, cached: str) -> None:
     """Fetch a cached model again whose branch has moved. Where the Hub does not answer, what is cached stays."""
     try:
         commit, present = look_up(repo_id, revision, ANSWER_SECONDS)
         if commit != Path(cached).name:
-            _fetch(repo_id, revision, commit, present, report)
+            _fetch(repo_id, revision, commit, present)
     except HubError:
         pass
 
 
-def _fetch(repo_id: str, revision: str | None, commit: str, present: list[str], report: Callable[[int, int], None]) -> None:
+def _fetch(repo_id: str, revision: str | None, commit: str, present: list[str]) -> None:
     from cells.model import torch_network  # seconds, for which the page does not wait
 
     with explained(repo_id):
         for file in wanted(present):
-            path = hf_hub_download(repo_id, file, revision=commit, tqdm_class=_bar(report))
+            path = hf_hub_download(repo_id, file, revision=commit)
             if file == CONFIG:
                 torch_network.check_config(Path(path).parent, repo_id)  # before the weights, which may be large
         # The same by the name of its branch, so that it is found again without the Hub.
@@ -130,25 +132,11 @@ def look_up(repo_id: str, revision: str | None, seconds: float = TIMEOUT) -> tup
     return info.sha, present
 
 
-def _bar(report: Callable[[int, int], None]) -> type[tqdm]:
-    """A progress bar as the Hub's client takes one, that reports and prints nothing."""
-
-    class Bar(tqdm):
-        def __init__(self, *arguments: object, **named: object) -> None:
-            named.pop("name", None)  # the client's own
-            super().__init__(*arguments, **named | {"disable": False, "file": io.StringIO()})
-
-        def update(self, n: float = 1) -> None:
-            super().update(n)
-            report(int(self.n), int(self.total or 0))
-
-    return Bar
-
-
 def _folder(repo_id: str, revision: str | None) -> str | None:
     """Where a fetched model lies, whole; None where it does not."""
     try:
-        folder = snapshot_download(repo_id, revision=revision, allow_patterns=list(FILES), local_files_only=True)
+        # Not all of FILES: the client misses those of the repo that wanted() leaves out. The weights are fetched last.
+        folder = snapshot_download(repo_id, revision=revision, allow_patterns=[CONFIG, WEIGHTS], local_files_only=True)
     except (LocalEntryNotFoundError, ValueError):
         return None
     return folder if Path(folder, WEIGHTS).is_file() else None

@@ -5,22 +5,25 @@ from collections.abc import Callable
 import numpy as np
 import timm
 import torch
-from huggingface_hub import HfApi
+from huggingface_hub.errors import HTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, RemoteEntryNotFoundError
 from safetensors import SafetensorError
 from transformers import AutoImageProcessor, AutoModelForImageClassification, pipeline
+from transformers.utils import logging
 
 from cells.messages import first_line
 from cells.synthetic import draw_cell
-from hub.publish import HubError, explained
+from hub.catalog import look_up
+from hub.messages import HubError, explained
 
+logging.set_verbosity_error()  # transformers has a report of many lines on weights that do not fit
 DRAWN = "lymphocyte"
 TOLERANCE = 1e-3  # in probability: libraries resize a picture in slightly different ways
 
 
 def check(repo_id: str, revision: str = "main") -> list[str]:
     """Classify a drawn cell through each library; a line for each. Raises HubError where they differ or fail."""
+    _, files = look_up(repo_id, revision)
     with explained(repo_id):
-        files = HfApi().list_repo_files(repo_id, revision=revision)
         loaders = {name: load for name, load in LOADERS.items() if name != "timm" or _is_timm(files)}
         answers = {name: _loaded(name, load, repo_id, revision) for name, load in loaders.items()}
     reference = answers["AutoModelForImageClassification"]
@@ -38,9 +41,20 @@ def _loaded(name: str, load: Callable, repo_id: str, revision: str) -> dict[str,
     """The answer through a library. Raises HubError where it does not know what it finds, and what explained() explains."""
     try:
         return load(repo_id, revision)
-    except (ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, SafetensorError, RuntimeError, OSError) as error:
+        if failed := _of_hub_or_disk(error):
+            raise failed from None
         reason = f"{type(error).__name__}: {first_line(error)}"
         raise HubError("check_failed", repo=repo_id, library=name, reason=reason) from None
+
+
+def _of_hub_or_disk(error: BaseException | None) -> BaseException | None:
+    """The error of the Hub or the disk that a library passes on or wraps, if any; an OSError of its own has no number."""
+    if error is None or isinstance(error, RemoteEntryNotFoundError):  # the Hub answered: the repo lacks a file
+        return None
+    is_of_hub = isinstance(error, HTTPError | LocalEntryNotFoundError | OfflineModeIsEnabled)
+    is_of_disk = isinstance(error, OSError) and error.errno is not None
+    return error if is_of_hub or is_of_disk else _of_hub_or_disk(error.__cause__)
 
 
 def _is_timm(files: list[str]) -> bool:

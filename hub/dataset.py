@@ -14,9 +14,11 @@ from PIL import Image
 
 from cells import pbc
 from cells.classes import LABELS, NAMES, SUBTYPE_LABELS
+from cells.read.images import FORMATS, ImageError, read_image
 from hub import card
 from hub.examples import FOLDER
-from hub.publish import HubError, Upload, from_clone
+from hub.messages import HubError
+from hub.publish import Upload, from_clone
 
 ROOT = Path(__file__).resolve().parent.parent
 SPLIT = ROOT / "results" / "split.csv"
@@ -43,7 +45,8 @@ def upload(
             rows.to_parquet(files[_path(part)])
             say(f"{len(rows):6,d}  {part}")
         files |= example_files(parts)
-        yield Upload("dataset", files, text_of(repo_id, parts), "PBC with its parts", frozenset(map(_path, PARTS)))
+        own = {*map(_path, PARTS), *(_example(label, form) for label in LABELS for form in FORMATS)}
+        yield Upload("dataset", files, text_of(repo_id, parts), "PBC with its parts", frozenset(own))
 
 
 def _path(part: str) -> str:
@@ -52,7 +55,7 @@ def _path(part: str) -> str:
 
 
 def prepare(dataset: datasets.Dataset, split: Mapping[str, str]) -> dict[str, datasets.Dataset]:
-    """The rows of each part that has any, with pictures embedded and a ClassLabel."""
+    """The rows of each part that has any, with pictures embedded and a ClassLabel. Raises DataError."""
     found = [split.get(image_id, UNASSIGNED) for image_id in dataset["image_id"][:]]
     features = datasets.Features(
         {
@@ -65,8 +68,7 @@ def prepare(dataset: datasets.Dataset, split: Mapping[str, str]) -> dict[str, da
     )
 
     def complete(row: dict) -> dict:
-        source = pbc.source_of(row["image"])
-        content = source if isinstance(source, bytes) else Path(source).read_bytes()
+        content = _content(row)
         name = f"{row['image_id']}.{_format(content).lower()}"
         return {"image": {"bytes": content, "path": name}, "label": LABELS.index(row["cell_type"])}
 
@@ -78,12 +80,27 @@ def prepare(dataset: datasets.Dataset, split: Mapping[str, str]) -> dict[str, da
     return parts
 
 
+def _content(row: dict) -> bytes:
+    """The encoded picture of a row, which can be read. Raises DataError."""
+    source = pbc.source_of(row["image"])
+    try:
+        read_image(source)
+        return source if isinstance(source, bytes) else Path(source).read_bytes()
+    except ImageError as error:
+        raise pbc.DataError(f"{row['image_id'] if isinstance(source, bytes) else source}: {error}") from None
+
+
 def example_files(parts: Mapping[str, datasets.Dataset]) -> dict[str, bytes]:
     """path in the dataset -> a picture of each type, for the page; of the test part, if any: no model learned from it."""
     rows = parts.get("test", next(iter(parts.values()))).cast_column("image", datasets.Image(decode=False))
     types = rows["cell_type"][:]
     firsts = {label: rows[types.index(label)]["image"]["bytes"] for label in LABELS if label in types}
-    return {f"{FOLDER}/{label}.{_format(content).lower()}": content for label, content in firsts.items()}
+    return {_example(label, _format(content)): content for label, content in firsts.items()}
+
+
+def _example(label: str, form: str) -> str:
+    """Of a type's example in one of FORMATS, in the dataset."""
+    return f"{FOLDER}/{label}.{form.lower()}"
 
 
 def _format(content: bytes) -> str:

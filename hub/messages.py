@@ -1,4 +1,27 @@
-"""The messages about the Hub: code -> English sentence. The page translates by code."""
+"""What is said of the Hub: code -> English sentence, which the page translates by code, and an error of the client -> its code.
+
+No message holds more of an error than its kind, so that no token is shown.
+"""
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from huggingface_hub import logging
+from huggingface_hub.errors import (
+    HfHubHTTPError,
+    HFValidationError,
+    HTTPError,
+    LocalTokenNotFoundError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+
+from cells.messages import Error, first_line
+
+logging.set_verbosity_error()  # what the client would warn of either ends in a HubError or does no harm
 
 ENGLISH = {
     "hub_bad_name": "{repo} is not the name of a repo; a name is USER/NAME, of letters, digits, '-', '_' and '.'.",
@@ -24,8 +47,72 @@ ENGLISH = {
     "needs_clone": "{file} is missing: this command needs a clone of the repository; an installed package is not enough.",
     "list_unreadable": "{file} cannot be read: {reason}.",
     "list_not_text": '{file}: {name} must be a text, "USER/NAME" or "".',
+    "needs_library": "This command needs the library {library}; `pip install -r {file}` installs it.",
+    "card_broken": "{card}: its front matter cannot be read ({reason}); correct it, then try again.",
+    "folder_broken": "{folder}: one of its files is damaged, or of another program ({reason}).",
     "folder_incomplete": "{folder} lacks {files}; a model folder is what `python -m train` leaves.",
     "check_failed": "{repo}: {library} cannot load it: {reason}.",
     "check_differs": "{repo}: {library} answers differently from AutoModelForImageClassification, by {gap}.",
     "text": "{text}",
 }
+BY_STATUS = {
+    401: "hub_unknown_user",
+    403: "hub_forbidden",
+    404: "hub_not_found",
+    409: "hub_conflict",
+    412: "hub_conflict",
+    429: "hub_busy",
+}
+DISK_ERRORS = (
+    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS),
+    *(errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR),  # of a folder that another process made meanwhile
+)
+
+
+class HubError(Error):
+    """Something that the Hub or the disk refused."""
+
+    sentences = ENGLISH
+
+
+@contextmanager
+def explained(repo_id: str) -> Iterator[None]:
+    """An error of the Hub or the disk inside this context becomes a HubError of one line."""
+    try:
+        yield
+    except HubError:
+        raise
+    except (HTTPError, OSError, RuntimeError, HFValidationError) as error:
+        raise _explained(repo_id, error) from None  # the cause may show headers, with the token in them
+
+
+def _explained(repo_id: str, error: Exception) -> HubError:
+    status = error.response.status_code if isinstance(error, HfHubHTTPError) and error.response is not None else None
+    if isinstance(error, HFValidationError):
+        return HubError("hub_bad_name", repo=repr(repo_id))
+    if isinstance(error, RevisionNotFoundError):
+        return HubError("hub_no_revision", repo=repo_id)
+    if isinstance(error, RepositoryNotFoundError):
+        return HubError("hub_not_found", repo=repo_id)
+    if isinstance(error, LocalTokenNotFoundError):
+        return HubError("hub_unknown_user", repo=repo_id)
+    if status == 429 and (seconds := error.response.headers.get("Retry-After")):
+        return HubError("hub_busy_for", repo=repo_id, seconds=seconds)
+    if status in BY_STATUS:
+        return HubError(BY_STATUS[status], repo=repo_id)
+    if status is not None:
+        return HubError("hub_failed", repo=repo_id, status=status)
+    if isinstance(error, OfflineModeIsEnabled):
+        return HubError("hub_offline", repo=repo_id)
+    if isinstance(error, OSError) and error.errno in DISK_ERRORS:
+        return HubError("hub_disk", repo=repo_id, reason=error.strerror)
+    return HubError("hub_unreachable", repo=repo_id)
+
+
+@contextmanager
+def readable(folder: Path) -> Iterator[None]:
+    """What a damaged file of a model folder raises inside this context becomes a HubError of one line."""
+    try:
+        yield
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise HubError("folder_broken", folder=folder, reason=f"{type(error).__name__}: {first_line(error)}") from error

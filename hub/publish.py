@@ -1,51 +1,44 @@
 """Files and their card -> a repo on the Hub, in one commit; and a model from the Hub -> a model folder.
 
 The Hub's client does the transfer. This module decides what is sent, what is said when it fails, and that a card which a
-person edited is kept. No message holds more of an error than its kind, so that no token is shown.
+person edited is kept.
 """
 
-import errno
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
-from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, logging
-from huggingface_hub.errors import (
-    EntryNotFoundError,
-    HfHubHTTPError,
-    HFValidationError,
-    HTTPError,
-    LocalTokenNotFoundError,
-    OfflineModeIsEnabled,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
-)
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
+from huggingface_hub.errors import EntryNotFoundError
 
-from cells.messages import Error
+from cells.messages import first_line
+from cells.model import onnx_network
 from cells.model.classifier import load_onnx
-from cells.model.folder import ADAPTED_FILE, EMBEDDED, MODEL_FILES, ONNX_FILE, QUANTIZED_FILE, REQUIRED_FILES
+from cells.model.folder import (
+    ADAPTED_FILE,
+    EMBEDDED,
+    MODEL_FILES,
+    ONNX_FILE,
+    QUANTIZED_FILE,
+    REQUIRED_FILES,
+    digest,
+    may_quantize,
+    unusable,
+)
 from hub import card
-from hub.messages import ENGLISH
+from hub.card import README
+from hub.messages import HubError, explained, readable
 
-logging.set_verbosity_error()  # what the client would warn of either ends in a HubError or does no harm
-
-PUBLISHED_FILES = (*MODEL_FILES, ADAPTED_FILE, "metrics.json", "training_ids.txt", ONNX_FILE, QUANTIZED_FILE)
+EXPORTED = (ONNX_FILE, QUANTIZED_FILE)
+PUBLISHED_FILES = (*MODEL_FILES, ADAPTED_FILE, "metrics.json", "training_ids.txt", *EXPORTED)
 FIGURES = "figures/*.png"
 MEASURED = "metrics.json"  # an adapted model has its ADAPTED_FILE in its place
 NEEDED = (*REQUIRED_FILES, "trust.json", MEASURED)
 SEPARATOR = "--"  # of USER and NAME in the folder of a pulled model
-README = "README.md"
-
-
-class HubError(Error):
-    """Something that the Hub or the disk refused."""
-
-    sentences = ENGLISH
 
 
 @dataclass(frozen=True)
@@ -71,22 +64,33 @@ def contents(folder: Path) -> dict[str, Path]:
     missing = [name for name in NEEDED if name not in present]
     if missing:
         raise HubError("folder_incomplete", folder=folder, files=", ".join(missing))
-    names = [name for name in PUBLISHED_FILES if (folder / name).is_file()]
+    names = [name for name in PUBLISHED_FILES if (folder / name).is_file() and name not in EXPORTED]
     figures = [f"figures/{path.name}" for path in sorted(folder.glob(FIGURES))]
-    return {name: folder / name for name in (*names, *figures)}
+    return {name: folder / name for name in (*names, *_exported(folder), *figures)}
+
+
+def _exported(folder: Path) -> list[str]:
+    """The exported networks of these weights: where a new export failed, those of earlier weights are still there."""
+    with readable(folder):
+        usable = EXPORTED if may_quantize(folder) else (ONNX_FILE,)
+    return [name for name in usable if onnx_network.fits(folder / name, digest(folder))]
 
 
 def export(folder: Path, say: Callable[[str], None] = print) -> None:
-    """Add the exported network to a model folder that has none. Raises HubError for a folder that is no model."""
+    """Add the exported network to a model folder that has none. Raises HubError, ModelError for a folder that is no model."""
     contents(folder)
-    if load_onnx(folder, may_export=True) is None and not (folder / ONNX_FILE).is_file():
+    try:
+        load_onnx(folder, may_export=True)
+    except Exception as error:  # whatever broken weights make safetensors, transformers or timm raise
+        raise unusable(folder, error) from error
+    if ONNX_FILE not in contents(folder):
         say(f"{folder} is published without {ONNX_FILE}: the network cannot be exported here.")
 
 
 def model(folder: Path) -> Upload:
-    """A model folder, as it is published. Raises HubError."""
+    """A model folder, as it is published. Raises HubError, ModelError."""
     message = f"{folder.resolve().name}: weights, preprocessing, card and metrics"
-    return Upload("model", contents(folder), card.text_of(folder), message, frozenset(PUBLISHED_FILES))
+    return Upload("model", contents(folder), card.renewed(folder), message, frozenset(PUBLISHED_FILES))
 
 
 def publish(
@@ -129,7 +133,10 @@ def _merged_card(api: HfApi, repo_id: str, upload: Upload, revision: str, say: C
         published = None  # the Hub writes a README into every new Space
     if published is not None and card.is_edited(published):
         say(f"A person edited the card of {repo_id}: its text is kept, and only the measured metadata is renewed.")
-    return card.merge(published, upload.readme)
+    merged = card.merge(published, upload.readme, f"{repo_id}/{README}")
+    if card.words(upload.readme) not in ("", card.words(merged)):
+        say(f"The card of {repo_id} has words of its own, which stay; those of the local {README} are not added.")
+    return merged
 
 
 def _removed(repo_id: str, present: Iterable[str], upload: Upload, delete: bool, say: Callable[[str], None]) -> list[str]:
@@ -222,51 +229,5 @@ def _read(api: HfApi, repo_id: str, kind: str, path: str, revision: str) -> str 
             return Path(api.hf_hub_download(repo_id, path, repo_type=kind, revision=revision, local_dir=temporary)).read_text()
         except EntryNotFoundError:
             return None
-
-
-@contextmanager
-def explained(repo_id: str) -> Iterator[None]:
-    """An error of the Hub or the disk inside this context becomes a HubError of one line."""
-    try:
-        yield
-    except HubError:
-        raise
-    except (HTTPError, OSError, RuntimeError, HFValidationError) as error:
-        raise _explained(repo_id, error) from None  # the cause may show headers, with the token in them
-
-
-def _explained(repo_id: str, error: Exception) -> HubError:
-    status = error.response.status_code if isinstance(error, HfHubHTTPError) and error.response is not None else None
-    if isinstance(error, HFValidationError):
-        return HubError("hub_bad_name", repo=repr(repo_id))
-    if isinstance(error, RevisionNotFoundError):
-        return HubError("hub_no_revision", repo=repo_id)
-    if isinstance(error, RepositoryNotFoundError):
-        return HubError("hub_not_found", repo=repo_id)
-    if isinstance(error, LocalTokenNotFoundError):
-        return HubError("hub_unknown_user", repo=repo_id)
-    if status == 429 and (seconds := error.response.headers.get("Retry-After")):
-        return HubError("hub_busy_for", repo=repo_id, seconds=seconds)
-    if status in BY_STATUS:
-        return HubError(BY_STATUS[status], repo=repo_id)
-    if status is not None:
-        return HubError("hub_failed", repo=repo_id, status=status)
-    if isinstance(error, OfflineModeIsEnabled):
-        return HubError("hub_offline", repo=repo_id)
-    if isinstance(error, OSError) and error.errno in DISK_ERRORS:
-        return HubError("hub_disk", repo=repo_id, reason=error.strerror)
-    return HubError("hub_unreachable", repo=repo_id)
-
-
-BY_STATUS = {
-    401: "hub_unknown_user",
-    403: "hub_forbidden",
-    404: "hub_not_found",
-    409: "hub_conflict",
-    412: "hub_conflict",
-    429: "hub_busy",
-}
-DISK_ERRORS = (
-    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS),
-    *(errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR),  # of a folder that another process made meanwhile
-)
+        except UnicodeDecodeError as error:
+            raise HubError("card_broken", card=f"{repo_id}/{path}", reason=first_line(error)) from error

@@ -19,7 +19,7 @@ from cells.read.images import Source
 from cells.review import Cell, Review
 from cells.write import table
 from hub import catalog
-from hub.publish import HubError
+from hub.messages import HubError
 from page import uploads
 from page.gradio_internals import has_left
 from page.texts import LANGUAGES, RefusedError

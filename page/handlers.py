@@ -36,7 +36,7 @@ from cells.review import THUMBNAIL, Cell, Review, cell_to_json
 from cells.synthetic import draw_cell
 from cells.write import coco, excel, table
 from hub import catalog, examples
-from hub.publish import HubError
+from hub.messages import HubError
 from page import fields, uploads, views
 from page.texts import LANGUAGES, RefusedError, name, texts, translate, words_of
 

@@ -269,8 +269,17 @@ def test_what_holds_no_labelled_cells_is_one_line(make, words, tmp_path, model_f
 
 
 def test_an_adapted_folder_is_published_with_its_own_card(base, labelled, tmp_path):
+    """Also after `adapt` wrote one without marks, a person added to it, and the folder was given another name."""
     adapt.adapt(base, *labelled).save(tmp_path / "mine")
     upload = publish.model(tmp_path / "mine")
     assert "adapted.json" in upload.files
     assert "fine-tuned on 16 labelled cells of one laboratory" in upload.readme
     assert card.is_marked(upload.readme)
+    adapted_card.write(tmp_path / "mine")
+    assert publish.model(tmp_path / "mine").readme == upload.readme
+    with open(tmp_path / "mine" / "README.md", "a") as file:
+        file.write("\nOurs.\n")
+    (tmp_path / "mine").rename(tmp_path / "renamed")
+    readme = publish.model(tmp_path / "renamed").readme
+    assert "# renamed: blood cells" in readme
+    assert card.words(readme) == "Ours."

@@ -7,9 +7,12 @@ import sys
 
 import pandas as pd
 import pytest
+import yaml
 from PIL import Image
 
 from cells.classes import LABELS
+from hub import card, dataset, publish
+from hub.__main__ import main
 from train.data import load
 
 SCRIPT = """
@@ -77,6 +80,24 @@ def test_pictures_stay_byte_for_byte_and_a_second_push_sends_nothing(hub, run, p
     assert len(repo.commits) == 2
 
 
+def test_a_published_card_follows_the_parts_that_there_are(parquet, split, tmp_path):
+    """`load_dataset` reads what the card lists."""
+    with dataset.upload([parquet], "user/pbc", tmp_path / "split.csv") as before:
+        split.reset_index()[["image_id", "split"]].replace("validation", "test").to_csv(tmp_path / "split.csv", index=False)
+    with dataset.upload([parquet], "user/pbc", tmp_path / "split.csv") as now:
+        front = yaml.safe_load(card.merge(before.readme.replace("n<1K", "10K<n<100K"), now.readme).split("---")[1])
+        listed = {part["path"] for part in front["configs"][0]["data_files"]}
+        assert listed == {path for path in now.files if path.endswith(".parquet")}
+        assert front["size_categories"] == ["n<1K"]
+
+
+def test_examples_of_an_earlier_upload_are_removed_and_others_stay(parquet, split, tmp_path):
+    with dataset.upload([parquet], "user/pbc", tmp_path / "split.csv") as upload:
+        assert {path for path in upload.files if path.startswith("examples/")} <= upload.own
+        present = ["examples/platelet.jpeg", "examples/mine.png"]
+        assert publish._removed("user/pbc", present, upload, False, print) == ["examples/platelet.jpeg"]
+
+
 def test_a_dry_run_lists_the_parts_and_sends_nothing(hub, run, parquet, split, tmp_path):
     done = run("dataset", parquet, "user/pbc", "--split", str(tmp_path / "split.csv"), "--dry-run")
     assert done.returncode == 0, done.stderr
@@ -97,3 +118,23 @@ def test_the_unpacked_archive_is_taken_and_what_is_wrong_is_one_line(hub, run, t
     assert done.returncode == 2
     assert done.stderr.startswith("error: ")
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("content", [b"no picture", b""])
+def test_a_picture_that_cannot_be_read_is_named_in_one_line(content, tmp_path, capsys):
+    broken = tmp_path / "pbc" / "basophil" / "BA_1.jpg"
+    broken.parent.mkdir(parents=True)
+    broken.write_bytes(content)
+    assert main(["dataset", str(tmp_path / "pbc"), "user/pbc"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: {broken}: Th")
+    assert error.count("\n") == 1
+
+
+def test_without_the_library_datasets_one_line_says_what_to_install(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    monkeypatch.delitem(sys.modules, "hub.dataset", raising=False)
+    monkeypatch.delattr("hub.dataset", raising=False)
+    assert main(["dataset", "pbc", "user/pbc"]) == 2
+    expected = "error: This command needs the library datasets; `pip install -r requirements-dev.txt` installs it.\n"
+    assert capsys.readouterr().err == expected

@@ -567,6 +567,11 @@ def test_real_examples_are_fetched_once_and_then_read_from_the_disk(ask, classif
     assert ask(handlers.real_examples)["error"]["code"] == "bad_request"
 
 
+def test_examples_whose_dataset_is_a_web_address_are_a_sentence(ask, monkeypatch):
+    monkeypatch.setenv(examples.VARIABLE, "https://huggingface.co/datasets/user/pbc")
+    assert "is not the name of a repo; a name is USER/NAME" in ask(handlers.real_examples)["error"]["text"]
+
+
 # --- saliency ---
 
 

@@ -1,6 +1,7 @@
 """The installable package: what is in the wheel, and that an installed copy works without the clone."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -9,13 +10,15 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import yaml
 
 from cells.model.classifier import Classifier
 from cells.model.folder import DEFAULT, embedded, embedded_folder
 from cells.synthetic import draw_cell
 
 ROOT = Path(__file__).resolve().parent.parent
-SETUPTOOLS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+SETUPTOOLS = PROJECT["tool"]["setuptools"]
 PACKAGES = ("cells", "hub", "page", "train")
 SOURCES = ("app.py", "pyproject.toml", "LICENSE", "models", *PACKAGES)
 # The page's templates and words, and the card's, are data of their packages.
@@ -35,6 +38,16 @@ print(cells.__file__)
 def test_every_folder_with_code_is_a_package_of_the_wheel():
     folders = {file.parent for name in PACKAGES for file in (ROOT / name).rglob("*.py")}
     assert set(SETUPTOOLS["packages"]) == {".".join(folder.relative_to(ROOT).parts) for folder in folders} | {"cells.models"}
+
+
+def test_the_licence_names_each_models_folder_beside_what_its_card_says():
+    """The first sentence on weights is on those of PBC alone, the second on the others."""
+    of_pbc, others = re.findall(r"The weights in [^:]*?(?= The|:)", " ".join((ROOT / "LICENSE").read_text().split()))
+    assert "CC BY 4.0" in of_pbc
+    for card in (ROOT / "models").glob("*/README.md"):
+        licence = yaml.safe_load(card.read_text().split("---")[1])["license"]
+        assert f"models/{card.parent.name}" in {"cc-by-4.0": of_pbc, "other": others}[licence]
+    assert PROJECT["project"]["license"] == "MIT AND CC-BY-4.0 AND LicenseRef-model-cards"
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +92,8 @@ def test_an_installed_copy_has_page_training_and_models_and_leaves_pulled_ones_o
     assert done.stdout.strip() == str(installed / "cells" / "__init__.py")
     models = {path.parent.name for path in (installed / "cells" / "models").glob("*/config.json")}
     assert models == {name for name in embedded() if "--" not in name}
+    (metadata,) = installed.glob("*.dist-info/METADATA")
+    assert f"License-Expression: {PROJECT['project']['license']}\n" in metadata.read_text()
     done = call(installed, tmp_path, sys.executable, "-m", "hub", "space", "user/page", "--dry-run")
     assert done.returncode == 2
     assert "needs a clone" in done.stderr

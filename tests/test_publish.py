@@ -1,24 +1,27 @@
 """The Hub on 127.0.0.1, with the real client over HTTP: push, push again, edit, pull, check, and what fails on the way."""
 
+import errno
 import shutil
-from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from hub_server import Fault
+from huggingface_hub.errors import HfHubHTTPError, HTTPError, LocalEntryNotFoundError, RemoteEntryNotFoundError
 
-from cells.classes import LABELS, describe
 from cells.model import folder
 from cells.model.classifier import Classifier
 from cells.model.torch_network import TorchNetwork
 from cells.model.uncertainty import Uncertainty
 from cells.synthetic import draw_cell
-from hub import card, catalog, publish, space
+from hub import catalog, publish, space
+from hub.messages import HubError, explained
 from page import views
 from train import training_ids
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "models" / "resnet18"
+FILES = {name: (FOLDER / name).read_bytes() for name in ("config.json", "model.safetensors")}
 NAMES = {
     *("config.json", "model.safetensors", "trust.json", "trust.safetensors", "metrics.json"),
     *("figures/confusion.png", "figures/training.png", "calibration.json", "quantized.json"),
@@ -36,6 +39,20 @@ def test_the_hashes_of_the_training_pictures_go_along(tmp_path):
     for name in (*publish.NEEDED, training_ids.FILE):
         (tmp_path / name).write_text("{}")
     assert set(publish.contents(tmp_path)) == {*publish.NEEDED, training_ids.FILE}
+
+
+def test_an_exported_network_of_other_weights_is_not_published(tmp_path, monkeypatch):
+    exported = {"onnx/model.onnx", "onnx/model_quantized.onnx"}
+    copied = shutil.copytree(FOLDER, tmp_path / "resnet18")
+    assert exported <= publish.contents(copied).keys()
+    (copied / "quantized.json").unlink()  # it was not found to be as good
+    assert exported & publish.contents(copied).keys() == {"onnx/model.onnx"}
+    (copied / "config.json").write_text((copied / "config.json").read_text() + "\n")  # the digest is of this file too
+    assert not exported & publish.contents(copied).keys()
+    monkeypatch.setattr(publish, "load_onnx", lambda *_, **__: None)
+    said = []
+    publish.export(copied, said.append)
+    assert said == [f"{copied} is published without onnx/model.onnx: the network cannot be exported here."]
 
 
 def test_push_pull_and_check(hub, run, tmp_path):
@@ -62,11 +79,48 @@ def test_push_pull_and_check(hub, run, tmp_path):
 
 
 def test_what_a_library_cannot_load_is_one_sentence(hub, run):
-    hub.add("model", "user/else", {"config.json": b'{"model_type": "no such network"}', "preprocessor_config.json": b"{}"})
-    done = run("check", "user/else")
-    assert done.returncode != 0
-    assert "user/else: AutoModelForImageClassification cannot load it" in done.stderr
-    assert "Traceback" not in done.stderr
+    config, weights = FILES["config.json"], FILES["model.safetensors"]
+    hub.add("model", "user/kind", {"config.json": b'{"model_type": "no such network"}', "model.safetensors": weights})
+    foreign = config.replace(b'"num_classes": 8', b'"num_classes": 9')
+    hub.add("model", "user/sizes", {"config.json": foreign, "model.safetensors": weights})
+    hub.add("model", "user/pickle", {"config.json": config, "pytorch_model.bin": b"pickle"})
+    for name, words in (
+        ("kind", "AutoModelForImageClassification cannot load it: ValueError"),
+        ("sizes", "AutoModelForImageClassification cannot load it: RuntimeError"),
+        ("pickle", "in pickle form only"),
+    ):
+        done = run("check", f"user/{name}")
+        assert done.returncode == 2
+        assert words in done.stderr
+        assert done.stderr.startswith(f"error: user/{name}")
+        assert done.stderr.count("\n") == 1
+
+
+def wrapped(error: Exception) -> OSError:
+    """As transformers wraps an error of the Hub."""
+    outer = OSError("there was a specific connection error")
+    outer.__cause__ = error
+    return outer
+
+
+@pytest.mark.parametrize(("error", "code"), [
+    (OSError("the repo does not appear to have a file named preprocessor_config.json"), "check_failed"),
+    (wrapped(RemoteEntryNotFoundError("no such file", response=Mock(headers={}))), "check_failed"),
+    (RuntimeError("size mismatch"), "check_failed"),
+    (wrapped(HTTPError("refused")), "hub_unreachable"),
+    (wrapped(HfHubHTTPError("refused", response=Mock(status_code=403, headers={}))), "hub_forbidden"),
+    (LocalEntryNotFoundError("not cached, and no connection"), "hub_unreachable"),
+    (OSError(errno.ENOSPC, "No space left on device"), "hub_disk"),
+])  # fmt: skip
+def test_a_model_that_does_not_fit_is_no_fault_of_the_hub(error, code):
+    from hub import check
+
+    def load(*_: object) -> None:
+        raise error
+
+    with pytest.raises(HubError) as raised, explained("user/cells"):
+        check._loaded("timm", load, "user/cells", "main")
+    assert raised.value.code == code
 
 
 def test_a_second_push_sends_nothing(hub, run):
@@ -80,7 +134,7 @@ def test_a_second_push_sends_nothing(hub, run):
     assert not [line for line in hub.requests if line.startswith("PUT") or "/commit/" in line]
 
 
-def test_what_a_person_added_to_the_card_stays(hub, run):
+def test_what_a_person_added_to_the_card_stays(hub, run, tmp_path):
     run("push", str(FOLDER), "user/cells")
     repo = hub.repos["model", "user/cells"]
     text = repo.files()["README.md"].decode()
@@ -92,6 +146,15 @@ def test_what_a_person_added_to_the_card_stays(hub, run):
     assert "license: cc-by-nc-4.0" in now
     assert now.endswith("## Our experience\n\nIt works.\n")
     assert "value: 0.9864" in now
+
+    local = shutil.copytree(FOLDER, tmp_path / "resnet18")
+    with open(local / "README.md", "a") as file:
+        file.write("\nOurs.\n")
+    done = run("push", str(local), "user/cells")
+    assert "has words of its own, which stay; those of the local README.md are not added" in done.stdout
+    assert repo.files()["README.md"].decode() == now
+    run("push", str(local), "user/new")
+    assert hub.repos["model", "user/new"].files()["README.md"] == (local / "README.md").read_bytes()
 
 
 def test_a_generated_part_that_a_person_changed_stays_and_it_says_so(hub, run):
@@ -235,7 +298,7 @@ def test_a_pulled_model_without_figures_breaks_no_page(monkeypatch, tmp_path):
     assert space.published_models() == ["resnet18"]  # what belongs to others is not published unasked
     (prediction,) = Classifier(pulled, TorchNetwork(pulled), Uncertainty(), "user--cells", "1").predict([draw_cell("platelet")])
     assert prediction.label == "platelet"
-    with pytest.raises(publish.HubError, match=r"lacks trust\.json"):
+    with pytest.raises(HubError, match=r"lacks trust\.json"):
         publish.model(pulled)
 
 
@@ -267,26 +330,6 @@ def test_an_error_once_and_then_fine_is_no_error(hub, run):
     assert run("push", str(FOLDER), "user/cells").returncode == 0
 
 
-def test_cards_merge():
-    ours = (FOLDER / "README.md").read_text()
-    assert card.merge(None, ours) == ours
-    assert card.merge(ours, ours) == ours
-    assert not card.is_edited(ours)
-    bare = card.merge("# Mine\n", ours)
-    assert bare.endswith("# Mine\n")
-    assert "model-index:" in bare
-
-
-def test_a_card_says_the_classes_as_the_model_folder_names_them(tmp_path):
-    shutil.copytree(FOLDER, tmp_path / "own", ignore=shutil.ignore_patterns("onnx"))
-    own = [replace(each, english="clotting cell") if each.name == "platelet" else each for each in describe(LABELS)]
-    folder.write_classes(tmp_path / "own", own)
-    text = card.text_of(tmp_path / "own")
-    assert "| clotting cell |" in text
-    assert "| basophil |" in text
-    assert "| platelet |" not in text
-
-
 def test_a_folder_that_is_no_model_is_refused(tmp_path):
-    with pytest.raises(publish.HubError, match=r"lacks config\.json"):
+    with pytest.raises(HubError, match=r"lacks config\.json"):
         publish.contents(tmp_path)

@@ -16,8 +16,13 @@ from packaging.requirements import Requirement
 from serving import serve
 from test_readme import pins
 
-from cells.model.folder import DEFAULT
+from cells.model import folder
+from cells.model.folder import ADAPTED_FILE, DEFAULT
 from cells.synthetic import draw_cell
+from hub import publish
+from hub import space as space_upload
+from hub.__main__ import main
+from hub.messages import HubError
 
 ROOT = Path(__file__).resolve().parent.parent
 WAIT = 120_000  # milliseconds, for a machine that is busy
@@ -26,8 +31,8 @@ WAIT = 120_000  # milliseconds, for a machine that is busy
 @pytest.fixture
 def space(hub, run) -> dict[str, bytes]:
     """The files of a Space that offers a Hub model beside the embedded ones."""
-    folder = ROOT / "models" / "resnet18"
-    hub.add("model", "user/cells", {name: (folder / name).read_bytes() for name in ("config.json", "model.safetensors")})
+    model = ROOT / "models" / "resnet18"
+    hub.add("model", "user/cells", {name: (model / name).read_bytes() for name in ("config.json", "model.safetensors")})
     done = run("space", "user/page", "--model", "user/cells@main", "--examples", "user/pbc")
     assert done.returncode == 0, done.stderr
     return hub.repos["space", "user/page"].files()
@@ -93,6 +98,49 @@ def test_a_dry_run_lists_the_files_and_sends_nothing(hub, run):
     assert done.returncode == 0, done.stderr
     assert all(name in done.stdout for name in ("app.py", "models/resnet18/model.safetensors", "sdk: gradio"))
     assert hub.requests == []
+
+
+def test_what_was_pulled_or_adapted_is_left_out_and_named(monkeypatch, tmp_path, capsys):
+    for name in ("resnet18", "user--cells", "user--adapted", "mine"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text("{}")
+    for name in ("user--adapted", "mine"):
+        (tmp_path / name / ADAPTED_FILE).write_text("{}")
+    monkeypatch.setattr(folder, "EMBEDDED", tmp_path)
+    monkeypatch.setattr(publish, "export", lambda *_: None)
+    monkeypatch.setattr(publish, "publish", lambda *_: "")
+    monkeypatch.setattr(space_upload, "upload", lambda *_: None)
+    assert space_upload.published_models() == ["resnet18"]
+    assert main(["space", "user/page"]) == 0
+    pulled = "pulled from the Hub, --model USER/NAME adds one"
+    expected = f"Left out: mine (adapted to a laboratory's cells), user--adapted ({pulled}), user--cells ({pulled})\n"
+    assert capsys.readouterr().out.startswith(expected)
+
+
+def test_the_space_promises_of_pictures_what_the_page_does():
+    """As SECURITY.md has it: an upload of a page that was closed is left over for a while."""
+    text = " ".join(space_upload.text_of({}).split())
+    assert "deletes each picture once it is classified, and what is left over within an hour" in text
+
+
+def test_a_model_that_is_named_twice_or_listed_is_in_the_list_once(monkeypatch, tmp_path):
+    monkeypatch.setattr(space_upload.catalog, "LIST", tmp_path / "models.toml")
+    (tmp_path / "models.toml").write_text('ours = "user/listed"\n"user/key" = "user/key"\nlater = ""\n')
+    files = space_upload.contents(["user/cells", "user/cells", "user/cells@v1", "user/listed", "user/key"])
+    named = tomllib.loads(files["hub/models.toml"].decode())
+    assert set(named) == {"ours", "later", "user/key", "user/cells", "user/cells@v1"}
+    found = {place: ("1" * 40, ["config.json"]) for place in ("user/cells", "user/cells@v1")}
+    assert yaml.safe_load(space_upload.text_of(found).split("---")[1])["models"] == ["user/cells"]
+
+
+def test_a_model_without_a_card_gets_one_and_a_broken_one_is_refused(monkeypatch, tmp_path):
+    copied = shutil.copytree(ROOT / "models" / "resnet18", tmp_path / "resnet18", ignore=shutil.ignore_patterns("onnx"))
+    (copied / "README.md").unlink()
+    monkeypatch.setattr(folder, "EMBEDDED", tmp_path)
+    assert space_upload.contents()["models/resnet18/README.md"] == (ROOT / "models" / "resnet18" / "README.md").read_bytes()
+    (copied / "metrics.json").write_text("{}")
+    with pytest.raises(HubError, match="one of its files is damaged"):
+        space_upload.upload()
 
 
 @pytest.fixture

@@ -61,6 +61,15 @@ def preprocess(image: Image.Image, size: int, mean: np.ndarray, std: np.ndarray)
     return np.ascontiguousarray(((pixels - mean) / std).transpose(2, 0, 1))
 
 
+def fits(file: Path, source: str) -> bool:
+    """Whether a file is an exported network of these weights that ONNX Runtime can read."""
+    try:
+        OnnxNetwork(file, source)
+    except Exception:  # absent, broken, or of other weights
+        return False
+    return True
+
+
 def load(folder: Path) -> OnnxNetwork | None:
     """The exported network of a model folder; None where it has none of these weights that ONNX Runtime can read.
 

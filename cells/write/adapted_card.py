@@ -37,12 +37,12 @@ def write(folder: Path) -> None:
     (folder / "README.md").write_text(body(folder), encoding="utf-8")
 
 
-def body(folder: Path) -> str:
-    """The card of a folder that Adapted.save() wrote."""
+def body(folder: Path, name: str = "") -> str:
+    """The card of a folder that Adapted.save() wrote; `name` is what it calls the model, the folder's name without one."""
     report = Report.from_json((folder / ADAPTED_FILE).read_text())
     labels = [one.name for one in read_classes(folder, _labels(folder))]
     return TEMPLATE.substitute(
-        name=folder.resolve().name,
+        name=name or folder.resolve().name,
         version=version(folder),
         base=report.base,
         total=report.total,
