@@ -24,9 +24,10 @@ export class Keeping {
 
   // Steps and the comment go into a journal at once, which needs no waiting, and from there into the store: a page that is closed
   // in the same instant loses nothing.
-  keepEntry(entry) {
-    this.journal.add(entry);
-    this.keepIn(entry.batch, store => store.change(entry)).then(stored => stored && this.journal.remove(entry));
+  keepEntry(made) {
+    const entry = this.journal.add(made);
+    const change = async store => { for (const each of this.journal.until(entry)) await store.change(each); };
+    this.keepIn(entry.batch, change).then(isStored => isStored && this.journal.remove(...this.journal.until(entry)));
   }
 
   // Changes are stored one after another; where the browser refuses, one line offers the file. Other tabs hear of it, and of cells
@@ -60,11 +61,14 @@ export class Keeping {
   async restore() {
     const store = await (this.store ??= this.openStore());
     if (!store) this.on.refused();
-    for (const entry of this.journal.takeOver()) {
+    const refused = new Set(); // batches of which the journal goes on holding an entry, and those after it
+    for (const entry of await this.journal.takeOver()) {
+      if (refused.has(entry.batch)) continue;
       try {
         if (await store.has(entry.batch)) await store.change(entry);
         this.journal.remove(entry);
-      } catch { // refused: the journal goes on holding it
+      } catch {
+        refused.add(entry.batch);
         this.on.refused();
       }
     }

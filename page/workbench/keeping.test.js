@@ -15,15 +15,22 @@ const opened = { ...create('b', ''), cells: [{ id: '1' }] };
 
 // Keeping with a store in which `methods` stand for those that are asked, and what was done, in order.
 function kept(methods = {}, review = opened) {
+  let pages = 0;
   const done = [], local = storage(), tab = storage(), channel = { postMessage: message => done.push(['told', message]) };
   const note = name => async (...values) => { done.push([name, ...values]); return methods[name]?.(...values); };
   const store = Object.fromEntries(['has', 'change', 'put', 'find', 'model', 'head', 'cellCount', 'cells', 'fields'].map(name => [name, note(name)]));
   const on = { changed: message => done.push(['changed', message]), refused: () => done.push(['refused']) };
-  const made = () => new Keeping(() => review, on, { openStore: async () => (methods.none ? null : store), journal: new Journal(local), channel, tab });
+  const made = () => new Keeping(() => review, on, { openStore: async () => (methods.none ? null : store), journal: new Journal(local, `blood-cells-journal-${pages += 1}`, null), channel, tab });
   return { keeping: made(), made, done, local, channel };
 }
 
 const names = done => done.map(([name]) => name);
+const changes = done => done.filter(([name]) => name === 'change').map(([, { added, removed }]) => [added, removed]);
+
+// The same with a store that refuses so many changes.
+function refusing(count) {
+  return kept({ has: () => true, change: () => { if (count-- > 0) throw new Error('full'); }, find: () => opened, model: () => null });
+}
 
 test('a step is in the journal at once, and leaves it when it is stored; then other tabs hear of it', async () => {
   const { keeping, done, local } = kept({ has: () => true });
@@ -33,7 +40,7 @@ test('a step is in the journal at once, and leaves it when it is stored; then ot
   await keeping.saving;
   await null; // the journal hears of it
   assert.deepEqual(local.keys(), []);
-  assert.deepEqual(done, [['has', 'b'], ['change', { batch: 'b', added: [step(1)], removed: [] }], ['told', { batch: 'b', gone: [] }]]);
+  assert.deepEqual([names(done), changes(done), done.at(-1)], [['has', 'change', 'told'], [[[step(1)], []]], ['told', { batch: 'b', gone: [] }]]);
 });
 
 test('what the browser refuses stays in the journal, and is said', async () => {
@@ -63,19 +70,39 @@ test('a page that opens stores what closed tabs left, and then finds what this t
   const { keeping, made, done } = kept({ has: () => true, find: () => ({ ...opened, steps: [step(1)] }), model: () => 'a file' });
   keeping.journal.add({ batch: 'b', added: [step(1)], removed: [] });
   keeping.remember('b');
-  const next = made();
-  next.journal.key = 'blood-cells-journal-next';
-  assert.deepEqual(await next.restore(), { review: { ...opened, steps: [step(1)] }, file: 'a file' });
-  assert.deepEqual(done, [['has', 'b'], ['change', { batch: 'b', added: [step(1)], removed: [] }], ['find', 'b'], ['model', 'b']]);
+  assert.deepEqual(await made().restore(), { review: { ...opened, steps: [step(1)] }, file: 'a file' });
+  assert.deepEqual([names(done), changes(done)], [['has', 'change', 'find', 'model'], [[[step(1)], []]]]);
 });
 
 test('what closed tabs left holds though the browser refuses it', async () => {
   const { keeping, made, done } = kept({ has: () => true, change: () => { throw new Error('full'); }, find: () => opened, model: () => null });
   keeping.journal.add({ batch: 'b', added: [step(1)], removed: [] });
-  const next = made();
-  next.journal.key = 'blood-cells-journal-next';
-  assert.deepEqual((await next.restore()).review.steps, [step(1)]);
+  assert.deepEqual((await made().restore()).review.steps, [step(1)]);
   assert.ok(names(done).includes('refused'));
+});
+
+test('a step that the store refused once never takes the place of a newer one', async () => {
+  const { keeping, made, done, local } = refusing(1);
+  keeping.keepSteps('b', [step(1)], []);
+  keeping.keepSteps('b', [], [step(1)]);
+  const newer = { ...step(1), decision: 'monocyte' }; // undo freed its number
+  keeping.keepSteps('b', [newer], []);
+  await keeping.saving;
+  await null;
+  assert.deepEqual(changes(done).slice(1), [[[step(1)], []], [[], [step(1)]], [[newer], []]]);
+  assert.deepEqual(local.keys(), []);
+  assert.deepEqual((await made().restore()).review.steps, []);
+});
+
+test('of what closed tabs left of a batch nothing is stored behind an entry that is refused', async () => {
+  const { keeping, made, done } = refusing(Infinity);
+  for (const number of [1, 2]) keeping.keepSteps('b', [step(number)], []);
+  keeping.keepSteps('c', [step(3)], []);
+  await keeping.saving;
+  done.length = 0;
+  const next = made();
+  assert.deepEqual((await next.restore()).review.steps, [step(1), step(2)]);
+  assert.deepEqual(changes(done), [[[step(1)], []], [[step(3)], []]]);
 });
 
 test('a tab that showed no batch shows none, nor one without a cell, nor any where the browser has no store', async () => {

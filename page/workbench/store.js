@@ -201,18 +201,29 @@ export function webStorage(name) {
 const PREFIX = 'blood-cells-journal-';
 
 export class Journal {
-  constructor(storage = webStorage('localStorage'), key = `${PREFIX}${Date.now()}-${Math.random()}`) {
-    Object.assign(this, { storage, key, entries: [] });
+  // Where the browser has locks, an open page holds one with the name of its key: the journal of an open tab is left to it.
+  constructor(storage = webStorage('localStorage'), key = `${PREFIX}${Date.now()}-${Math.random()}`, locks = globalThis.navigator?.locks) {
+    Object.assign(this, { storage, key, locks, entries: [] });
+    locks?.request(key, () => new Promise(() => {})).catch(() => {}); // until the page is closed
   }
 
+  // The entry as the journal holds it: `id` tells a copy in another journal, `at` (milliseconds) which of two is the newer.
   add(entry) {
+    const added = { ...entry, id: Math.random().toString(36).slice(2), at: Math.max(Date.now(), this.entries.at(-1)?.at ?? 0) };
     if (entry.comment !== undefined) this.entries = this.entries.filter(({ batch, comment }) => batch !== entry.batch || comment === undefined);
-    this.entries.push(entry);
+    this.entries.push(added);
     this.write();
+    return added;
   }
 
-  remove(entry) {
-    this.entries = this.entries.filter(each => each !== entry);
+  // An entry with those of its batch before it, which the store refused. It gets them in their order: an old one that is stored
+  // last would stand.
+  until(entry) {
+    return this.entries.slice(0, this.entries.indexOf(entry) + 1).filter(({ batch }) => batch === entry.batch);
+  }
+
+  remove(...stored) {
+    this.entries = this.entries.filter(each => !stored.includes(each));
     this.write();
   }
 
@@ -233,10 +244,13 @@ export class Journal {
     return { ...review, steps: [...found.values()], comment: said };
   }
 
-  // The entries of closed tabs. This journal holds them until they are stored: a page that is closed before loses none.
-  takeOver() {
-    const keys = this.storage.keys().filter(key => key.startsWith(PREFIX) && key !== this.key);
-    const found = keys.flatMap(key => JSON.parse(this.storage.getItem(key) ?? '[]'));
+  // The entries of closed tabs, in the order in which they were made. This journal holds them until they are stored: a page that
+  // is closed before loses none. Without locks an open tab may hold one too, which a later page then finds twice.
+  async takeOver() {
+    const { held } = await this.locks?.query().catch(() => null) ?? { held: [] }, open = new Set(held.map(({ name }) => name));
+    const keys = this.storage.keys().filter(key => key.startsWith(PREFIX) && key !== this.key && !open.has(key));
+    const all = keys.flatMap(key => JSON.parse(this.storage.getItem(key) ?? '[]')), ids = new Map(all.map(each => [each.id ?? each, each]));
+    const found = [...ids.values()].sort((a, b) => (a.at ?? 0) - (b.at ?? 0));
     this.entries = [...found, ...this.entries];
     this.write();
     for (const key of keys) this.storage.removeItem(key);
