@@ -390,6 +390,31 @@ STORED = """async () => {
 }"""
 
 
+# The browser opens its database late, as where a large review is read.
+LATE = """
+    const open = IDBFactory.prototype.open;
+    IDBFactory.prototype.open = function (...values) {
+        const request = open.apply(this, values), late = { get result() { return request.result; } };
+        request.onsuccess = () => setTimeout(() => late.onsuccess(), 1500);
+        window.isOpening = true;
+        return late;
+    };
+"""
+
+
+def test_while_the_stored_review_is_read_nothing_takes_its_place(page, uploads):
+    classify(page, uploads[:1])
+    give(page, "basophil.png", "monocyte")
+    page.add_init_script(LATE)
+    page.reload()
+    page.wait_for_function("window.isOpening")
+    assert page.locator("#bench").get_attribute("data-phase") == "restoring"
+    assert not page.locator("#bench button:visible", has_text=EN["classify"]).count()
+    drop(page, "#bench", uploads[1])
+    count_is(page, 2)
+    assert decisions(page) == {"basophil.png": "monocyte"}
+
+
 NEWER = """() => new Promise(resolve => {
     const request = indexedDB.open('blood-cells', 1000);
     request.onblocked = () => resolve('blocked');

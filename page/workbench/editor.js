@@ -11,7 +11,7 @@ export class Editor {
   constructor(keeping, view, { limits, texts }) {
     Object.assign(this, { keeping, view, limits, texts });
     this.review = null;
-    this.phase = 'empty'; // or `classifying`, `review`
+    this.phase = 'restoring'; // then `empty`, `classifying` or `review`
     this.redoable = [];
     this.sources = new Map(); // id of a picture -> {file, entry: its place in a ZIP}, as long as this page is open
     this.model = null; // {batch, file} of the model that names the cells of a batch in place of the one that classified them
@@ -83,8 +83,9 @@ export class Editor {
 
   // --- cells ---
 
-  // Further cells of the batch, in place of those in `gone`. Raises Said.
+  // Further cells of the batch, in place of those in `gone`. An answer about another batch adds nothing. Raises Said.
   async add(answer, gone = []) {
+    if (answer.batch !== this.review?.batch) return;
     const { second_model, cells } = this.review, model = baseOf(this.review);
     if (cells.length && (answer.model !== model || answer.second_model !== second_model)) { // the server has another version by now
       throw new Said(this.texts.errors.other_model.replace('{model}', model).replace('{found}', answer.model));

@@ -84,6 +84,15 @@ test('cells of another model and more cells than a batch may have are refused in
   assert.deepEqual(stored, []);
 });
 
+test('an answer about another batch adds, stores and draws nothing, nor does any where no batch is open', async () => {
+  const { editor, seen, stored } = edited(), before = editor.review;
+  await editor.add({ ...answer('another', cell('3')), fields: { 1: { picture: 'of another' } } }, ['1']);
+  assert.deepEqual([editor.review, seen, stored], [before, [], []]);
+  editor.close();
+  await editor.add(answer('b', cell('3')));
+  assert.deepEqual([editor.review, stored], [null, []]);
+});
+
 test('cells that go take their decisions with them, and other tabs hear of it', async () => {
   const { editor, seen, heard } = edited();
   editor.decide(['1'], 'a');

@@ -28,7 +28,7 @@ const local = webStorage('localStorage');
 export async function start({ root, server, upload, settings }) {
   followLanguage(settings);
   const workbench = new Workbench(root, server, upload, settings);
-  await workbench.restore();
+  await workbench.restored;
   for (const input of root.querySelectorAll('#upload input')) { // what was chosen before this module was loaded
     if (input.files.length && root.dataset.phase === 'empty') input.dispatchEvent(new Event('change'));
   }
@@ -45,6 +45,7 @@ class Workbench {
     this.at('#real').hidden = !settings.real_examples;
     this.listen();
     this.theme(local.getItem('blood-cells-theme') ?? (matchMedia('(prefers-color-scheme: dark)').matches ? 'dark' : 'light'));
+    this.restored = this.restore();
   }
 
   at(selector) { return this.root.querySelector(selector); }
@@ -54,7 +55,7 @@ class Workbench {
   // The review, where it is kept, and who shows it.
   openEditor() {
     this.keeping = new Keeping(() => this.review, {
-      changed: message => this.editor.refresh(message), refused: () => { this.at('#unkept').hidden = false; },
+      changed: message => this.editor.refresh(message), refused: () => this.notKept(),
     });
     this.editor = new Editor(this.keeping, {
       phase: name => this.phase(name), clear: comment => { this.gallery.clear(); this.at('#filter').value = 'all'; this.at('#comment').value = comment; }, comment: words => this.comment(words),
@@ -102,7 +103,7 @@ class Workbench {
       ended: () => this.annotation.readBoxes(), retaken: () => { this.showDetail(); this.learning.nameRest(); },
     });
     this.intake = new Intake(root, settings, {
-      review: review => this.openReview(review), model: (file, isWithPictures) => this.learning.take(file, isWithPictures),
+      ready: () => this.restored, review: review => this.openReview(review), model: (file, isWithPictures) => this.learning.take(file, isWithPictures),
       pictures: chosen => this.classification.take(chosen), boxes: files => this.annotation.take(files), say, isBusy: () => editor.phase === 'classifying',
     });
   }
@@ -248,6 +249,10 @@ class Workbench {
     this.at('#said').classList.toggle('news', isNews);
   }
 
+  notKept() {
+    this.at('#unkept').hidden = false;
+  }
+
   comment(words) {
     if (this.at('#comment').value !== words) this.at('#comment').value = words;
   }
@@ -280,8 +285,9 @@ class Workbench {
 
   // --- which batch is open ---
 
+  // The batch that was open comes back; until then the page takes nothing.
   async restore() {
-    const found = await this.keeping.restore();
+    const found = await this.keeping.restore().catch(() => this.notKept());
     if (found) this.editor.open(found.review, found.file);
     else this.editor.enter('empty');
     this.learning.nameRest(); // what was added just before the page was closed
