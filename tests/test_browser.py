@@ -696,6 +696,10 @@ def test_two_tabs_show_the_same_decisions_and_another_batch_gets_none_of_them(pa
     page.locator('#gallery [data-decision="platelet"]').wait_for()
     second.on("dialog", lambda dialog: dialog.accept())
     second.click("#new")
+    second.locator("#bench[data-phase=empty]").wait_for()
+    page.wait_for_timeout(500)
+    page.reload()
+    finished(page)  # the batch that it showed is there, though the other tab removed it
     classify(second, uploads[:2])
     give(page, "monocyte.png", "two_cells")  # of the first batch, which the other tab has removed
     assert decisions(second) == {}

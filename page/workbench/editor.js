@@ -96,7 +96,7 @@ export class Editor {
     this.keeping.remember(head.batch);
     this.forget(gone);
     const change = async store => { await store.saveHead(head); await store.addCells(head.batch, added, gone); await store.addFields(head.batch, answer.fields); };
-    await (cells.length ? this.keeping.keepIn(head.batch, change, gone) : this.keeping.keep(change));
+    await (cells.length ? this.keeping.keepIn(head.batch, change, gone) : this.keeping.keep(head.batch, change));
     this.view.draw();
     this.view.ensure(added[0]?.id);
   }

@@ -14,9 +14,9 @@ function edited(opened = review(cell('1'), cell('2'))) {
   const seen = [], stored = [], heard = [], entries = [], remembered = [];
   const view = Object.fromEntries(['phase', 'clear', 'comment', 'draw', 'redraw', 'remove', 'choose', 'show', 'ensure'].map(name => [name, value => seen.push([name, value])]));
   const store = new Proxy({}, { get: (_, name) => async (...values) => { stored.push([name, ...values]); } });
-  const keep = async (change, gone = []) => { heard.push(gone); await change(store); };
+  const keep = async (_, change, gone = []) => { heard.push(gone); await change(store); };
   const keeping = {
-    keep, keepIn: (_, change, gone) => keep(change, gone), remember: batch => remembered.push(batch),
+    keep, keepIn: keep, remember: batch => remembered.push(batch),
     keepSteps: (...values) => entries.push(values), keepEntry: entry => entries.push(entry),
   };
   const editor = new Editor(keeping, view, settings);

@@ -6,7 +6,8 @@ import { Journal, open, webStorage } from './store.js';
 const SHOWN = 'blood-cells-batch'; // which review a tab shows, so that a reload shows it again; empty for none
 
 export class Keeping {
-  // `current` gives the open review, or null. `on`: changed({batch, gone}) by another tab, refused() by the browser.
+  // `current` gives the open review, or null. `on`: changed({batch, gone}) by another tab, refused() by the browser, and model()
+  // gives the file of the model that names the cells of the open review, or null.
   constructor(current, on, { openStore = open, journal = new Journal(), channel = new BroadcastChannel('blood-cells'), tab = webStorage('sessionStorage') } = {}) {
     Object.assign(this, { current, on, openStore, journal, channel, tab });
     this.saving = Promise.resolve();
@@ -30,13 +31,13 @@ export class Keeping {
     this.keepIn(entry.batch, change).then(isStored => isStored && this.journal.remove(...this.journal.until(entry)));
   }
 
-  // Changes are stored one after another; where the browser refuses, one line offers the file. Other tabs hear of it, and of cells
-  // that are none any more.
-  keep(change, gone = []) {
+  // Changes are stored one after another; where the browser refuses, one line offers the file. Other tabs hear which batch changed,
+  // and of cells that are none any more.
+  keep(batch, change, gone = []) {
     this.saving = this.saving.then(async () => {
       try {
         await change(await (this.store ??= this.openStore()));
-        this.channel.postMessage({ batch: this.current()?.batch ?? '', gone });
+        this.channel.postMessage({ batch, gone });
         return true;
       } catch {
         this.on.refused();
@@ -48,11 +49,11 @@ export class Keeping {
 
   // A change of a review that the store has. One that another tab removed is stored again, whole; one without a cell is not stored.
   keepIn(batch, change, gone = []) {
-    return this.keep(async store => {
+    return this.keep(batch, async store => {
       if (await store.has(batch)) await change(store);
       else {
         const review = this.current();
-        if (review?.batch === batch && review.cells.length) await store.put(review);
+        if (review?.batch === batch && review.cells.length) await store.put(review, this.on.model());
       }
     }, gone);
   }
@@ -88,7 +89,7 @@ export class Keeping {
 
   // What is stored of a batch, with its cells and fields where another tab added some or a model names them by now, and the file of
   // this model, goes to `use` in the instant in which nothing is on its way into the store: what is done meanwhile must not be
-  // overwritten by what was read before it.
+  // overwritten by what was read before it. An open batch that another tab removed is stored again, whole.
   async read(batch, use) {
     let saving, head, cells, fields, file;
     do {
@@ -102,5 +103,6 @@ export class Keeping {
       fields = cells?.length ? await store.fields(batch) : {};
     } while (saving !== this.saving);
     if (head) use(this.journal.applied(head), cells, fields, file);
+    else await this.keepIn(batch, async () => {});
   }
 }

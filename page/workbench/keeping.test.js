@@ -19,7 +19,7 @@ function kept(methods = {}, review = opened) {
   const done = [], local = storage(), tab = storage(), channel = { postMessage: message => done.push(['told', message]) };
   const note = name => async (...values) => { done.push([name, ...values]); return methods[name]?.(...values); };
   const store = Object.fromEntries(['has', 'change', 'put', 'find', 'model', 'head', 'cellCount', 'cells', 'fields'].map(name => [name, note(name)]));
-  const on = { changed: message => done.push(['changed', message]), refused: () => done.push(['refused']) };
+  const on = { changed: message => done.push(['changed', message]), refused: () => done.push(['refused']), model: () => 'its model' };
   const made = () => new Keeping(() => review, on, { openStore: async () => (methods.none ? null : store), journal: new Journal(local, `blood-cells-journal-${pages += 1}`, null), channel, tab });
   return { keeping: made(), made, done, local, channel };
 }
@@ -53,8 +53,8 @@ test('what the browser refuses stays in the journal, and is said', async () => {
 
 test('a change that fails keeps no later one from being stored, each in its turn', async () => {
   const { keeping } = kept(), order = [];
-  keeping.keep(async () => { await null; order.push(1); throw new Error('full'); });
-  assert.equal(await keeping.keep(async () => { order.push(2); }), true);
+  keeping.keep('b', async () => { await null; order.push(1); throw new Error('full'); });
+  assert.equal(await keeping.keep('b', async () => { order.push(2); }), true);
   assert.deepEqual(order, [1, 2]);
 });
 
@@ -116,8 +116,8 @@ test('a tab that showed no batch shows none, nor one without a cell, nor any whe
 
 test('what is stored meanwhile is read before anything is shown', async () => {
   let reads = 0;
-  const { keeping } = kept({ head: () => { reads += 1; if (reads === 1) keeping.keep(async () => {}); return { ...opened, steps: [step(reads)] }; }, cellCount: () => 1 });
-  await keeping.keep(async () => {});
+  const { keeping } = kept({ head: () => { reads += 1; if (reads === 1) keeping.keep('b', async () => {}); return { ...opened, steps: [step(reads)] }; }, cellCount: () => 1 });
+  await keeping.keep('b', async () => {});
   const used = [];
   await keeping.read('b', (...values) => used.push(values));
   assert.deepEqual(used, [[{ ...opened, steps: [step(2)] }, [], {}, null]]);
@@ -130,14 +130,31 @@ test('cells are read only where the store has more, and a step that is on its wa
   await keeping.read('b', (...values) => used.push(values));
   assert.deepEqual(used, [[{ ...opened, steps: [step(1)] }, ['1', '2'], { 2: {} }, 'a file']]);
   const removed = kept({ head: () => null }).keeping;
-  await removed.keep(async () => {});
+  await removed.keep('b', async () => {});
   await removed.read('b', () => assert.fail('another tab removed it'));
+});
+
+test('an open batch that another tab removed is stored again at once, with its model; other tabs hear of it', async () => {
+  const { keeping, done } = kept({ head: () => null, has: () => false });
+  await keeping.keep('b', async () => {});
+  await keeping.read('b', () => assert.fail('another tab removed it'));
+  assert.deepEqual(done.slice(-2), [['put', opened, 'its model'], ['told', { batch: 'b', gone: [] }]]);
+  const other = kept({ head: () => null, has: () => false }, { ...opened, batch: 'c' });
+  await other.keeping.keep('c', async () => {});
+  await other.keeping.read('b', () => assert.fail('it is none here'));
+  assert.ok(!names(other.done).includes('put'));
+});
+
+test('other tabs hear which batch a change is of, whichever is open here', async () => {
+  const { keeping, done } = kept({}, null);
+  await keeping.keep('b', async () => {});
+  assert.deepEqual(done, [['told', { batch: 'b', gone: [] }]]);
 });
 
 test('cells are read where another model names them by now', async () => {
   const { keeping } = kept({ head: () => ({ ...opened, model: 'm+1' }), cellCount: () => 1, cells: () => ['named anew'], fields: () => ({}), model: () => 'a file' });
   const used = [];
-  await keeping.keep(async () => {});
+  await keeping.keep('b', async () => {});
   await keeping.read('b', (...values) => used.push(values.slice(1)));
   assert.deepEqual(used, [[['named anew'], {}, 'a file']]);
 });

@@ -55,7 +55,7 @@ class Workbench {
   // The review, where it is kept, and who shows it.
   openEditor() {
     this.keeping = new Keeping(() => this.review, {
-      changed: message => this.editor.refresh(message), refused: () => this.notKept(),
+      changed: message => this.editor.refresh(message), refused: () => this.notKept(), model: () => this.editor.model?.file ?? null,
     });
     this.editor = new Editor(this.keeping, {
       phase: name => this.phase(name), clear: comment => { this.gallery.clear(); this.at('#filter').value = 'all'; this.at('#comment').value = comment; }, comment: words => this.comment(words),
@@ -311,7 +311,7 @@ class Workbench {
     const batch = this.review?.batch;
     this.drop();
     this.editor.close();
-    if (batch) await this.keeping.keep(store => store.remove(batch));
+    if (batch) await this.keeping.keep(batch, store => store.remove(batch));
   }
 
   // A saved review takes the place of what is open, which goes as with "New"; nothing goes without a question.
@@ -321,10 +321,8 @@ class Workbench {
     this.drop();
     this.say('');
     this.editor.open(review);
-    await this.keeping.keep(async store => {
-      await store.put(review);
-      if (before && before.batch !== review.batch) await store.remove(before.batch);
-    });
+    const isStored = await this.keeping.keep(review.batch, store => store.put(review));
+    if (isStored && before && before.batch !== review.batch) await this.keeping.keep(before.batch, store => store.remove(before.batch));
   }
 
   // What is under way, and what waits, belongs to the batch that was open.

@@ -46,6 +46,11 @@ function putCells(transaction, batch, cells, since) {
   cells.forEach((cell, index) => transaction.objectStore('cells').put({ ...cell, batch, at: since + index / 1e4 }));
 }
 
+function putModel(transaction, batch, file) {
+  if (file) transaction.objectStore('models').put({ batch, file });
+  else transaction.objectStore('models').delete(batch);
+}
+
 function putFields(transaction, batch, fields) {
   for (const [id, field] of Object.entries(fields)) transaction.objectStore('fields').put({ ...field, batch, id });
 }
@@ -90,8 +95,7 @@ export class Store {
     const { batch } = head, transaction = this.database.transaction(['reviews', 'cells', 'models'], 'readwrite');
     transaction.objectStore('reviews').put({ ...head, opened: Date.now() });
     putCells(transaction, batch, cells, 0);
-    if (file) transaction.objectStore('models').put({ batch, file });
-    else transaction.objectStore('models').delete(batch);
+    putModel(transaction, batch, file);
     await done(transaction);
   }
 
@@ -159,12 +163,13 @@ export class Store {
     return Object.fromEntries(found.map(({ batch: _, id, ...field }) => [id, field]));
   }
 
-  // A whole review, in place of whatever the store has of its batch: all of it or nothing.
-  async put({ cells, fields = {}, steps, ...head }) {
+  // A whole review, in place of whatever the store has of its batch, with the file of the model that names its cells, null for none:
+  // all of it or nothing.
+  async put({ cells, fields = {}, steps, ...head }, file = null) {
     const { batch } = head;
     const transaction = this.database.transaction(ALL, 'readwrite');
     for (const name of ['cells', 'fields', 'steps']) transaction.objectStore(name).delete(ofBatch(batch));
-    transaction.objectStore('models').delete(batch);
+    putModel(transaction, batch, file);
     transaction.objectStore('reviews').put({ ...head, opened: Date.now() });
     putCells(transaction, batch, cells, 0);
     putFields(transaction, batch, fields);
