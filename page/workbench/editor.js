@@ -1,7 +1,7 @@
 // The review that is open, and every change of it: shown at once, then stored. No DOM.
 
 import {
-  baseOf, create, drawnCell, isLearntLast, isNamedAlike, lastDrawn, nextSteps, pictureOf, redone, undone, unlearnt, withAnswer, withCells, withSteps, withoutCells,
+  baseOf, create, drawnCell, isDecidedAlike, isLearntLast, isNamedAlike, lastDrawn, nextSteps, pictureOf, redone, undone, unlearnt, withAnswer, withCells, withSteps, withoutCells,
 } from './review.js';
 import { Said } from './server.js';
 
@@ -62,7 +62,7 @@ export class Editor {
     this.forget(gone);
     await this.keeping.read(batch, (head, cells, fields, file) => {
       if (batch !== this.review?.batch) return;
-      const { steps, comment } = head, isSame = !cells.length && !gone.length && JSON.stringify(steps) === JSON.stringify(this.review.steps);
+      const { steps, comment } = head, isSame = !cells.length && !gone.length && isDecidedAlike(steps, this.review.steps);
       const all = { ...this.review.fields, ...fields };
       if (isNamedAlike(head, this.review)) this.review = withCells({ ...this.review, fields: all, steps, comment }, cells);
       else { // a model that learnt names them by now, or does no more
@@ -70,7 +70,10 @@ export class Editor {
         this.model = file && { batch, file };
       }
       this.view.comment(comment);
-      if (!isSame) this.view.draw();
+      if (!isSame) {
+        this.redoable = []; // as after a decision here, which redo would overwrite
+        this.view.draw();
+      }
       this.view.ensure();
     });
   }

@@ -187,6 +187,19 @@ test('what another tab decided holds here, and is drawn only where it is new', (
   assert.deepEqual(seen.filter(([name]) => name === 'draw').length, 1);
 });
 
+test('what another tab decided since is not overwritten by redo; a comment takes no redo away, whatever the order of the steps', () => {
+  const { editor, use } = refreshed({ batch: 'b' });
+  editor.decide(['2', '1'], 'a');
+  editor.decide(['1'], 'b');
+  editor.undo();
+  const { cells, fields, ...head } = editor.review;
+  use({ ...head, steps: head.steps.toReversed(), comment: 'read' }, [], {}, null);
+  assert.equal(editor.canRedo(), true);
+  use({ ...head, steps: [...head.steps, { cell: '1', number: 2, decision: 'a', time: 't' }] }, [], {}, null);
+  editor.redo();
+  assert.deepEqual([editor.canRedo(), said(editor)], [false, { 1: 'a', 2: 'a' }]);
+});
+
 test('answers of a model that learnt in another tab come with its name and its file, and go as they came', () => {
   const { editor, use } = refreshed({ batch: 'b' }), { cells, fields, ...head } = editor.review;
   const learnt = withLearnt(editor.review, { batch: 'b', model: 'm+1', classes: [], review_below: 0.5, report: {}, cells: [{ id: '1', probabilities: [0, 1] }] });

@@ -69,7 +69,7 @@ class Workbench {
     const { root, settings, texts, server, editor } = this;
     const on = {
       confirmGroup: name => this.decisions.confirmGroup(name), decide: choice => this.decisions.decide(choice), takeAs: cell => this.takeAs(cell),
-      canTake: cell => editor.sources.has(pictureOf(cell)) && editor.phase === 'review',
+      folded: () => this.selection.narrow(), canTake: cell => editor.sources.has(pictureOf(cell)) && editor.phase === 'review',
     };
     this.gallery = new Gallery(this.at('#gallery'), settings, on);
     this.detail = new Detail(this.at('#detail'), settings, this.gallery, on);
@@ -229,6 +229,7 @@ class Workbench {
   setFilter(name) {
     this.gallery.filter = filterOf(name, this.review);
     this.draw();
+    this.selection.narrow();
   }
 
   resize(side) {
@@ -345,7 +346,7 @@ class Workbench {
     const cell = this.selection.current(), label = cell && this.reading().guess(cell);
     if (!label) return this.say(this.texts.errors.no_picture_of_cell);
     const answer = await this.server.ask('saliency', { model: baseOf(this.review), label, picture: cell.picture, framed: cell.framed === true });
-    if (answer) this.detail.showSaliency(cell.id, answer.picture, answer.note);
+    if (answer) this.detail.showSaliency(cell, answer.picture, answer.note);
   }
 
   async export(kind) {

@@ -231,6 +231,12 @@ export function decisions(steps) {
   return new Map([...latest].map(([cell, step]) => [cell, step.decision]));
 }
 
+// Whether two lists hold the same steps, in whatever order.
+export function isDecidedAlike(one, other) {
+  const [those, these] = [one, other].map(steps => steps.map(({ cell, number, decision }) => JSON.stringify([number, cell, decision])).sort());
+  return those.length === these.length && those.every((step, at) => step === these[at]);
+}
+
 // The steps of one key press: one for each cell, all with the next number.
 export function nextSteps(review, cells, decision, time) {
   const known = new Set(review.cells.map(cell => cell.id));

@@ -178,6 +178,7 @@ export class Gallery {
     const { root, heading } = this.sections.get(name);
     root.classList.toggle('folded', this.folded.has(name));
     heading.firstElementChild.setAttribute('aria-expanded', String(!this.folded.has(name)));
+    this.on.folded();
   }
 
   // The ids that are shown, in reading order.
@@ -240,7 +241,7 @@ export class Detail {
     if (shown.every((each, index) => each === this.shown[index])) return;
     this.shown = shown;
     const picture = cell.picture
-      ? element('img', { class: 'large', alt: called(cell), src: `data:image/jpeg;base64,${cell.picture}`, 'data-large': cell.id })
+      ? element('img', { class: 'large', alt: called(cell), src: `data:image/jpeg;base64,${cell.picture}` })
       : element('p', { class: 'blank' }, this.texts.no_picture);
     this.root.replaceChildren(
       picture,
@@ -291,10 +292,10 @@ export class Detail {
     this.shown = [];
   }
 
-  // A saliency map, if its cell is still the one that is shown.
-  showSaliency(id, picture, note) {
-    const large = this.root.querySelector('[data-large]');
-    if (large?.dataset.large !== id) return;
+  // A saliency map, if its cell is still the one that is shown; a cell of another batch may have the same id.
+  showSaliency(cell, picture, note) {
+    if (this.shown[0] !== cell) return;
+    const large = this.root.querySelector('.large');
     large.src = `data:image/jpeg;base64,${picture}`;
     this.root.querySelector('.note')?.remove();
     large.after(element('p', { class: 'note' }, note));
