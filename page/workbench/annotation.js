@@ -1,7 +1,8 @@
 // Boxes of cells that the page did not find: those that a person draws, and those of COCO files.
 
 import { plan, vocabulary } from './coco.js';
-import { choices, decisions, nextNumber, pictureOf, requestOf } from './review.js';
+import { choices, decisions, isOfField, nextNumber, pictureOf, requestOf } from './review.js';
+import { Said } from './server.js';
 import { counted } from './words.js';
 
 // What came of the boxes of a file, in words.
@@ -57,6 +58,8 @@ export class Annotation {
     const name = cells.find(cell => pictureOf(cell) === picture).name;
     const answer = await this.server.answered('add_cell', { ...requestOf(this.editor.review), source: picture, id, name, number, box, size: [width, height], ...sent });
     if (this.editor.review?.batch !== batch) return null;
+    const isField = this.editor.review.cells.some(cell => pictureOf(cell) === picture && isOfField(cell));
+    if (!isField) throw new Said(this.texts.errors.single_by_now); // or its cell would be counted twice
     await this.editor.addDrawn(answer, time);
     return id;
   }

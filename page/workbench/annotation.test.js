@@ -18,7 +18,7 @@ test('what came of the boxes of a file: what there is none of is left out, and e
   assert.equal(outcome(found, texts), '7 boxs: 2 decideds, 1 added, 3 unknown (red, blue)s, 1 failed (busy); 2 outsides.');
 });
 
-const settings = { language: 'en', texts: { ...texts, errors: { server_gone: 'gone' }, choice: {}, coco_waits: '{name} waits', coco_adding: 'adding {count}' } };
+const settings = { language: 'en', texts: { ...texts, errors: { server_gone: 'gone', single_by_now: 'single' }, choice: {}, coco_waits: '{name} waits', coco_adding: 'adding {count}' } };
 const HERE = [0, 0, 90, 90], THERE = [500, 500, 600, 600], ELSEWHERE = [800, 100, 900, 200];
 const cell = (id, number, box, more = {}) => ({ id, source: '1', name: 'a.png', probabilities: [1, 0], status: 'ok', place: { number, of: 2, box, found: 0.9 }, ...more });
 const open = { ...withCells(create('b', ''), [cell('1.1', 1, HERE)]), model: 'm@1', labels: ['ig', 'monocyte'], fields: { 1: { picture: 'small', width: 1000, height: 800 } } };
@@ -67,6 +67,16 @@ test('a cell whose answer comes when another batch is open is none of its cells'
   const { annotation, editor, events } = annotating(() => { editor.review = { ...open, batch: 'c' }; });
   await annotation.addCell('1', THERE);
   assert.deepEqual([editor.review.cells.length, events], [1, [['added', null], 'ended']]);
+});
+
+test('a box whose picture was taken as a single cell meanwhile becomes no cell, and that is said', async () => {
+  const single = { ...open, cells: [{ ...open.cells[0], id: '1', place: null }] };
+  const { annotation, editor, said } = annotating(() => { editor.review = single; });
+  await annotation.addCell('1', THERE);
+  assert.deepEqual([editor.review, said], [single, ['', 'single']]);
+  editor.review = open;
+  await annotation.take([file([THERE, 'ig'])]);
+  assert.deepEqual([editor.review, said.at(-1)], [single, '1 box: 1 failed (single); 1 absent.']);
 });
 
 test('boxes of found cells decide them, the others become cells, and then all are decided', async () => {
