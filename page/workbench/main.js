@@ -78,7 +78,7 @@ class Workbench {
     });
     this.selection = new Selection(this.gallery, editor, () => (this.isLarge() ? this.field.picture : null), () => this.showDetail());
     this.decisions = new Decisions(this.gallery, this.selection, editor);
-    this.differential = new Differential(root, settings, server, this.gallery, () => this.reading());
+    this.differential = new Differential(root, settings, server, this.gallery, () => this.review && this.reading());
     this.summary = new Summary(root, texts);
     this.dragging = new Dragging(root, {
       start: id => { if (!this.gallery.selected.has(id)) this.selection.choose(id); },
@@ -134,6 +134,7 @@ class Workbench {
     on('#gallery', 'click', event => { if (!this.dragging.isUnderWay) this.selection.click(event); });
     on('#to_blast', 'click', () => this.toBlast());
     document.addEventListener('keydown', event => this.key(event));
+    addEventListener('online', () => this.differential.again());
   }
 
   key(event) {
