@@ -29,10 +29,10 @@ export class Classification {
     }
   }
 
-  // What the button classifies; what waits follows it.
+  // What the button classifies, null for nothing; what waits follows it.
   willClassify(chosen) {
     this.chosen = chosen;
-    this.on.chosen([chosen, ...this.waiting].flat().length);
+    this.on.chosen(chosen ? [chosen, ...this.waiting].flat().length : 0);
   }
 
   // Classify what was chosen: as a new batch, or as further cells of the open one, by the models that it was started with. `how`
@@ -93,6 +93,7 @@ export class Classification {
         if (answer.error) throw new Said(answer.error.text);
         finished += new Set(answer.cells.map(pictureOf)).size;
         await this.editor.add(answer);
+        if (this.chosen) this.willClassify(null); // they are cells now, and none of the next batch
         this.progress(finished, total, performance.now() - began);
       }
     }
@@ -153,14 +154,19 @@ export class Classification {
     this.willClassify(this.waiting.shift());
   }
 
-  // What is under way, and what waits, is of a batch that is open no more.
+  // What is under way, what waits, and what was chosen, is of a batch that is open no more.
   drop() {
+    this.stop();
+    this.willClassify(null);
+  }
+
+  stop() {
     this.run += 1;
     this.waiting = [];
   }
 
   cancel() {
-    this.drop();
+    this.stop();
     this.ended();
   }
 

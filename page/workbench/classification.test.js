@@ -136,6 +136,21 @@ test('where a batch fails before its first cell, what waited is what the button 
   assert.deepEqual(shown(editor), ['2.png', '1.png']);
 });
 
+test('pictures that became cells, and those of a batch that is open no more, are chosen no more', async context => {
+  const { classification, events } = classifying(context), chosen = () => events.filter(([what]) => what === 'chosen').map(([, count]) => count);
+  classification.take(pictures(2));
+  await classification.classify();
+  assert.deepEqual([classification.chosen, chosen()], [null, [2, 0]]);
+  const stopped = classifying(context, () => new Promise(() => {}));
+  stopped.classification.take(pictures(2));
+  stopped.classification.classify();
+  await settled();
+  stopped.classification.cancel();
+  assert.equal(stopped.classification.chosen.length, 2); // the button starts them again
+  stopped.classification.drop();
+  assert.deepEqual([stopped.classification.chosen, stopped.events.at(-1)], [null, ['chosen', 0]]);
+});
+
 test('a ZIP is uploaded once, its pictures are asked for by their places in it, and then it is deleted', async context => {
   const discarded = [], other = { open_archive: async ({ path }) => ({ entries: [{ entry: 0, name: `a/1.png in ${path}` }] }), discard: async ({ paths }) => { discarded.push(...paths); } };
   const { classification, asked } = classifying(context, classified, other);

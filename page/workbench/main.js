@@ -265,8 +265,8 @@ class Workbench {
   }
 
   chosenPictures(count) {
-    this.at('#pictures').textContent = this.texts.chosen.replace('{count}', count);
-    this.at('#classify').disabled = false;
+    this.at('#pictures').textContent = count ? this.texts.chosen.replace('{count}', count) : '';
+    this.at('#classify').disabled = !count;
   }
 
   readingModel(isReading) {
