@@ -15,6 +15,7 @@ export class Editor {
     this.redoable = [];
     this.sources = new Map(); // id of a picture -> {file, entry: its place in a ZIP}, as long as this page is open
     this.model = null; // {batch, file} of the model that names the cells of a batch in place of the one that classified them
+    this.unstored = ''; // the batch for which the store refused the answers of another model
   }
 
   // --- which review is open ---
@@ -51,6 +52,7 @@ export class Editor {
   reset(batch, file) {
     this.redoable = [];
     this.model = file && { batch, file };
+    this.unstored = '';
     this.keeping.remember(batch);
     this.view.clear(this.review?.comment ?? '');
   }
@@ -64,7 +66,7 @@ export class Editor {
       if (batch !== this.review?.batch) return;
       const { steps, comment } = head, isSame = !cells.length && !gone.length && isDecidedAlike(steps, this.review.steps);
       const all = { ...this.review.fields, ...fields };
-      if (isNamedAlike(head, this.review)) this.review = withCells({ ...this.review, fields: all, steps, comment }, cells);
+      if (this.unstored === batch || isNamedAlike(head, this.review)) this.review = withCells({ ...this.review, fields: all, steps, comment }, cells);
       else { // a model that learnt names them by now, or does no more
         this.review = withCells({ ...head, cells, fields: all }, this.review.cells);
         this.model = file && { batch, file };
@@ -98,8 +100,14 @@ export class Editor {
     this.review = head;
     this.keeping.remember(head.batch);
     this.forget(gone);
-    const change = async store => { await store.saveHead(head); await store.addCells(head.batch, added, gone); await store.addFields(head.batch, answer.fields); };
-    await (cells.length ? this.keeping.keepIn(head.batch, change, gone) : this.keeping.keep(head.batch, change));
+    const isUnstored = this.unstored === head.batch, file = this.model?.file ?? null;
+    const change = async store => {
+      if (isUnstored) await store.saveAnswers(head, file); // or the store would name a model that its cells are not of
+      await store.addCells(head.batch, added, gone, head);
+      await store.addFields(head.batch, answer.fields);
+    };
+    const isStored = await (cells.length ? this.keeping.keepIn(head.batch, change, gone) : this.keeping.keep(head.batch, change));
+    if (isStored && isUnstored) this.unstored = '';
     this.view.draw();
     this.view.ensure(added[0]?.id);
   }
@@ -122,7 +130,8 @@ export class Editor {
     this.review = head;
     if (this.model?.file !== file) this.model = file && { batch: head.batch, file };
     this.view.draw();
-    await this.keeping.keepIn(head.batch, store => store.saveAnswers(head, file));
+    const isStored = await this.keeping.keepIn(head.batch, store => store.saveAnswers(head, file));
+    if (this.review?.batch === head.batch) this.unstored = isStored ? '' : head.batch;
   }
 
   // --- decisions ---
@@ -152,7 +161,7 @@ export class Editor {
 
   // What a person did last goes: a key press, drawn cells, or what was learnt.
   undo() {
-    if (!lastDrawn(this.review).length && isLearntLast(this.review)) return this.rename(unlearnt(this.review), null);
+    if (isLearntLast(this.review)) return this.rename(unlearnt(this.review), null);
     const [review, back] = undone(this.review), { cells, steps } = back, gone = cells.map(cell => cell.id);
     if (!cells.length && !steps.length) return;
     this.review = review;

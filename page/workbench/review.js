@@ -78,10 +78,10 @@ export function nextNumber(review, picture) {
   return review.cells.reduce((most, cell) => (pictureOf(cell) === picture ? Math.max(most, cell.place?.number ?? 0) : most), 0) + 1;
 }
 
-// A cell that a person adds; `after` is the last step before it, by which undo knows the order. Cells of one file share `time`.
+// A cell that a person adds; `after` is the last step, or what was learnt, before it, by which undo knows the order. Cells of one file share `time`.
 export function drawnCell(review, cell, time) {
   const place = { ...cell.place, number: nextNumber(review, pictureOf(cell)) }; // another may have come since it was drawn
-  return { ...cell, place, after: highest(review.steps), time };
+  return { ...cell, place, after: lastNumber(review), time };
 }
 
 // The cells that undo takes away: the last drawn one with those of its file, if no step came after them.
@@ -155,7 +155,8 @@ export function withLearnt(review, answer) {
   if (answer.batch !== review.batch) return review;
   const { model, classes, review_below, report } = answer;
   const head = review.before ?? { model: review.model, classes: review.classes, review_below: review.review_below };
-  return { ...withRows(review, answer), model, classes, review_below, report, before: { ...head, after: highest(review.steps) } };
+  const after = lastNumber(review) + 1; // a number of its own, as a step has
+  return { ...withRows(review, answer), model, classes, review_below, report, before: { ...head, after } };
 }
 
 // The same for cells that were added since: what undo takes back first stays as it is.
@@ -168,9 +169,10 @@ function answerOf({ probabilities, status, blast, message, prediction_set }) {
   return { probabilities, status, blast, message, prediction_set };
 }
 
-// Whether undo takes back what was learnt: no step came after it.
+// Whether undo takes back what was learnt: no step and no drawn cell came after it.
 export function isLearntLast(review) {
-  return Boolean(review.before) && review.before.after >= highest(review.steps);
+  const { before, steps } = review;
+  return Boolean(before) && before.after >= highest(steps) && !lastDrawn(review).some(cell => cell.after >= before.after);
 }
 
 // The review with the answers as they were before anything was learnt.

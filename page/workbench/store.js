@@ -41,6 +41,11 @@ function done(transaction) {
 
 const ofBatch = batch => IDBKeyRange.bound([batch], [batch, []]);
 
+// What a review says of itself, without cells, fields and steps.
+function putHead(transaction, { cells, fields, steps, ...head }) {
+  transaction.objectStore('reviews').put({ ...head, opened: Date.now() });
+}
+
 // `at` keeps the order of cells: those of one answer as they came, behind those that came before.
 function putCells(transaction, batch, cells, since) {
   cells.forEach((cell, index) => transaction.objectStore('cells').put({ ...cell, batch, at: since + index / 1e4 }));
@@ -66,16 +71,11 @@ export class Store {
     this.database = database;
   }
 
-  // What a review says of itself, without cells, fields and steps.
-  async saveHead({ cells, fields, steps, ...head }) {
-    const transaction = this.database.transaction('reviews', 'readwrite');
-    transaction.objectStore('reviews').put({ ...head, opened: Date.now() });
-    await done(transaction);
-  }
-
-  // Cells that follow those before; `gone` are cells that go with their steps. All of it or nothing.
-  async addCells(batch, cells, gone = []) {
-    const transaction = this.database.transaction(['cells', 'steps'], 'readwrite');
+  // Cells that follow those before; `gone` are cells that go with their steps, and `review` says what is new of the whole. All of it
+  // or nothing: a review without its cells would stand before those that have some.
+  async addCells(batch, cells, gone = [], review = null) {
+    const transaction = this.database.transaction(['reviews', 'cells', 'steps'], 'readwrite');
+    if (review) putHead(transaction, review);
     const steps = transaction.objectStore('steps');
     for (const id of gone) transaction.objectStore('cells').delete([batch, id]);
     if (gone.length) {
@@ -91,9 +91,9 @@ export class Store {
 
   // A review whose cells have other answers, and the file of the model that gives them in place of the one that classified them; null
   // for none. All of it or nothing.
-  async saveAnswers({ cells, fields, steps, ...head }, file) {
-    const { batch } = head, transaction = this.database.transaction(['reviews', 'cells', 'models'], 'readwrite');
-    transaction.objectStore('reviews').put({ ...head, opened: Date.now() });
+  async saveAnswers(review, file) {
+    const { batch, cells } = review, transaction = this.database.transaction(['reviews', 'cells', 'models'], 'readwrite');
+    putHead(transaction, review);
     putCells(transaction, batch, cells, 0);
     putModel(transaction, batch, file);
     await done(transaction);
@@ -144,13 +144,16 @@ export class Store {
     return { ...review, cells: [], fields: {}, steps: await this.steps(batch) };
   }
 
-  // A whole review: the wanted one, otherwise the one that was opened last, or null.
+  // A whole review: the wanted one, otherwise the one that was opened last, or null. One without a cell, which an older version may
+  // have left, is passed over.
   async find(wanted) {
     const heads = await settled(this.database.transaction('reviews').objectStore('reviews').getAll());
-    const head = heads.find(each => each.batch === wanted) ?? heads.sort((a, b) => b.opened - a.opened)[0];
-    if (!head) return null;
-    const { opened, ...review } = head;
-    return { ...review, cells: await this.cells(head.batch), fields: await this.fields(head.batch), steps: await this.steps(head.batch) };
+    const isWanted = each => each.batch === wanted;
+    for (const { opened, ...head } of heads.sort((a, b) => isWanted(b) - isWanted(a) || b.opened - a.opened)) {
+      const { batch } = head;
+      if (await this.cellCount(batch)) return { ...head, cells: await this.cells(batch), fields: await this.fields(batch), steps: await this.steps(batch) };
+    }
+    return null;
   }
 
   async cells(batch) {
@@ -165,12 +168,12 @@ export class Store {
 
   // A whole review, in place of whatever the store has of its batch, with the file of the model that names its cells, null for none:
   // all of it or nothing.
-  async put({ cells, fields = {}, steps, ...head }, file = null) {
-    const { batch } = head;
+  async put(review, file = null) {
+    const { batch, cells, fields = {}, steps } = review;
     const transaction = this.database.transaction(ALL, 'readwrite');
     for (const name of ['cells', 'fields', 'steps']) transaction.objectStore(name).delete(ofBatch(batch));
     putModel(transaction, batch, file);
-    transaction.objectStore('reviews').put({ ...head, opened: Date.now() });
+    putHead(transaction, review);
     putCells(transaction, batch, cells, 0);
     putFields(transaction, batch, fields);
     for (const step of steps) transaction.objectStore('steps').put({ ...step, batch });

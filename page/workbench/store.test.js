@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Journal, inOrder, webStorage } from './store.js';
+import { Journal, Store, inOrder, webStorage } from './store.js';
 
 // A web storage as far as the journal asks for it.
 function storage() {
@@ -114,4 +114,24 @@ test('cells come back in their order with their places, those of the version bef
   assert.deepEqual(inOrder([{ batch: 'b', id: 'x', at: 1700, place }, { batch: 'b', id: '2', place: 1 }, { batch: 'b', id: '1', place: 0 }]), [
     { id: '1', place: null }, { id: '2', place: null }, { id: 'x', place },
   ]);
+});
+
+test('a review is stored together with its first cells, not before them', async () => {
+  const put = [], opened = [];
+  const transaction = { objectStore: name => ({ put: value => put.push([name, value.id ?? value.batch]) }), set oncomplete(end) { queueMicrotask(end); } };
+  const store = new Store({ transaction: names => { opened.push(names); return transaction; } });
+  await store.addCells('b', [{ id: '1' }], [], { batch: 'b', cells: [{ id: '1' }], fields: {}, steps: [] });
+  assert.deepEqual([opened.length, put], [1, [['reviews', 'b'], ['cells', '1']]]);
+});
+
+test('the wanted review is found, otherwise the one with cells that was opened last', async () => {
+  const heads = [{ batch: 'old', opened: 1 }, { batch: 'new', opened: 2 }, { batch: 'empty', opened: 3 }];
+  const request = { result: heads, set onsuccess(end) { queueMicrotask(end); } };
+  const store = new Store({ transaction: () => ({ objectStore: () => ({ getAll: () => request }) }) });
+  Object.assign(store, { cellCount: async batch => Number(batch !== 'empty'), cells: async batch => [batch], fields: async () => ({}), steps: async () => [] });
+  for (const [wanted, found] of [[null, 'new'], ['old', 'old'], ['empty', 'new'], ['gone', 'new']]) {
+    assert.deepEqual(await store.find(wanted), { batch: found, cells: [found], fields: {}, steps: [] });
+  }
+  request.result = heads.filter(({ batch }) => batch === 'empty');
+  assert.equal(await store.find(null), null);
 });
