@@ -35,6 +35,7 @@ export class Annotation {
   // What waits is of a batch that is open no more.
   drop() {
     this.waiting = [];
+    this.isReading = false;
   }
 
   // The cell in a box that a person drew.
@@ -69,10 +70,12 @@ export class Annotation {
   async readBoxes() {
     if (this.isReading) return;
     this.isReading = true;
+    const { batch } = this.editor.review;
     const error = this.on.error();
     let told = [error];
     while (this.waiting.length && this.editor.phase === 'review') {
       const words = await this.readImages(this.waiting.shift());
+      if (this.editor.review?.batch !== batch) return; // whose own boxes may be read by now
       told = words ? [...told, words] : [];
       if (words) this.on.say(told.filter(Boolean).join(' '), !error);
     }

@@ -116,6 +116,22 @@ test('another batch that is opened meanwhile gets no box, no decision and no wor
   assert.deepEqual([editor.review, said], [{ ...open, batch: 'c' }, ['adding 2']]);
 });
 
+test('boxes of the next batch wait for no answer about the one before', async () => {
+  const answers = [], { annotation, editor, said, events } = annotating(() => new Promise(resolve => answers.push(resolve)));
+  const first = annotation.take([file([THERE, 'ig'])]);
+  await new Promise(setImmediate);
+  annotation.drop();
+  editor.review = { ...open, batch: 'c' };
+  const second = annotation.take([file([ELSEWHERE, 'ig'])]);
+  await new Promise(setImmediate);
+  answers[0](null);
+  await first;
+  assert.deepEqual([answers.length, annotation.isReading, events], [2, true, []]);
+  answers[1](null);
+  await second;
+  assert.deepEqual([said.at(-1), events, annotation.isReading], ['1 box: 1 added; 1 absent.', ['ended'], false]);
+});
+
 test('boxes wait until nothing is classified any more, and what went wrong goes on being said', async () => {
   const { annotation, editor, said, events } = annotating();
   editor.phase = 'classifying';

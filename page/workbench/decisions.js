@@ -18,11 +18,11 @@ export class Decisions {
     this.selection.choose(following);
   }
 
-  // The same for all cells of a group that are shown; the focus moves on to the next group that can be confirmed.
+  // The same for all cells of a group that are shown, unlike those of an answer that is just being stored; the focus moves on to the next group that can be confirmed.
   confirmGroup(name) {
     const reading = this.gallery.reading(this.editor.review);
     const group = reading.groups(this.gallery.order).find(each => each.name === name);
-    const open = group?.cells.filter(cell => reading.isConfirmable(cell) && !this.gallery.cells.get(cell.id).hidden).map(cell => cell.id) ?? [];
+    const open = group?.cells.filter(cell => reading.isConfirmable(cell) && this.gallery.cells.get(cell.id)?.hidden === false).map(cell => cell.id) ?? [];
     this.decideBy(open, cell => reading.guess(cell));
     const headings = this.gallery.headings(), at = headings.findIndex(each => each.dataset.heading === name);
     const order = [...headings.slice(at + 1), ...headings.slice(0, at + 1)];

@@ -47,6 +47,14 @@ test('a group is confirmed without what may be a blast, and the next group that 
   assert.deepEqual(done, [['each', { 1: 'ig' }], ['focus', 'monocyte'], ['each', { 2: 'monocyte' }], ['focus', 'ig']]);
 });
 
+test('a group is confirmed without a cell that is not shown yet', () => {
+  const { decisions, done } = about([]);
+  decisions.gallery.cells.delete('1');
+  decisions.confirmGroup('ig');
+  decisions.confirmGroup('monocyte');
+  assert.deepEqual(done.filter(([what]) => what === 'each'), [['each', {}], ['each', { 2: 'monocyte' }]]);
+});
+
 test('a cell that a filter hides is not confirmed with its group', () => {
   const { decisions, done } = about([], [], '1');
   decisions.confirmGroup('ig');

@@ -6,7 +6,9 @@ const NAME = 'blood-cells', VERSION = 3;
 const KEYS = { reviews: 'batch', cells: ['batch', 'id'], fields: ['batch', 'id'], steps: ['batch', 'number', 'cell'], models: 'batch' };
 const ALL = Object.keys(KEYS);
 
-// The store, or null where the browser refuses one.
+const SECONDS = 10; // that the browser may take to open the store
+
+// The store, or null where the browser refuses one, or does not answer.
 export async function open(indexedDB = globalThis.indexedDB) {
   try {
     const request = indexedDB.open(NAME, VERSION);
@@ -16,12 +18,18 @@ export async function open(indexedDB = globalThis.indexedDB) {
         if (!database.objectStoreNames.contains(name)) database.createObjectStore(name, { keyPath });
       }
     };
-    const database = await settled(request);
+    const database = await Promise.race([settled(request), tooLate()]);
     database.onversionchange = () => database.close(); // a page of a newer version opens, which would have no store otherwise
     return new Store(database);
   } catch {
     return null;
   }
+}
+
+function tooLate() {
+  return new Promise((_, reject) => {
+    setTimeout(() => reject(new Error('no answer')), 1000 * SECONDS);
+  });
 }
 
 function settled(request) {

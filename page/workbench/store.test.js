@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Journal, Store, inOrder, webStorage } from './store.js';
+import { Journal, Store, inOrder, open, webStorage } from './store.js';
 
 // A web storage as far as the journal asks for it.
 function storage() {
@@ -134,4 +134,11 @@ test('the wanted review is found, otherwise the one with cells that was opened l
   }
   request.result = heads.filter(({ batch }) => batch === 'empty');
   assert.equal(await store.find(null), null);
+});
+
+test('a browser that does not answer has no store', async context => {
+  context.mock.timers.enable({ apis: ['setTimeout'] });
+  const opened = open({ open: () => ({}) });
+  context.mock.timers.tick(10_000);
+  assert.equal(await opened, null);
 });
