@@ -446,6 +446,22 @@ def test_a_batch_that_is_stopped_before_its_first_cell_is_not_stored(page, uploa
     assert page.locator("#gallery [data-cell]").count() == 1
 
 
+def test_a_batch_that_is_being_classified_does_not_go_without_a_question(page, uploads):
+    asked, answers = [], [False, True]
+
+    def answer(dialog) -> None:
+        asked.append(dialog.message or dialog.type)
+        dialog.accept() if answers.pop(0) else dialog.dismiss()
+
+    page.on("dialog", answer)
+    page.set_input_files("#files input[type=file]", uploads[:1])
+    asked_to_classify(page, "#classify")
+    page.click("#new")
+    assert page.locator("#bench").get_attribute("data-phase") == "classifying"
+    page.reload()
+    assert asked == [EN["new_batch"], "beforeunload"]
+
+
 def test_cells_of_another_version_of_the_model_join_no_batch(page, uploads):
     classify(page, uploads[:1])
 

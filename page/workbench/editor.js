@@ -106,7 +106,7 @@ export class Editor {
       await store.addCells(head.batch, added, gone, head);
       await store.addFields(head.batch, answer.fields);
     };
-    const isStored = await (cells.length ? this.keeping.keepIn(head.batch, change, gone) : this.keeping.keep(head.batch, change));
+    const isStored = await (cells.length ? this.keeping.keepIn(head.batch, change, gone) : this.keeping.keepFirst(head.batch, change));
     if (isStored && isUnstored) this.unstored = '';
     this.view.draw();
     this.view.ensure(added[0]?.id);

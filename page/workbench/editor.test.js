@@ -16,7 +16,7 @@ function edited(opened = review(cell('1'), cell('2'))) {
   const store = new Proxy({}, { get: (_, name) => async (...values) => { stored.push([name, ...values]); } });
   const keep = async (_, change, gone = []) => { heard.push(gone); if (!keeping.isFull) await change(store); return !keeping.isFull; };
   const keeping = {
-    keep, keepIn: keep, remember: batch => remembered.push(batch),
+    keepFirst: keep, keepIn: keep, remember: batch => remembered.push(batch),
     keepSteps: (...values) => entries.push(values), keepEntry: entry => entries.push(entry),
   };
   const editor = new Editor(keeping, view, settings);

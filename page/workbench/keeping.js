@@ -8,8 +8,10 @@ const SHOWN = 'blood-cells-batch'; // which review a tab shows, so that a reload
 export class Keeping {
   // `current` gives the open review, or null. `on`: changed({batch, gone}) by another tab, refused() by the browser, and model()
   // gives the file of the model that names the cells of the open review, or null.
-  constructor(current, on, { openStore = open, journal = new Journal(), channel = new BroadcastChannel('blood-cells'), tab = webStorage('sessionStorage') } = {}) {
-    Object.assign(this, { current, on, openStore, journal, channel, tab });
+  constructor(current, on, {
+    openStore = open, journal = new Journal(), channel = new BroadcastChannel('blood-cells'), tab = webStorage('sessionStorage'), disk = globalThis.navigator?.storage,
+  } = {}) {
+    Object.assign(this, { current, on, openStore, journal, channel, tab, disk });
     this.saving = Promise.resolve();
     channel.onmessage = event => on.changed(event.data);
   }
@@ -45,6 +47,13 @@ export class Keeping {
       }
     });
     return this.saving;
+  }
+
+  // The first cells of a batch. The browser is asked not to clear the store where the disk becomes full; it may refuse.
+  async keepFirst(batch, change) {
+    const isStored = await this.keep(batch, change);
+    if (isStored) this.disk?.persist?.().catch(() => {});
+    return isStored;
   }
 
   // A change of a review that the store has. One that another tab removed is stored again, whole; one without a cell is not stored.

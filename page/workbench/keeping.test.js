@@ -20,7 +20,7 @@ function kept(methods = {}, review = opened) {
   const note = name => async (...values) => { done.push([name, ...values]); return methods[name]?.(...values); };
   const store = Object.fromEntries(['has', 'change', 'put', 'find', 'model', 'head', 'cellCount', 'cells', 'fields'].map(name => [name, note(name)]));
   const on = { changed: message => done.push(['changed', message]), refused: () => done.push(['refused']), model: () => 'its model' };
-  const made = () => new Keeping(() => review, on, { openStore: async () => (methods.none ? null : store), journal: new Journal(local, `blood-cells-journal-${pages += 1}`, null), channel, tab });
+  const made = () => new Keeping(() => review, on, { openStore: async () => (methods.none ? null : store), journal: new Journal(local, `blood-cells-journal-${pages += 1}`, null), channel, tab, disk: { persist: async () => { done.push(['persist']); } } });
   return { keeping: made(), made, done, local, channel };
 }
 
@@ -143,6 +143,14 @@ test('an open batch that another tab removed is stored again at once, with its m
   await other.keeping.keep('c', async () => {});
   await other.keeping.read('b', () => assert.fail('it is none here'));
   assert.ok(!names(other.done).includes('put'));
+});
+
+test('with the first cells the browser is asked to keep them where its disk becomes full, not where it refused them', async () => {
+  const { keeping, done } = kept();
+  await keeping.keepFirst('b', async () => {});
+  await keeping.keep('b', async () => {});
+  await keeping.keepFirst('b', async () => { throw new Error('full'); });
+  assert.deepEqual(names(done), ['told', 'persist', 'told', 'refused']);
 });
 
 test('other tabs hear which batch a change is of, whichever is open here', async () => {

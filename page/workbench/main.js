@@ -104,7 +104,7 @@ class Workbench {
     });
     this.intake = new Intake(root, settings, {
       ready: () => this.restored, review: review => this.openReview(review), model: (file, isWithPictures) => this.learning.take(file, isWithPictures),
-      pictures: chosen => this.classification.take(chosen), boxes: files => this.annotation.take(files), say, isBusy: () => editor.phase === 'classifying',
+      pictures: chosen => this.classification.take(chosen), boxes: files => this.annotation.take(files), say, isBusy: () => this.isClassifying(),
     });
   }
 
@@ -135,6 +135,7 @@ class Workbench {
     on('#to_blast', 'click', () => this.toBlast());
     document.addEventListener('keydown', event => this.key(event));
     addEventListener('online', () => this.differential.again());
+    addEventListener('beforeunload', event => this.leave(event));
   }
 
   key(event) {
@@ -309,7 +310,7 @@ class Workbench {
   }
 
   async newBatch() {
-    if (this.review && hasWork(this.review) && !confirm(this.texts.new_batch)) return;
+    if (this.review && (this.isClassifying() || hasWork(this.review)) && !confirm(this.texts.new_batch)) return;
     const batch = this.review?.batch;
     this.drop();
     this.editor.close();
@@ -319,12 +320,23 @@ class Workbench {
   // A saved review takes the place of what is open, which goes as with "New"; nothing goes without a question.
   async openReview(review) {
     const stored = await this.keeping.stored(review.batch), before = this.review; // another tab may have gone on with it
-    if ([before, stored].some(each => each && wouldLose(each, review)) && !confirm(this.texts.open_review)) return;
+    const isLoss = this.isClassifying() || [before, stored].some(each => each && wouldLose(each, review));
+    if (isLoss && !confirm(this.texts.open_review)) return;
     this.drop();
     this.say('');
     this.editor.open(review);
     const isStored = await this.keeping.keep(review.batch, store => store.put(review));
     if (isStored && before && before.batch !== review.batch) await this.keeping.keep(before.batch, store => store.remove(before.batch));
+  }
+
+  // What the browser asks before the page goes: while pictures or boxes are on their way, and where it keeps nothing.
+  leave(event) {
+    const isUnkept = !this.at('#unkept').hidden && this.review?.cells.length > 0;
+    if (this.isClassifying() || isUnkept) event.preventDefault();
+  }
+
+  isClassifying() {
+    return this.editor.phase === 'classifying';
   }
 
   // What is under way, and what waits, belongs to the batch that was open.
