@@ -23,6 +23,7 @@ export class Annotation {
     Object.assign(this, { texts, server, editor, known, on });
     this.waiting = []; // images of COCO files, whose boxes come to the batch once nothing is classified any more
     this.isReading = false;
+    this.adding = 0; // drawn boxes that are under way
   }
 
   // COCO files, {name, images}, whose boxes need the fields that they lie in.
@@ -38,15 +39,23 @@ export class Annotation {
     this.isReading = false;
   }
 
-  // The cell in a box that a person drew.
+  // The cell in a box that a person drew. Whether it came; of a batch that is open no more none is missed.
   async addCell(picture, box) {
-    this.on.say('');
-    const before = this.on.selected();
-    await this.server.told(async () => {
-      const id = await this.addBox(picture, box);
+    const { batch } = this.editor.review, before = this.on.selected(), isOpen = () => this.editor.review?.batch === batch;
+    this.on.say(counted(this.texts.coco_adding, 1), true);
+    this.adding += 1;
+    try {
+      const id = await this.server.again(() => this.addBox(picture, box), isOpen);
+      if (isOpen() && !this.on.error()) this.on.say('');
       if (this.on.selected() === before) this.on.added(id); // a person who went on stays where the next key is meant to be
-    });
-    this.on.ended();
+    } catch (error) {
+      if (isOpen()) this.on.say(this.server.reason(error));
+      return !isOpen();
+    } finally {
+      this.adding -= 1;
+      this.on.ended();
+    }
+    return true;
   }
 
   // The id of a further cell of a field, null where another batch is open by now. `time` is that of the file with its box. Raises
@@ -91,7 +100,7 @@ export class Annotation {
     let failed = 0, why = '';
     editor.decideEach(new Map(found.decided.map(({ cell, decision }) => [cell, decision])));
     for (const { picture, box, decision } of found.added) {
-      this.on.say(this.texts.coco_adding.replace('{count}', found.added.length), true);
+      this.on.say(counted(this.texts.coco_adding, found.added.length), true);
       try {
         added.set(await this.addBox(picture, box, time), decision);
       } catch (refused) {

@@ -1,12 +1,10 @@
 // Pictures become cells of the open batch: in small requests, a few at once, each sent again where the server or the network fails.
 
 import { isOfField, pictureOf, requestOf, retaken } from './review.js';
-import { Said } from './server.js';
+import { AGAIN, RETRY, Said } from './server.js';
 
 const CHUNK = 8; // pictures of one request: rows appear while the others are still classified
 const AHEAD = 2; // requests under way at once
-const AGAIN = ['busy', 'busy_fetching', 'gone', 'not_uploaded', 'hub_not_cached']; // failures that pass: a full server, a lost upload
-const RETRY = [500, 1500, 4000, 8000]; // milliseconds before a failed request is sent again
 
 export class Classification {
   // `on`: models() that a new batch is started with, {model, second}; say(words), progress(share, words), and chosen(count) of the

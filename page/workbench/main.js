@@ -58,7 +58,7 @@ class Workbench {
       changed: message => this.editor.refresh(message), refused: () => this.notKept(), model: () => this.editor.model?.file ?? null,
     });
     this.editor = new Editor(this.keeping, {
-      phase: name => this.phase(name), clear: comment => { this.gallery.clear(); this.at('#filter').value = 'all'; this.at('#comment').value = comment; }, comment: words => this.comment(words),
+      phase: name => this.phase(name), clear: comment => { this.gallery.clear(); this.field.clear(); this.at('#filter').value = 'all'; this.at('#comment').value = comment; }, comment: words => this.comment(words),
       draw: () => this.draw(), redraw: steps => this.redraw(steps), remove: ids => this.gallery.remove(ids),
       choose: id => this.selection.choose(id), show: id => this.selection.show(id), ensure: id => this.selection.ensure(id),
     }, this.settings);
@@ -332,7 +332,7 @@ class Workbench {
   // What the browser asks before the page goes: while pictures or boxes are on their way, and where it keeps nothing.
   leave(event) {
     const isUnkept = !this.at('#unkept').hidden && this.review?.cells.length > 0;
-    if (this.isClassifying() || isUnkept) event.preventDefault();
+    if (this.isClassifying() || this.annotation.adding || isUnkept) event.preventDefault();
   }
 
   isClassifying() {

@@ -3,8 +3,17 @@
 // Minutes that an answer, and an upload, is waited for: more than the server itself takes at most (cells/read/limits.py).
 const MOST = 15, MINUTES = { differential: 1, discard: 1, open_archive: 3, saliency: 3, export: 5 };
 
-// A sentence for the person.
-export class Said extends Error {}
+// Failures that pass: a full server, a lost upload, no server; and milliseconds before a question is asked again.
+export const AGAIN = ['busy', 'busy_fetching', 'gone', 'not_uploaded', 'hub_not_cached', 'server_gone'];
+export const RETRY = [500, 1500, 4000, 8000];
+
+// A sentence for the person, with the code of the failure that it is about.
+export class Said extends Error {
+  constructor(words, code) {
+    super(words);
+    this.code = code;
+  }
+}
 
 // What is answered, or a refusal in words where nothing is in time. What comes later is dropped.
 function inTime(answer, minutes, words) {
@@ -28,8 +37,23 @@ export class Server {
   // The server's answer. Raises Said.
   async answered(name, values) {
     const answer = await this.call(name, values).catch(error => (error instanceof Said ? { error: { text: error.message } } : null));
-    if (!answer || answer.error) throw new Said(answer?.error.text ?? this.texts.errors.server_gone);
+    const { code, text } = answer ? answer.error ?? {} : { code: 'server_gone', text: this.texts.errors.server_gone };
+    if (text) throw new Said(text, code);
     return answer;
+  }
+
+  // What `ask` gives. It is called again where the failure may pass, as long as the answer is wanted.
+  async again(ask, isWanted) {
+    for (const wait of RETRY) {
+      try {
+        return await ask();
+      } catch (error) {
+        if (!AGAIN.includes(error.code)) throw error;
+        await new Promise(resolve => setTimeout(resolve, wait));
+        if (!isWanted()) throw error;
+      }
+    }
+    return ask();
   }
 
   // The server's answer, or null once the person was told why there is none.

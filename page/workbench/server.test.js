@@ -27,6 +27,18 @@ for (const [what, answer, words] of [
   });
 }
 
+test('a question whose failure may pass is asked again, as long as it is wanted', async context => {
+  context.mock.method(globalThis, 'setTimeout', done => queueMicrotask(done));
+  const answers = [{ error: { code: 'busy', text: 'busy' } }, null, { name: 'a.csv' }], { server, asked } = served(() => answers.shift());
+  const ask = () => server.answered('export', {});
+  assert.deepEqual([await server.again(ask, () => true), asked.length], [{ name: 'a.csv' }, 3]);
+  for (const [code, isWanted, times] of [['busy', true, 5], ['busy', false, 1], ['too_large', true, 1]]) {
+    const failing = served(() => ({ error: { code, text: 'no' } }));
+    await assert.rejects(failing.server.again(() => failing.server.answered('export', {}), () => isWanted), { message: 'no' });
+    assert.equal(failing.asked.length, times);
+  }
+});
+
 test('a person is told a sentence that is for them, and of any other failure that the server is gone', () => {
   const { server } = served();
   assert.deepEqual([new Said('too many'), new TypeError('x is undefined')].map(error => server.reason(error)), ['too many', 'gone']);
