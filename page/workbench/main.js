@@ -20,7 +20,7 @@ import { baseOf, choices, consistent, hasWork, pictureOf, wouldLose } from './re
 import { Selection } from './selection.js';
 import { Server } from './server.js';
 import { webStorage } from './store.js';
-import { Summary } from './summary.js';
+import { Summary, decidedWords } from './summary.js';
 import { Detail, Gallery } from './view.js';
 
 const local = webStorage('localStorage');
@@ -138,25 +138,24 @@ class Workbench {
     addEventListener('beforeunload', event => this.leave(event));
   }
 
+  // A key acts where the focus is in the review or nowhere, not on a button elsewhere on the page.
   key(event) {
-    const inside = this.root.contains(document.activeElement) || document.activeElement === document.body;
-    if (!inside || this.editor.phase === 'empty' || this.root.querySelector('dialog[open]') || !this.review?.cells.length) return;
+    const { activeElement } = document, isHere = activeElement === document.body || activeElement?.closest('#gallery, #field, aside');
+    if (!isHere || this.editor.phase === 'empty' || this.root.querySelector('dialog[open]') || !this.review?.cells.length) return;
     const typing = event.target.closest?.('textarea, select, input, [contenteditable]');
-    const heading = event.target.closest?.('[data-heading]');
-    const found = action(event, choices(this.review), Boolean(typing), Boolean(heading));
-    const onButton = event.target.closest?.('a, summary, button:not([data-cell]):not([data-heading])');
+    const found = action(event, choices(this.review), Boolean(typing));
+    const onButton = event.target.closest?.('a, summary, button:not([data-cell])');
     if (!found || (event.key === 'Enter' && onButton)) return;
     event.preventDefault();
     ({
       move: () => this.selection.move(found.to, found.extend),
       decide: () => this.decisions.decide(found.choice),
       confirm: () => this.decisions.confirm(),
-      confirmGroup: () => this.decisions.confirmGroup(heading.dataset.heading),
       selectGroup: () => this.selection.selectGroup(),
       undo: () => this.editor.undo(),
       redo: () => this.editor.redo(),
-      nextGroup: () => this.selection.toHeading(1),
-      previousGroup: () => this.selection.toHeading(-1),
+      nextGroup: () => this.selection.toGroup(1),
+      previousGroup: () => this.selection.toGroup(-1),
       saliency: () => this.saliency(),
       size: () => this.resize(Number(this.at('#size').value) + 16 * found.by),
       help: () => this.at('#about').showModal(),
@@ -186,8 +185,10 @@ class Workbench {
   // What these steps changed.
   redraw(steps) {
     const reading = this.reading(), touched = new Set(steps.map(step => step.cell));
-    this.gallery.update(this.review.cells.filter(cell => touched.has(cell.id)), reading);
+    const cells = this.review.cells.filter(cell => touched.has(cell.id));
+    this.gallery.update(cells, reading);
     this.showRest(reading);
+    this.at('#decided').textContent = decidedWords(cells, reading, this.texts, label => this.gallery.name(label));
   }
 
   showRest(reading) {

@@ -115,6 +115,7 @@ export class Gallery {
       const buttons = [...list.children];
       if (!buttons.length) { root.remove(); this.sections.delete(name); continue; }
       title.textContent = this.groupName(name);
+      confirm.setAttribute('aria-label', `${this.texts.confirm_all}: ${title.textContent}`);
       count.textContent = `${buttons.length} · ${Math.round(100 * buttons.length / total)} %`;
       root.hidden = buttons.every(button => button.hidden);
       confirm.hidden = REJECTED.includes(name) || !buttons.some(button => button.isConfirmable && !button.hidden);
@@ -131,7 +132,9 @@ export class Gallery {
     const heading = element('h3', {}, element('button', {
       class: 'fold', type: 'button', 'aria-expanded': 'true', onclick: () => this.fold(name), 'data-heading': name,
     }, element('i', { class: 'swatch', style: `background:${this.colours.get(name.split('/').at(-1)) ?? '#888'}` }), title, count));
-    const confirm = element('button', { class: 'confirm', type: 'button', tabindex: '-1', onclick: () => this.on.confirmGroup(name) }, this.texts.confirm_all);
+    const confirm = element('button', {
+      class: 'confirm', type: 'button', onclick: () => this.on.confirmGroup(name), onkeydown: event => { if (event.repeat && event.key === 'Enter') event.preventDefault(); }, // held, it confirms one group
+    }, this.texts.confirm_all);
     const list = element('div', { class: 'cells', role: 'group' });
     const root = element('section', { class: 'group', 'data-group': name }, element('header', {}, heading, confirm), list);
     this.sections.set(name, { root, list, title, count, heading, confirm });
@@ -222,8 +225,9 @@ export class Gallery {
     return best;
   }
 
-  headings() {
-    return [...this.root.querySelectorAll('.group:not([hidden]) [data-heading]')];
+  // Of each group that is shown the button by which it is confirmed, or its heading where there is nothing to confirm.
+  groupButtons() {
+    return [...this.root.querySelectorAll('.group:not([hidden])')].map(group => group.querySelector('.confirm:not([hidden])') ?? group.querySelector('[data-heading]'));
   }
 }
 
@@ -266,7 +270,7 @@ export class Detail {
       : isSuspected ? this.texts.may_be_blast
         : status === 'disagree' ? this.texts.disagree : this.texts.status_long[status];
     const said = !decision && cell.message && cell.message.code !== 'blast';
-    return element('p', { class: 'status', 'data-status': decision ? 'decided' : status, role: 'status', 'aria-live': 'polite' },
+    return element('p', { class: 'status', 'data-status': decision ? 'decided' : status },
       words, said ? element('small', {}, ` ${cell.message.text}`) : null);
   }
 
