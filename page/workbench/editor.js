@@ -13,7 +13,7 @@ export class Editor {
     this.review = null;
     this.phase = 'restoring'; // then `empty`, `classifying` or `review`
     this.redoable = [];
-    this.sources = new Map(); // id of a picture -> {file, entry: its place in a ZIP}, as long as this page is open
+    this.sources = new Map(); // id of a picture -> {name, file, entry: its place in a ZIP}, as long as this page is open
     this.model = null; // {batch, file} of the model that names the cells of a batch in place of the one that classified them
     this.unstored = ''; // the batch for which the store refused the answers of another model
   }

@@ -22,6 +22,7 @@ import { Server } from './server.js';
 import { webStorage } from './store.js';
 import { Summary, decidedWords } from './summary.js';
 import { Detail, Gallery } from './view.js';
+import { counted } from './words.js';
 
 const local = webStorage('localStorage');
 
@@ -100,7 +101,7 @@ class Workbench {
     this.classification = new Classification(settings, server, editor, {
       say, models: () => ({ model: this.at('#model').value, second: this.at('#second').value }),
       chosen: count => this.chosenPictures(count), progress: (share, words) => this.progress(share, words),
-      ended: () => this.annotation.readBoxes(), retaken: () => { this.showDetail(); this.learning.nameRest(); },
+      left: count => this.leftPictures(count), ended: () => this.annotation.readBoxes(), retaken: () => { this.showDetail(); this.learning.nameRest(); },
     });
     this.intake = new Intake(root, settings, {
       ready: () => this.restored, review: review => this.openReview(review), model: (file, isWithPictures) => this.learning.take(file, isWithPictures),
@@ -116,6 +117,7 @@ class Workbench {
     on('#real', 'click', () => this.real());
     for (const selector of ['#model', '#second']) on(selector, 'change', event => this.fetch(event.target));
     on('#cancel', 'click', () => this.classification.cancel());
+    on('#go_on', 'click', () => { this.say(''); this.classification.goOn(); });
     on('#new', 'click', () => this.newBatch());
     on('#saliency', 'click', () => this.saliency());
     on('#undo', 'click', () => this.editor.undo());
@@ -269,6 +271,11 @@ class Workbench {
   chosenPictures(count) {
     this.at('#pictures').textContent = count ? this.texts.chosen.replace('{count}', count) : '';
     this.at('#classify').disabled = !count;
+  }
+
+  leftPictures(count) {
+    this.at('#left').hidden = !count;
+    this.at('#left_words').textContent = count ? counted(this.texts.not_classified, count) : '';
   }
 
   readingModel(isReading) {
