@@ -19,7 +19,7 @@ export class Said extends Error {
 function inTime(answer, minutes, words) {
   return new Promise((resolve, reject) => {
     answer.then(resolve, reject);
-    AbortSignal.timeout(60_000 * minutes).addEventListener('abort', () => reject(new Said(words)));
+    AbortSignal.timeout(60_000 * minutes).addEventListener('abort', () => reject(new Said(words, 'no_answer')));
   });
 }
 
@@ -36,7 +36,7 @@ export class Server {
 
   // The server's answer. Raises Said.
   async answered(name, values) {
-    const answer = await this.call(name, values).catch(error => (error instanceof Said ? { error: { text: error.message } } : null));
+    const answer = await this.call(name, values).catch(error => (error instanceof Said ? { error: { code: error.code, text: error.message } } : null));
     const { code, text } = answer ? answer.error ?? {} : { code: 'server_gone', text: this.texts.errors.server_gone };
     if (text) throw new Said(text, code);
     return answer;

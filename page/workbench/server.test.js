@@ -51,6 +51,6 @@ test('no answer and no upload is waited for without end', async context => {
   const silent = () => new Promise(() => {}), said = [];
   const server = new Server({ export: silent, classify: silent }, silent, settings, words => said.push(words));
   assert.equal(await server.ask('export', {}), null);
-  for (const asked of [server.call('classify', {}), server.upload('a file')]) await assert.rejects(asked, error => error instanceof Said && error.message === 'too late');
+  for (const asked of [server.call('classify', {}), server.upload('a file')]) await assert.rejects(asked, error => error instanceof Said && error.message === 'too late' && error.code === 'no_answer');
   assert.deepEqual([said, limits], [['too late'], [5, 15, 15]]);
 });
