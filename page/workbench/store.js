@@ -47,6 +47,11 @@ function done(transaction) {
   });
 }
 
+// Whether a step of another tab, on the same cell and with the same number, is the newer one: it stands, whichever comes last.
+function isNewer(other, step) {
+  return other?.time > step.time;
+}
+
 const ofBatch = batch => IDBKeyRange.bound([batch], [batch, []]);
 
 // What a review says of itself, without cells, fields and steps.
@@ -130,8 +135,11 @@ export class Store {
   async change({ batch, added, removed, comment }) {
     const transaction = this.database.transaction(['reviews', 'steps'], 'readwrite');
     const reviews = transaction.objectStore('reviews'), steps = transaction.objectStore('steps');
-    for (const step of added) steps.put({ ...step, batch });
-    for (const step of removed) steps.delete([batch, step.number, step.cell]);
+    const unlessNewer = (step, act) => {
+      steps.get([batch, step.number, step.cell]).onsuccess = ({ target: { result } }) => { if (!isNewer(result, step)) act(step); };
+    };
+    for (const step of added) unlessNewer(step, () => steps.put({ ...step, batch }));
+    for (const step of removed) unlessNewer(step, () => steps.delete([batch, step.number, step.cell]));
     if (comment !== undefined) {
       const request = reviews.get(batch);
       request.onsuccess = () => { if (request.result) reviews.put({ ...request.result, comment }); };
@@ -253,8 +261,9 @@ export class Journal {
     const found = new Map(review.steps.map(step => [`${step.number} ${step.cell}`, step]));
     let said = review.comment;
     for (const { added, removed, comment } of this.entries.filter(({ batch }) => batch === review.batch)) {
-      for (const step of added) found.set(`${step.number} ${step.cell}`, step);
-      for (const step of removed) found.delete(`${step.number} ${step.cell}`);
+      const key = step => `${step.number} ${step.cell}`, isOpen = step => !isNewer(found.get(key(step)), step);
+      for (const step of added.filter(isOpen)) found.set(key(step), step);
+      for (const step of removed.filter(isOpen)) found.delete(key(step));
       said = comment ?? said;
     }
     return { ...review, steps: [...found.values()], comment: said };

@@ -142,3 +142,26 @@ test('a browser that does not answer has no store', async context => {
   context.mock.timers.tick(10_000);
   assert.equal(await opened, null);
 });
+
+test('a newer step of another tab on the same cell stands, whichever is stored last, and undo takes none of it back', async () => {
+  const [older, newer] = [1, 2].map(time => ({ cell: '1', number: 1, decision: `of ${time}`, time: `2026-01-01T00:00:0${time}Z` }));
+  for (const [known, change, left] of [[newer, { added: [older], removed: [] }, newer], [newer, { added: [], removed: [older] }, newer], [older, { added: [newer], removed: [] }, newer], [older, { added: [], removed: [older] }, undefined]]) {
+    const journal = journalOf(storage());
+    journal.add({ batch: 'b', ...change });
+    assert.deepEqual(journal.applied({ batch: 'b', steps: [known], comment: '' }).steps[0], left);
+    const { store, kept } = storeOf(known);
+    await store.change({ batch: 'b', ...change });
+    assert.equal(kept.get('b,1,1')?.decision, left?.decision);
+  }
+});
+
+// A store of steps, which holds this one of the batch b.
+function storeOf(step) {
+  const kept = new Map([['b,1,1', step]]), requests = [];
+  const steps = {
+    get: key => ({ set onsuccess(use) { requests.push(() => use({ target: { result: kept.get(String(key)) } })); } }),
+    put: value => kept.set(String([value.batch, value.number, value.cell]), value), delete: key => kept.delete(String(key)),
+  };
+  const transaction = { objectStore: () => steps, set oncomplete(end) { queueMicrotask(() => { for (const answer of requests) answer(); end(); }); } };
+  return { store: new Store({ transaction: () => transaction }), kept };
+}
