@@ -6,19 +6,24 @@ export class Decisions {
   }
 
   decide(choice) {
-    const ids = this.selection.selected(), following = this.selection.following(ids);
+    const ids = this.selection.selected();
+    if (!ids.length) return;
+    const following = this.selection.following(ids);
     this.editor.decide(ids, choice);
     this.selection.choose(following);
   }
 
   // The model's word becomes the person's, for the selected cells. Of several, a cell that may be a blast is left out.
   confirm() {
-    const reading = this.gallery.reading(this.editor.review), ids = this.selection.selected(), following = this.selection.following(ids);
+    const reading = this.gallery.reading(this.editor.review), ids = this.selection.selected();
+    if (!ids.length) return;
+    const following = this.selection.following(ids);
     this.decideBy(ids, cell => (ids.length === 1 || reading.isConfirmable(cell)) && reading.label(cell));
     this.selection.choose(following);
   }
 
-  // The same for all cells of a group that are shown, unlike those of an answer that is just being stored; the focus moves on to the next group that can be confirmed.
+  // The same for all cells of a group that are shown, unlike those of an answer that is just being stored; the focus moves on to the
+  // next group that can be confirmed.
   confirmGroup(name) {
     const reading = this.gallery.reading(this.editor.review);
     const group = reading.groups(this.gallery.order).find(each => each.name === name);

@@ -27,6 +27,13 @@ test('a choice is for all that is selected; then the next cell comes', () => {
   assert.deepEqual(done, [['two_cells', ['1', '2']], ['choose', 'after 2']]);
 });
 
+test('where nothing is selected nothing is decided, and a person goes nowhere', () => {
+  const { decisions, done } = about([]);
+  decisions.decide('ig');
+  decisions.confirm();
+  assert.deepEqual(done, []);
+});
+
 test("the model's word holds for a single cell, also for one that may be a blast, and for none without a guess", () => {
   for (const [id, each] of [['3', { 3: 'ig' }], ['4', {}]]) {
     const { decisions, done } = about([id]);
