@@ -390,6 +390,31 @@ STORED = """async () => {
 }"""
 
 
+# The browser opens its database late, as where a large review is read.
+LATE = """
+    const open = IDBFactory.prototype.open;
+    IDBFactory.prototype.open = function (...values) {
+        const request = open.apply(this, values), late = { get result() { return request.result; } };
+        request.onsuccess = () => setTimeout(() => late.onsuccess(), 1500);
+        window.isOpening = true;
+        return late;
+    };
+"""
+
+
+def test_while_the_stored_review_is_read_nothing_takes_its_place(page, uploads):
+    classify(page, uploads[:1])
+    give(page, "basophil.png", "monocyte")
+    page.add_init_script(LATE)
+    page.reload()
+    page.wait_for_function("window.isOpening")
+    assert page.locator("#bench").get_attribute("data-phase") == "restoring"
+    assert not page.locator("#bench button:visible", has_text=EN["classify"]).count()
+    drop(page, "#bench", uploads[1])
+    count_is(page, 2)
+    assert decisions(page) == {"basophil.png": "monocyte"}
+
+
 NEWER = """() => new Promise(resolve => {
     const request = indexedDB.open('blood-cells', 1000);
     request.onblocked = () => resolve('blocked');
@@ -419,6 +444,22 @@ def test_a_batch_that_is_stopped_before_its_first_cell_is_not_stored(page, uploa
     page.reload()
     finished(page)
     assert page.locator("#gallery [data-cell]").count() == 1
+
+
+def test_a_batch_that_is_being_classified_does_not_go_without_a_question(page, uploads):
+    asked, answers = [], [False, True]
+
+    def answer(dialog) -> None:
+        asked.append(dialog.message or dialog.type)
+        dialog.accept() if answers.pop(0) else dialog.dismiss()
+
+    page.on("dialog", answer)
+    page.set_input_files("#files input[type=file]", uploads[:1])
+    asked_to_classify(page, "#classify")
+    page.click("#new")
+    assert page.locator("#bench").get_attribute("data-phase") == "classifying"
+    page.reload()
+    assert asked == [EN["new_batch"], "beforeunload"]
 
 
 def test_cells_of_another_version_of_the_model_join_no_batch(page, uploads):
@@ -511,7 +552,7 @@ def test_many_cells_are_decided_at_once_and_undone_at_once(page, hundred):
 def test_a_hundred_cells_of_which_five_are_wrong_take_at_most_thirty_keys(page, hundred):
     classify(page, hundred)
     guessed = page.locator("#gallery [data-cell]").evaluate_all("all => all.map(one => one.dataset.label)")
-    keys = ["g"]  # to the first heading
+    keys = ["g"]  # to the first group
     for _ in range(5):  # the most doubtful of the first group are wrong
         keys += ["ArrowRight"] if keys == ["g"] else []
         keys += [key_of("two_cells")]
@@ -525,6 +566,29 @@ def test_a_hundred_cells_of_which_five_are_wrong_take_at_most_thirty_keys(page, 
     assert pressed <= 30, f"{pressed} keys, {groups} groups"
     assert len(decisions(page)) == len(guessed) == 100
     assert list(decisions(page).values()).count("two_cells") == 5
+
+
+def test_a_heading_folds_by_key_and_no_key_decides_what_is_not_seen(page, uploads):
+    classify(page, uploads)
+    group = page.locator("#gallery .group:has(.confirm:not([hidden]))").first
+    heading = group.locator("[data-heading]")
+    group.locator("[data-cell]").first.click()
+    press(page, "a")
+    heading.focus()
+    press(page, "Enter", "1")
+    assert heading.get_attribute("aria-expanded") == "false"
+    assert decisions(page) == {}
+    press(page, "Enter", "Tab")
+    assert heading.get_attribute("aria-expanded") == "true"
+    confirm = f"{EN['confirm_all']}: {heading.locator('.title').inner_text()}"
+    assert page.evaluate("document.activeElement.getAttribute('aria-label')") == confirm
+    page.locator("#csv").focus()
+    press(page, "1", "n")
+    assert decisions(page) == {}
+    page.get_by_role("button", name=confirm, exact=True).focus()
+    press(page, "Enter")
+    assert decisions(page)
+    assert page.locator("#decided").inner_text().endswith(NAMES[next(iter(decisions(page).values()))])
 
 
 def test_dragging_decides(page, uploads):
@@ -671,6 +735,10 @@ def test_two_tabs_show_the_same_decisions_and_another_batch_gets_none_of_them(pa
     page.locator('#gallery [data-decision="platelet"]').wait_for()
     second.on("dialog", lambda dialog: dialog.accept())
     second.click("#new")
+    second.locator("#bench[data-phase=empty]").wait_for()
+    page.wait_for_timeout(500)
+    page.reload()
+    finished(page)  # the batch that it showed is there, though the other tab removed it
     classify(second, uploads[:2])
     give(page, "monocyte.png", "two_cells")  # of the first batch, which the other tab has removed
     assert decisions(second) == {}
@@ -1062,6 +1130,7 @@ def test_at_phone_width_the_decisions_stand_at_the_bottom_and_nothing_sticks_out
         box = button.bounding_box()
         assert box["height"] >= 44
         assert box["y"] > 844 / 2
+    assert page.locator("#redo").is_visible()
     screenshot(page, "phone")
 
 

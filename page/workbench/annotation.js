@@ -1,7 +1,8 @@
 // Boxes of cells that the page did not find: those that a person draws, and those of COCO files.
 
 import { plan, vocabulary } from './coco.js';
-import { choices, decisions, nextNumber, pictureOf, requestOf } from './review.js';
+import { choices, decisions, isOfField, nextNumber, pictureOf, requestOf } from './review.js';
+import { Said } from './server.js';
 import { counted } from './words.js';
 
 // What came of the boxes of a file, in words.
@@ -22,6 +23,7 @@ export class Annotation {
     Object.assign(this, { texts, server, editor, known, on });
     this.waiting = []; // images of COCO files, whose boxes come to the batch once nothing is classified any more
     this.isReading = false;
+    this.adding = 0; // drawn boxes that are under way
   }
 
   // COCO files, {name, images}, whose boxes need the fields that they lie in.
@@ -34,17 +36,26 @@ export class Annotation {
   // What waits is of a batch that is open no more.
   drop() {
     this.waiting = [];
+    this.isReading = false;
   }
 
-  // The cell in a box that a person drew.
+  // The cell in a box that a person drew. Whether it came; of a batch that is open no more none is missed.
   async addCell(picture, box) {
-    this.on.say('');
-    const before = this.on.selected();
-    await this.server.told(async () => {
-      const id = await this.addBox(picture, box);
+    const { batch } = this.editor.review, before = this.on.selected(), isOpen = () => this.editor.review?.batch === batch;
+    this.on.say(counted(this.texts.coco_adding, 1), true);
+    this.adding += 1;
+    try {
+      const id = await this.server.again(() => this.addBox(picture, box), isOpen);
+      if (isOpen() && !this.on.error()) this.on.say('');
       if (this.on.selected() === before) this.on.added(id); // a person who went on stays where the next key is meant to be
-    });
-    this.on.ended();
+    } catch (error) {
+      if (isOpen()) this.on.say(this.server.reason(error));
+      return !isOpen();
+    } finally {
+      this.adding -= 1;
+      this.on.ended();
+    }
+    return true;
   }
 
   // The id of a further cell of a field, null where another batch is open by now. `time` is that of the file with its box. Raises
@@ -57,6 +68,8 @@ export class Annotation {
     const name = cells.find(cell => pictureOf(cell) === picture).name;
     const answer = await this.server.answered('add_cell', { ...requestOf(this.editor.review), source: picture, id, name, number, box, size: [width, height], ...sent });
     if (this.editor.review?.batch !== batch) return null;
+    const isField = this.editor.review.cells.some(cell => pictureOf(cell) === picture && isOfField(cell));
+    if (!isField) throw new Said(this.texts.errors.single_by_now); // or its cell would be counted twice
     await this.editor.addDrawn(answer, time);
     return id;
   }
@@ -66,10 +79,12 @@ export class Annotation {
   async readBoxes() {
     if (this.isReading) return;
     this.isReading = true;
+    const { batch } = this.editor.review;
     const error = this.on.error();
     let told = [error];
     while (this.waiting.length && this.editor.phase === 'review') {
       const words = await this.readImages(this.waiting.shift());
+      if (this.editor.review?.batch !== batch) return; // whose own boxes may be read by now
       told = words ? [...told, words] : [];
       if (words) this.on.say(told.filter(Boolean).join(' '), !error);
     }
@@ -85,7 +100,7 @@ export class Annotation {
     let failed = 0, why = '';
     editor.decideEach(new Map(found.decided.map(({ cell, decision }) => [cell, decision])));
     for (const { picture, box, decision } of found.added) {
-      this.on.say(this.texts.coco_adding.replace('{count}', found.added.length), true);
+      this.on.say(counted(this.texts.coco_adding, found.added.length), true);
       try {
         added.set(await this.addBox(picture, box, time), decision);
       } catch (refused) {

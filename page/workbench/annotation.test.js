@@ -18,7 +18,7 @@ test('what came of the boxes of a file: what there is none of is left out, and e
   assert.equal(outcome(found, texts), '7 boxs: 2 decideds, 1 added, 3 unknown (red, blue)s, 1 failed (busy); 2 outsides.');
 });
 
-const settings = { language: 'en', texts: { ...texts, errors: { server_gone: 'gone' }, choice: {}, coco_waits: '{name} waits', coco_adding: 'adding {count}' } };
+const settings = { language: 'en', texts: { ...texts, errors: { server_gone: 'gone', single_by_now: 'single' }, choice: {}, coco_waits: '{name} waits', coco_adding: { one: 'adding 1', many: 'adding {count}' } } };
 const HERE = [0, 0, 90, 90], THERE = [500, 500, 600, 600], ELSEWHERE = [800, 100, 900, 200];
 const cell = (id, number, box, more = {}) => ({ id, source: '1', name: 'a.png', probabilities: [1, 0], status: 'ok', place: { number, of: 2, box, found: 0.9 }, ...more });
 const open = { ...withCells(create('b', ''), [cell('1.1', 1, HERE)]), model: 'm@1', labels: ['ig', 'monocyte'], fields: { 1: { picture: 'small', width: 1000, height: 800 } } };
@@ -60,13 +60,40 @@ test('a person who went on to another cell stays there when the answer to a draw
 test('a box that the server refuses is said, and no cell comes', async () => {
   const { annotation, editor, said, events } = annotating(() => ({ error: { text: 'too small' } }));
   await annotation.addCell('1', THERE);
-  assert.deepEqual([editor.review, said, events], [open, ['', 'too small'], ['ended']]);
+  assert.deepEqual([editor.review, said, events], [open, ['adding 1', 'too small'], ['ended']]);
+});
+
+test('a drawn box says that it is under way, is sent again to a busy server, and says whether its cell came', async context => {
+  context.mock.method(globalThis, 'setTimeout', done => queueMicrotask(done));
+  const failures = [{ error: { code: 'busy', text: 'busy' } }, { error: { code: 'busy', text: 'busy' } }];
+  const { annotation, editor, asked, said } = annotating(() => { said.push(annotation.adding); return failures.shift(); });
+  assert.equal(await annotation.addCell('1', THERE), true);
+  assert.deepEqual([asked.length, said, annotation.adding, editor.review.cells.length], [3, ['adding 1', 1, 1, 1, ''], 0, 2]);
+  const failing = annotating(() => ({ error: { code: 'box_too_large', text: 'too large' } }));
+  assert.equal(await failing.annotation.addCell('1', THERE), false);
+  const closed = annotating(() => { closed.editor.review = null; return { error: { code: 'busy', text: 'busy' } }; });
+  assert.equal(await closed.annotation.addCell('1', THERE), true);
+  assert.deepEqual([closed.asked.length, closed.said], [1, ['adding 1']]);
+  const other = annotating(() => ({ error: { code: 'busy', text: 'busy' } })), done = other.annotation.addCell('1', THERE);
+  await null;
+  context.mock.method(globalThis, 'setTimeout', end => { other.editor.review = { ...open, batch: 'c' }; queueMicrotask(end); });
+  assert.deepEqual([await done, other.asked.length, other.editor.review.cells.length], [true, 1, 1]); // another batch opens while the page waits
 });
 
 test('a cell whose answer comes when another batch is open is none of its cells', async () => {
   const { annotation, editor, events } = annotating(() => { editor.review = { ...open, batch: 'c' }; });
   await annotation.addCell('1', THERE);
   assert.deepEqual([editor.review.cells.length, events], [1, [['added', null], 'ended']]);
+});
+
+test('a box whose picture was taken as a single cell meanwhile becomes no cell, and that is said', async () => {
+  const single = { ...open, cells: [{ ...open.cells[0], id: '1', place: null }] };
+  const { annotation, editor, said } = annotating(() => { editor.review = single; });
+  await annotation.addCell('1', THERE);
+  assert.deepEqual([editor.review, said], [single, ['adding 1', 'single']]);
+  editor.review = open;
+  await annotation.take([file([THERE, 'ig'])]);
+  assert.deepEqual([editor.review, said.at(-1)], [single, '1 box: 1 failed (single); 1 absent.']);
 });
 
 test('boxes of found cells decide them, the others become cells, and then all are decided', async () => {
@@ -104,6 +131,22 @@ test('another batch that is opened meanwhile gets no box, no decision and no wor
   const { annotation, editor, said } = annotating(() => { editor.review = { ...open, batch: 'c' }; });
   await annotation.take([file([THERE, 'ig'], [ELSEWHERE, 'ig'])]);
   assert.deepEqual([editor.review, said], [{ ...open, batch: 'c' }, ['adding 2']]);
+});
+
+test('boxes of the next batch wait for no answer about the one before', async () => {
+  const answers = [], { annotation, editor, said, events } = annotating(() => new Promise(resolve => answers.push(resolve)));
+  const first = annotation.take([file([THERE, 'ig'])]);
+  await new Promise(setImmediate);
+  annotation.drop();
+  editor.review = { ...open, batch: 'c' };
+  const second = annotation.take([file([ELSEWHERE, 'ig'])]);
+  await new Promise(setImmediate);
+  answers[0](null);
+  await first;
+  assert.deepEqual([answers.length, annotation.isReading, events], [2, true, []]);
+  answers[1](null);
+  await second;
+  assert.deepEqual([said.at(-1), events, annotation.isReading], ['1 box: 1 added; 1 absent.', ['ended'], false]);
 });
 
 test('boxes wait until nothing is classified any more, and what went wrong goes on being said', async () => {

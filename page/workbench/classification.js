@@ -1,21 +1,28 @@
 // Pictures become cells of the open batch: in small requests, a few at once, each sent again where the server or the network fails.
 
 import { isOfField, pictureOf, requestOf, retaken } from './review.js';
-import { Said } from './server.js';
+import { AGAIN, RETRY, Said } from './server.js';
+import { counted } from './words.js';
 
 const CHUNK = 8; // pictures of one request: rows appear while the others are still classified
 const AHEAD = 2; // requests under way at once
-const AGAIN = ['busy', 'busy_fetching', 'gone', 'not_uploaded', 'hub_not_cached']; // failures that pass: a full server, a lost upload
-const RETRY = [500, 1500, 4000, 8000]; // milliseconds before a failed request is sent again
+
+// What tells a picture from any other, also in a ZIP.
+function identity({ name, file, entry }) {
+  return JSON.stringify([name, file.size, file.lastModified, entry]);
+}
 
 export class Classification {
   // `on`: models() that a new batch is started with, {model, second}; say(words), progress(share, words), and chosen(count) of the
-  // pictures that wait for a person; ended() after the last cell, retaken() after a picture was taken in another way.
+  // pictures that wait for a person; left(count) of those that had no answer, ended() after the last cell, retaken() after a picture
+  // was taken in another way.
   constructor({ limits, texts }, server, editor, on) {
     Object.assign(this, { limits, texts, server, editor, on });
     this.run = 0; // the number of what is classified at the moment: an answer to another run is dropped
     this.chosen = null; // what the button classifies
     this.waiting = []; // what was added while others are classified, a list of each time
+    this.open = []; // what is classified at the moment and has no answer yet
+    this.left = []; // what had no answer, with which a person may go on
   }
 
   // Pictures and ZIPs that a person chose join the batch that is open; without one they wait for the button.
@@ -29,10 +36,10 @@ export class Classification {
     }
   }
 
-  // What the button classifies; what waits follows it.
+  // What the button classifies, null for nothing; what waits follows it.
   willClassify(chosen) {
     this.chosen = chosen;
-    this.on.chosen([chosen, ...this.waiting].flat().length);
+    this.on.chosen(chosen ? [chosen, ...this.waiting].flat().length : 0);
   }
 
   // Classify what was chosen: as a new batch, or as further cells of the open one, by the models that it was started with. `how`
@@ -40,19 +47,23 @@ export class Classification {
   async classify(chosen = this.chosen, isMore = false, how = 'auto') {
     if (!chosen?.length) return this.on.say(this.texts.errors.no_pictures);
     const run = ++this.run, archives = [];
+    this.open = chosen;
     this.on.progress(0, '');
     if (isMore) this.editor.enter('classifying');
     else this.editor.begin();
     try {
-      const sources = await this.listed(chosen, archives);
+      const listed = await this.listed(chosen, archives);
       if (run !== this.run) return;
+      const sources = isMore ? this.further(listed) : listed;
       const { review } = this.editor;
       if (review.cells.length + sources.length > this.limits.cells) throw new Said(this.texts.errors.batch_full.replace('{most}', this.limits.cells));
       const common = isMore ? requestOf(review) : { ...requestOf(review), ...this.on.models() };
       const tag = isMore ? `${Math.random().toString(36).slice(2, 10)}-` : ''; // two tabs may add to one batch
       await this.classifyAll(run, sources.map((source, index) => ({ ...source, id: `${tag}${index + 1}` })), { ...common, how });
     } catch (error) {
-      if (run === this.run) this.on.say(this.server.reason(error));
+      if (run !== this.run) return;
+      if (error instanceof Said && !error.code) this.open = []; // the page's own refusal, which would come again
+      this.on.say(this.server.reason(error));
     } finally {
       if (archives.length) this.server.call('discard', { paths: archives }).catch(() => {});
       if (run === this.run) this.ended();
@@ -74,12 +85,20 @@ export class Classification {
     return found;
   }
 
+  // Pictures that are not in the batch yet; how many are is said.
+  further(listed) {
+    const known = new Set([...this.editor.sources.values()].map(identity));
+    const found = listed.filter(({ archive, file = archive, ...each }) => !file || !known.has(identity({ ...each, file })));
+    if (found.length < listed.length) this.on.say(counted(this.texts.pictures_known, listed.length - found.length), true);
+    return found;
+  }
+
   // `common` is what every request of this batch says, whatever is chosen on the page meanwhile.
   async classifyAll(run, sources, common) {
     const total = sources.length, began = performance.now();
     const chunks = [];
     for (let at = 0; at < total; at += CHUNK) chunks.push(sources.slice(at, at + CHUNK));
-    for (const { id, file, archive, entry } of sources) if (file || archive) this.editor.sources.set(id, { file: file ?? archive, entry });
+    this.open = sources;
     const under = [];
     let finished = 0;
     for (const chunk of chunks) {
@@ -90,9 +109,14 @@ export class Classification {
       while (under.length && (under.length >= AHEAD || chunk === chunks.at(-1))) {
         const answer = await under.shift();
         if (run !== this.run) return;
-        if (answer.error) throw new Said(answer.error.text);
-        finished += new Set(answer.cells.map(pictureOf)).size;
+        if (answer.error) throw new Said(answer.error.text, answer.error.code);
+        const ids = new Set(answer.cells.map(pictureOf));
+        finished += ids.size;
+        for (const { id, name, archive, file = archive, entry } of sources) if (file && ids.has(id)) this.editor.sources.set(id, { name, file, entry });
+        this.open = this.open.filter(({ id }) => !ids.has(id));
         await this.editor.add(answer);
+        if (run !== this.run) return;
+        if (this.chosen) this.willClassify(null); // they are cells now, and none of the next batch
         this.progress(finished, total, performance.now() - began);
       }
     }
@@ -139,11 +163,12 @@ export class Classification {
     this.on.progress(finished / total, this.texts.progress.replace('{done}', finished).replace('{total}', total).replace('{seconds}', left));
   }
 
-  // Nothing is classified any more; what was added meanwhile has its turn. Where the batch failed before its first cell, a person
+  // Nothing is classified any more; what had no answer is left, and what was added meanwhile has its turn. Where the batch failed before its first cell, a person
   // starts it again, with the next of what waits before that which failed.
   ended() {
     const isBatch = this.editor.review.cells.length > 0;
     this.editor.enter(isBatch ? 'review' : 'empty');
+    if (isBatch) this.leave([...this.left, ...this.open.filter(({ file, archive }) => file || archive)]);
     if (!this.waiting.length) {
       if (isBatch) this.on.ended();
       return;
@@ -153,14 +178,31 @@ export class Classification {
     this.willClassify(this.waiting.shift());
   }
 
-  // What is under way, and what waits, is of a batch that is open no more.
+  leave(left) {
+    this.left = left;
+    this.open = [];
+    this.on.left(left.length);
+  }
+
+  // A person goes on with what had no answer. Of a ZIP the whole is listed anew, without what is known.
+  goOn() {
+    const chosen = new Map(this.left.map(({ name, file, archive }) => [archive ?? file, { name: archive?.name ?? name, file: archive ?? file }]));
+    this.leave([]);
+    this.take([...chosen.values()]);
+  }
+
+  // What is under way, what waits, what was chosen and what is left, is of a batch that is open no more.
   drop() {
     this.run += 1;
     this.waiting = [];
+    this.willClassify(null);
+    this.leave([]);
   }
 
+  // What waits is left with what had no answer; before the first cell it goes on waiting.
   cancel() {
-    this.drop();
+    this.run += 1;
+    if (this.editor.review.cells.length) this.open = [...this.open, ...this.waiting.splice(0).flat()];
     this.ended();
   }
 

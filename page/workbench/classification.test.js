@@ -5,15 +5,15 @@ import { create } from './review.js';
 import { Said, Server } from './server.js';
 
 const errors = { no_pictures: 'none', too_many: '{count} of {most}', batch_full: 'full at {most}', server_gone: 'gone', server_retry: 'again' };
-const settings = { language: 'en', limits: { files: 20, cells: 20 }, texts: { errors, progress: '{done} of {total}', take_lost: '{count} lost' } };
+const settings = { language: 'en', limits: { files: 20, cells: 20 }, texts: { errors, progress: '{done} of {total}', take_lost: '{count} lost', pictures_known: { one: '1 known', many: '{count} known' } } };
 const pictures = (count, from = 1) => Array.from({ length: count }, (_, index) => ({ name: `${index + from}.png`, file: `file ${index + from}` }));
 const classified = ({ batch, sources }) => ({ batch, cells: sources.map(({ id, name }) => ({ id, name })) });
-const settled = async () => { for (let turn = 0; turn < 50; turn += 1) await null; };
+const settled = async () => { for (let turn = 0; turn < 100; turn += 1) await null; };
 
 // A classification whose server answers by `classify`, at once unless that waits. `asked` are its requests, `said` what a person reads.
 function classifying(context, classify = classified, other = {}) {
   context.mock.method(globalThis, 'setTimeout', done => queueMicrotask(done)); // until a failed request is sent again
-  const asked = [], said = [], events = [], functions = { classify: async values => { asked.push(values); return classify(values, asked.length); }, ...other };
+  const asked = [], said = [], events = [], left = [], functions = { classify: async values => { asked.push(values); return classify(values, asked.length); }, ...other };
   const server = new Server(functions, async file => ({ path: `path of ${file}` }), settings, words => said.push(words));
   const editor = {
     review: null, phase: 'empty', sources: new Map(),
@@ -23,9 +23,9 @@ function classifying(context, classify = classified, other = {}) {
   };
   const on = {
     say: words => said.push(words), models: () => ({ model: 'chosen', second: '' }), progress: (share, words) => events.push([share, words]),
-    chosen: count => events.push(['chosen', count]), ended: () => events.push('ended'), retaken: () => events.push('retaken'),
+    chosen: count => events.push(['chosen', count]), left: count => left.push(count), ended: () => events.push('ended'), retaken: () => events.push('retaken'),
   };
-  return { classification: new Classification(settings, server, editor, on), editor, asked, said, events };
+  return { classification: new Classification(settings, server, editor, on), editor, asked, said, events, left };
 }
 
 const shown = editor => editor.review.cells.map(each => each.name);
@@ -136,6 +136,71 @@ test('where a batch fails before its first cell, what waited is what the button 
   assert.deepEqual(shown(editor), ['2.png', '1.png']);
 });
 
+test('pictures that became cells, and those of a batch that is open no more, are chosen no more', async context => {
+  const { classification, events } = classifying(context), chosen = () => events.filter(([what]) => what === 'chosen').map(([, count]) => count);
+  classification.take(pictures(2));
+  await classification.classify();
+  assert.deepEqual([classification.chosen, chosen()], [null, [2, 0]]);
+  const stopped = classifying(context, () => new Promise(() => {}));
+  stopped.classification.take(pictures(2));
+  stopped.classification.classify();
+  await settled();
+  stopped.classification.cancel();
+  assert.equal(stopped.classification.chosen.length, 2); // the button starts them again
+  stopped.classification.drop();
+  assert.deepEqual([stopped.classification.chosen, stopped.events.at(-1)], [null, ['chosen', 0]]);
+});
+
+test('what had no answer is left, and a person goes on with it', async context => {
+  let isGone = false;
+  const { classification, editor, asked, said, left } = classifying(context, (values, count) => { isGone ||= count === 2; return isGone ? null : classified(values); });
+  await classification.classify(pictures(18));
+  assert.deepEqual([editor.phase, shown(editor).length, said.at(-1), left.at(-1)], ['review', 8, 'gone', 10]);
+  isGone = false;
+  classification.goOn();
+  await settled();
+  await settled();
+  assert.deepEqual([shown(editor), left.at(-1)], [pictures(18).map(each => each.name), 0]);
+  assert.ok(asked.at(-1).sources.every(({ id }) => id.includes('-'))); // as further pictures
+});
+
+test('what a person stops is left, with what waits for its turn; before the first cell it waits for the button', async context => {
+  const { classification, editor, left, events } = classifying(context, values => (values.sources.length === 8 ? classified(values) : new Promise(() => {})));
+  classification.take(pictures(2, 30));
+  classification.classify(pictures(9));
+  classification.take(pictures(2, 20));
+  await settled();
+  classification.cancel();
+  assert.deepEqual([shown(editor).length, left.at(-1), classification.waiting], [8, 3, []]);
+  classification.drop();
+  assert.equal(left.at(-1), 0);
+  const early = classifying(context, () => new Promise(() => {}));
+  early.classification.take(pictures(2));
+  early.classification.classify();
+  early.classification.take(pictures(1, 3));
+  await settled();
+  early.classification.cancel();
+  assert.deepEqual([early.events.at(-1), early.left, events.length > 0], [['chosen', 3], [], true]);
+});
+
+test('a picture that is in the batch already is passed over, also one in a ZIP', async context => {
+  const other = { open_archive: async () => ({ entries: [{ entry: 0, name: 'a/1.png' }, { entry: 1, name: 'a/2.png' }] }), discard: async () => ({}) };
+  const { classification, editor, said } = classifying(context, classified, other);
+  const file = name => ({ name, file: { name, size: 9, lastModified: 1 } }), folder = [file('f/1.png'), file('f/2.png'), file('a.zip')];
+  await classification.classify(folder);
+  await classification.classify([...folder, file('g/1.png')], true);
+  assert.deepEqual([shown(editor), said], [['f/1.png', 'f/2.png', 'a/1.png', 'a/2.png', 'g/1.png'], ['4 known']]);
+  await classification.classify([{ ...file('f/1.png'), file: { size: 9, lastModified: 2 } }], true); // another one by now
+  assert.equal(shown(editor).length, 6);
+});
+
+test('what the page itself refuses is not offered again', async context => {
+  const { classification, left } = classifying(context);
+  await classification.classify(pictures(11));
+  await classification.classify(pictures(10, 12), true);
+  assert.equal(left.at(-1), 0);
+});
+
 test('a ZIP is uploaded once, its pictures are asked for by their places in it, and then it is deleted', async context => {
   const discarded = [], other = { open_archive: async ({ path }) => ({ entries: [{ entry: 0, name: `a/1.png in ${path}` }] }), discard: async ({ paths }) => { discarded.push(...paths); } };
   const { classification, asked } = classifying(context, classified, other);
@@ -158,7 +223,7 @@ test('too many pictures are refused before one is classified, and nothing chosen
   await classification.classify(pictures(21));
   await classification.classify();
   await classification.classify(pictures(11));
-  await classification.classify(pictures(10), true);
+  await classification.classify(pictures(10, 12), true);
   assert.deepEqual([said, asked.length], [['21 of 20', 'none', 'full at 20'], 2]);
 });
 

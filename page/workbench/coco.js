@@ -7,21 +7,19 @@ import { REJECTED, decisions, isOfField, pictureOf } from './review.js';
 const OVERLAP = 0.5; // of a box and a cell, from which on they are the same
 const SAME_SHAPE = 0.01; // up to which two ratios of width and height are the same
 
-// [{name, width, height, boxes: [{box: [x0, y0, x1, y1], category}]}], one a file name. Throws Error where the value is no COCO
-// JSON of boxes. cells/write/coco.py reads the same.
+// [{name, width, height, boxes: [{box: [x0, y0, x1, y1], category}]}], one an entry: pictures of two folders may have one name. Throws
+// Error where the value is no COCO JSON of boxes. cells/write/coco.py reads the same, by names.
 export function parse(value) {
-  const names = new Map(value.categories.map(({ id, name }) => [id, name])), byName = new Map(), images = new Map();
-  for (const { id, file_name: name, width, height } of value.images) {
-    if (!byName.has(name)) byName.set(name, { name, width, height, boxes: [] });
-    images.set(id, byName.get(name));
-  }
+  const names = new Map(value.categories.map(({ id, name }) => [id, name]));
+  const images = new Map(value.images.map(({ id, file_name: name, width, height }) => [id, { name, width, height, boxes: [] }]));
   for (const { image_id, category_id, bbox } of value.annotations) {
     const { boxes } = images.get(image_id), category = names.get(category_id), [x, y, width, height] = bbox;
     if (category === undefined || bbox.length !== 4 || !bbox.every(Number.isFinite)) throw new Error('no box of a category');
     if (width > 0 && height > 0) boxes.push({ box: [x, y, x + width, y + height], category });
   }
-  if (![...byName.keys(), ...names.values()].every(name => typeof name === 'string')) throw new Error('a name is a text');
-  return [...byName.values()];
+  const found = [...images.values()];
+  if (![...found.map(({ name }) => name), ...names.values()].every(name => typeof name === 'string')) throw new Error('a name is a text');
+  return found;
 }
 
 // category -> the choice that it names, otherwise undefined. `classes` are {label, names, type}; a subtype is its type where it
@@ -44,20 +42,20 @@ function plain(word) {
 // unknown: categories of the others, one a box, absent: found cells that the file does not have}.
 export function plan(images, review, labelOf) {
   const found = { decided: [], added: [], same: 0, left: 0, outside: 0, unknown: [], absent: 0 };
-  const fields = pictures(images, review), person = decisions(review.steps);
+  const fields = pictures(images, review), person = decisions(review.steps), boxesOf = new Map();
   for (const image of images) {
     const field = fields.get(image);
-    if (field) planField(image, field, person, labelOf, found);
+    if (field) boxesOf.set(field, [...boxesOf.get(field) ?? [], ...image.boxes.map(each => ({ ...each, box: inField(each.box, image, field.size) }))]);
     else found.outside += image.boxes.length;
   }
+  for (const [field, boxes] of boxesOf) planField(boxes, field, person, labelOf, found);
   return found;
 }
 
-function planField(image, field, person, labelOf, found) {
-  const said = new Map(person), seen = new Set(), boxes = image.boxes.map(({ box, category }) => {
-    const [x0, y0, x1, y1] = inField(box, image, field.size), ranked = field.cells.map(cell => [overlap([x0, y0, x1, y1], cell.place.box), cell]);
-    const [most, cell] = ranked.sort((a, b) => b[0] - a[0])[0] ?? [0];
-    return { box: [x0, y0, x1, y1], decision: labelOf(category), category, most, cell: most >= OVERLAP ? cell : null };
+function planField(given, field, person, labelOf, found) {
+  const said = new Map(person), seen = new Set(), boxes = given.map(({ box, category }) => {
+    const [most, cell] = field.cells.map(each => [overlap(box, each.place.box), each]).sort((a, b) => b[0] - a[0])[0] ?? [0];
+    return { box, decision: labelOf(category), category, most, cell: most >= OVERLAP ? cell : null };
   });
   for (const { box, decision, category, cell } of boxes.sort((a, b) => b.most - a.most)) { // of two boxes the nearer one decides
     if (cell) seen.add(cell);
@@ -83,19 +81,36 @@ export function overlap(one, other) {
   return shared / (area(one) + area(other) - shared) || 0;
 }
 
-// image -> {picture, name, size, cells}: the field of the batch whose path ends most like that of the image, and the other way. An
-// image that may be two fields is none.
+// image -> {picture, name, size, cells}: the field of the batch whose path ends most like that of the image, and the other way. Of
+// several of exactly one name the cells tell which are meant. An image that may be two fields is none.
 function pictures(images, review) {
   const fields = Object.entries(review.fields).flatMap(([picture, size]) => {
     const cells = review.cells.filter(cell => pictureOf(cell) === picture && isOfField(cell));
     return cells.length ? [{ picture, size, name: cells[0].name, cells: cells.filter(cell => cell.place) }] : [];
   });
-  const best = (one, others) => {
-    const [first, second] = others.map(other => ({ other, alike: alike(one, other) })).sort((a, b) => b.alike - a.alike);
-    return first?.alike > 0 && first.alike !== second?.alike ? first.other : null;
+  const fieldOf = image => {
+    const named = namesakes(image, fields), meant = named.length > 1 ? named.filter(field => isAnnotated(image, field)) : named;
+    return meant.length === 1 ? meant[0] : null;
   };
-  const pairs = images.map(image => [image, best(image, fields)]);
-  return new Map(pairs.filter(([image, field]) => field && best(field, images) === image && isSameShape(image, field.size)));
+  const isMeant = (image, field) => {
+    const named = namesakes(field, images);
+    return named.includes(image) && (named.length === 1 || isAnnotated(image, field));
+  };
+  const pairs = images.map(image => [image, fieldOf(image)]);
+  return new Map(pairs.filter(([image, field]) => field && isSameShape(image, field.size) && isMeant(image, field)));
+}
+
+// Those of the others whose paths end most like that of one; none where these have more than one name.
+function namesakes(one, others) {
+  const ranked = others.map(other => [alike(one, other), other]), most = Math.max(0, ...ranked.map(([each]) => each));
+  const found = ranked.filter(([each]) => each > 0 && each === most).map(([, other]) => other);
+  return found.every(({ name }) => name === found[0].name) ? found : [];
+}
+
+// Whether half of an image's boxes, or as many as half of the cells, lie over cells of a field.
+function isAnnotated({ boxes, ...image }, { cells, size }) {
+  const over = boxes.filter(({ box }) => cells.some(cell => overlap(inField(box, image, size), cell.place.box) >= OVERLAP)).length;
+  return over > 0 && 2 * over >= Math.min(boxes.length, cells.length);
 }
 
 // How many parts of two paths are the same, from the end. Label Studio puts eight digits before the name of a file.

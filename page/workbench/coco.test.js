@@ -4,10 +4,17 @@ import { test } from 'node:test';
 import { overlap, parse, plan, vocabulary } from './coco.js';
 import { create, nextSteps, withCells, withSteps } from './review.js';
 
+// name -> the boxes of all entries with it.
+function byName(parsed) {
+  const found = {};
+  for (const { name, boxes } of parsed) found[name] = [...found[name] ?? [], ...boxes.map(({ box, category }) => [box, category])];
+  return found;
+}
+
 for (const { name, file, images } of JSON.parse(readFileSync(new URL('coco_cases.json', import.meta.url)))) {
   test(`what a COCO file holds: ${name}`, () => {
     if (!images) assert.throws(() => parse(file));
-    else assert.deepEqual(Object.fromEntries(parse(file).map(each => [each.name, each.boxes.map(({ box, category }) => [box, category])])), images);
+    else assert.deepEqual(byName(parse(file)), images);
   });
 }
 
@@ -70,6 +77,22 @@ test('of fields with one file name the folders tell which is meant, and where th
   assert.deepEqual(planned(two, image('data/b/x.png', [HERE])).decided, [{ cell: '2.1', decision: 'ig' }]);
   assert.deepEqual(planned(two, image('x.png', [HERE])), { ...nothing, outside: 1 });
   assert.deepEqual(planned(one, image('a/1.png', [HERE]), image('b/1.png', [THERE])), { ...nothing, outside: 2 });
+});
+
+test('of entries and fields of exactly one name the cells tell which belong together', () => {
+  const first = [cell('1', 1, HERE, 'x.png'), cell('1', 2, THERE, 'x.png')], second = [cell('2', 1, ELSEWHERE, 'x.png')];
+  const entries = [image('x.png', [HERE, 'ig'], [THERE, 'lymphocyte']), image('x.png', [ELSEWHERE, 'ig'], [[10, 600, 90, 700], 'ig'])];
+  const both = planned(fields(...first, ...second), ...entries), one = planned(fields(...first), ...entries);
+  assert.deepEqual(both.decided, [{ cell: '1.1', decision: 'ig' }, { cell: '1.2', decision: 'lymphocyte' }, { cell: '2.1', decision: 'ig' }]);
+  assert.deepEqual(both.added, [{ picture: '2', box: [10, 600, 90, 700], decision: 'ig' }]);
+  assert.deepEqual(one, { ...nothing, decided: both.decided.slice(0, 2), outside: 2 });
+  assert.deepEqual(planned(fields(...first, cell('3', 1, HERE, 'x.png'), cell('3', 2, THERE, 'x.png')), entries[0]), { ...nothing, outside: 2 });
+});
+
+test('two entries of one picture are read as one: of two boxes of a cell the nearer one decides', () => {
+  const entries = [image('1.png', [[110, 100, 210, 200], 'ig'], [THERE]), image('1.png', [HERE, 'lymphocyte'])];
+  assert.deepEqual(planned(one, ...entries), { ...nothing, decided: [{ cell: '1.2', decision: 'ig' }, { cell: '1.1', decision: 'lymphocyte' }], left: 1 });
+  assert.deepEqual(planned(one, ...entries.slice(1), image('1.png', [ELSEWHERE])), { ...nothing, decided: [{ cell: '1.1', decision: 'lymphocyte' }], outside: 1, absent: 1 });
 });
 
 test('boxes of a smaller copy are enlarged, those of another shape are of another picture, and none leaves its field', () => {

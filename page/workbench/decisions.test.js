@@ -10,10 +10,11 @@ const four = [cell('1', [1, 0]), cell('2', [0, 1]), cell('3', [1, 0], { blast: t
 function about(selected, decided = [], hidden = null) {
   const whole = { ...withCells(create('b', ''), four), labels: ['ig', 'monocyte'] }, done = [];
   const review = withSteps(whole, nextSteps(whole, decided, 'monocyte', 't'));
-  const heading = name => ({ dataset: { heading: name }, focus: () => done.push(['focus', name]) });
+  const button = name => ({ closest: () => ({ dataset: { group: name } }), matches: () => confirmable.includes(name), focus: () => done.push(['focus', name]) });
+  const confirmable = ['ig', 'monocyte'];
   const gallery = {
-    order: ['ig', 'monocyte'], cells: new Map(four.map(({ id }) => [id, { hidden: id === hidden }])), reading: each => new Reading(each), headings: () => ['ig', 'monocyte', 'error'].map(heading),
-    sections: new Map([['ig', false], ['monocyte', false], ['error', true]].map(([name, hidden]) => [name, { confirm: { hidden } }])),
+    order: ['ig', 'monocyte'], cells: new Map(four.map(({ id }) => [id, { hidden: id === hidden }])), reading: each => new Reading(each), confirmable,
+    groupButtons: () => ['ig', 'monocyte', 'error'].map(button),
   };
   const selection = { selected: () => selected, following: ids => `after ${ids.at(-1)}`, choose: id => done.push(['choose', id]) };
   const editor = { review, decide: (ids, choice) => done.push([choice, ids]), decideEach: each => done.push(['each', Object.fromEntries(each)]) };
@@ -24,6 +25,13 @@ test('a choice is for all that is selected; then the next cell comes', () => {
   const { decisions, done } = about(['1', '2']);
   decisions.decide('two_cells');
   assert.deepEqual(done, [['two_cells', ['1', '2']], ['choose', 'after 2']]);
+});
+
+test('where nothing is selected nothing is decided, and a person goes nowhere', () => {
+  const { decisions, done } = about([]);
+  decisions.decide('ig');
+  decisions.confirm();
+  assert.deepEqual(done, []);
 });
 
 test("the model's word holds for a single cell, also for one that may be a blast, and for none without a guess", () => {
@@ -45,6 +53,21 @@ test('a group is confirmed without what may be a blast, and the next group that 
   decisions.confirmGroup('ig');
   decisions.confirmGroup('monocyte');
   assert.deepEqual(done, [['each', { 1: 'ig' }], ['focus', 'monocyte'], ['each', { 2: 'monocyte' }], ['focus', 'ig']]);
+});
+
+test('where no group can be confirmed any more the focus stays', () => {
+  const { decisions, done } = about([]);
+  decisions.gallery.confirmable.length = 0;
+  decisions.confirmGroup('monocyte');
+  assert.deepEqual(done.at(-1), ['focus', 'monocyte']);
+});
+
+test('a group is confirmed without a cell that is not shown yet', () => {
+  const { decisions, done } = about([]);
+  decisions.gallery.cells.delete('1');
+  decisions.confirmGroup('ig');
+  decisions.confirmGroup('monocyte');
+  assert.deepEqual(done.filter(([what]) => what === 'each'), [['each', {}], ['each', { 2: 'monocyte' }]]);
 });
 
 test('a cell that a filter hides is not confirmed with its group', () => {

@@ -4,6 +4,7 @@ import { webStorage } from './store.js';
 import { chart, element } from './view.js';
 
 const KEY = 'blood-cells-typical';
+const RETRY = [2000, 5000, 15000]; // milliseconds before counts that had no answer are asked again; the last goes on
 
 // Only whole ranges are sent, of per cent.
 export function whole(typical) {
@@ -24,9 +25,9 @@ export function beside({ per_100, platelets }, texts) {
 }
 
 export class Differential {
-  // `gallery` names the classes; `reading` gives what derives from the open review.
+  // `gallery` names the classes; `reading` gives what derives from the open review, or null.
   constructor(root, settings, server, gallery, reading, storage = webStorage('localStorage')) {
-    Object.assign(this, { root, settings, server, gallery, reading, storage, texts: settings.texts });
+    Object.assign(this, { root, settings, server, gallery, reading, storage, texts: settings.texts, batch: null, asked: null, failures: 0 });
     this.typical = JSON.parse(storage.getItem(KEY) ?? 'null') ?? settings.typical;
   }
 
@@ -36,19 +37,44 @@ export class Differential {
     return whole(this.typical);
   }
 
-  // The differential of the counts as they are now; an answer to older counts is dropped.
+  // The differential of the counts as they are now. An answer to older counts is dropped, and that of another batch goes at once.
   async count(reading) {
-    const { labels, classes } = reading.review;
-    const counts = reading.counts(), asked = JSON.stringify([counts, this.ranges(), labels, classes]);
+    const { batch, labels, classes } = reading.review;
+    const counts = reading.counts(), asked = JSON.stringify([batch, counts, this.ranges(), labels, classes]);
     if (asked === this.asked) return;
-    this.asked = asked;
-    try {
-      const found = await this.server.call('differential', { counts, labels, classes, typical: this.ranges() });
-      if (!found?.rows) throw new Error('refused');
-      if (asked === this.asked) this.show(found);
-    } catch {
-      if (asked === this.asked) this.asked = null; // asked again with the next step
-    }
+    if (batch !== this.batch) this.clear();
+    Object.assign(this, { batch, asked });
+    clearTimeout(this.timer);
+    const found = await this.server.call('differential', { counts, labels, classes, typical: this.ranges() }).catch(() => null);
+    if (asked !== this.asked) return;
+    if (found?.rows) this.failures = 0;
+    else this.askLater();
+    this.setStale(!found?.rows);
+    if (found?.rows) this.show(found);
+  }
+
+  askLater() {
+    this.asked = null; // the next step asks too
+    this.timer = setTimeout(() => this.again(), RETRY[Math.min(this.failures, RETRY.length - 1)]);
+    this.failures += 1;
+  }
+
+  // Counts that had no answer, once there may be one.
+  again() {
+    const reading = this.reading();
+    if (reading) this.count(reading);
+  }
+
+  // Whether what is shown is of older counts.
+  setStale(isStale) {
+    this.at('footer').toggleAttribute('data-stale', isStale);
+    this.at('#stale').textContent = isStale ? this.texts.differential_stale : '';
+  }
+
+  clear() {
+    this.at('#chart').replaceChildren();
+    for (const part of ['#white', '#others']) this.at(part).textContent = '';
+    this.setStale(false);
   }
 
   show(found) {
@@ -73,6 +99,6 @@ export class Differential {
   setRange(label, end, value) {
     this.typical = withEnd(this.typical, label, end, value);
     this.storage.setItem(KEY, JSON.stringify(this.typical));
-    this.count(this.reading());
+    this.again();
   }
 }

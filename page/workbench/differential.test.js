@@ -26,12 +26,15 @@ function waiting() {
   const calls = [], shown = [], kept = new Map();
   const server = { call: (_, values) => new Promise((answer, fail) => calls.push({ values, answer, fail })) };
   const storage = { getItem: key => kept.get(key) ?? null, setItem: (key, value) => kept.set(key, value) };
-  const made = () => Object.assign(new Differential(null, { texts: {}, typical: { ig: [0, 1] } }, server, null, () => reading(1), storage), { show: found => shown.push(found.rows) });
+  const views = { show: found => shown.push(found.rows), clear: () => shown.push('nothing'), setStale: isStale => { if (isStale) shown.push('stale'); } };
+  const made = (open = () => reading(1)) => Object.assign(new Differential(null, { texts: {}, typical: { ig: [0, 1] } }, server, null, open, storage), views, { batch: 'b' });
   return { calls, shown, made };
 }
 
+const settled = async () => { for (let turn = 0; turn < 9; turn += 1) await null; };
+
 const cell = id => ({ id, name: id, probabilities: [1], status: 'ok' });
-const reading = count => new Reading({ ...create('b', ''), labels: ['ig'], cells: Array.from({ length: count }, (_, index) => cell(String(index))) });
+const reading = (count, batch = 'b') => new Reading({ ...create(batch, ''), labels: ['ig'], cells: Array.from({ length: count }, (_, index) => cell(String(index))) });
 
 test('an answer to older counts is dropped, and the same counts are asked once', async () => {
   const { calls, shown, made } = waiting(), differential = made();
@@ -54,13 +57,47 @@ test('an older question that fails does not silence the newer one', async () => 
   assert.deepEqual(shown, [['new']]);
 });
 
-test('counts that the server did not answer are asked again', async () => {
-  const { calls, made } = waiting(), differential = made();
+test('counts that the server did not answer are asked again with the next step', async context => {
+  context.mock.timers.enable({ apis: ['setTimeout'] });
+  const { calls, shown, made } = waiting(), differential = made();
   const first = differential.count(reading(1));
   calls[0].fail(new Error('gone'));
   await first;
   differential.count(reading(1));
-  assert.equal(calls.length, 2);
+  assert.deepEqual([calls.length, shown], [2, ['stale']]);
+});
+
+test('what is shown is said to be of older counts until the server answers, which is asked again and again', async context => {
+  context.mock.timers.enable({ apis: ['setTimeout'] });
+  let open = reading(1);
+  const { calls, shown, made } = waiting(), differential = made(() => open);
+  differential.count(open);
+  for (const [count, seconds] of [2, 5, 15, 15].entries()) {
+    calls[count].fail(new Error('gone'));
+    await settled();
+    context.mock.timers.tick(1000 * seconds - 1);
+    assert.equal(calls.length, count + 1);
+    context.mock.timers.tick(1);
+  }
+  calls[4].answer({ rows: ['new'] });
+  await settled();
+  assert.deepEqual(shown, ['stale', 'stale', 'stale', 'stale', ['new']]);
+  differential.count(reading(2));
+  calls[5].answer(null);
+  await settled();
+  open = null; // the batch was closed meanwhile
+  context.mock.timers.tick(60_000);
+  assert.equal(calls.length, 6);
+});
+
+test('the differential of another batch is shown no more, whatever the server does', async () => {
+  const { calls, shown, made } = waiting(), differential = made();
+  const first = differential.count(reading(1));
+  differential.count(reading(1, 'c'));
+  assert.deepEqual([shown, calls.length], [['nothing'], 2]);
+  calls[0].answer({ rows: ['of b'] });
+  await first;
+  assert.deepEqual(shown, ['nothing']);
 });
 
 test('a changed range is kept for the next visit, and asked with', () => {

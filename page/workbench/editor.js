@@ -1,7 +1,7 @@
 // The review that is open, and every change of it: shown at once, then stored. No DOM.
 
 import {
-  baseOf, create, drawnCell, isLearntLast, isNamedAlike, lastDrawn, nextSteps, pictureOf, redone, undone, unlearnt, withAnswer, withCells, withSteps, withoutCells,
+  baseOf, create, drawnCell, isDecidedAlike, isLearntLast, isNamedAlike, lastDrawn, nextSteps, pictureOf, redone, undone, unlearnt, withAnswer, withCells, withSteps, withoutCells,
 } from './review.js';
 import { Said } from './server.js';
 
@@ -11,10 +11,11 @@ export class Editor {
   constructor(keeping, view, { limits, texts }) {
     Object.assign(this, { keeping, view, limits, texts });
     this.review = null;
-    this.phase = 'empty'; // or `classifying`, `review`
+    this.phase = 'restoring'; // then `empty`, `classifying` or `review`
     this.redoable = [];
-    this.sources = new Map(); // id of a picture -> {file, entry: its place in a ZIP}, as long as this page is open
+    this.sources = new Map(); // id of a picture -> {name, file, entry: its place in a ZIP}, as long as this page is open
     this.model = null; // {batch, file} of the model that names the cells of a batch in place of the one that classified them
+    this.unstored = ''; // the batch for which the store refused the answers of another model
   }
 
   // --- which review is open ---
@@ -51,6 +52,7 @@ export class Editor {
   reset(batch, file) {
     this.redoable = [];
     this.model = file && { batch, file };
+    this.unstored = '';
     this.keeping.remember(batch);
     this.view.clear(this.review?.comment ?? '');
   }
@@ -62,15 +64,18 @@ export class Editor {
     this.forget(gone);
     await this.keeping.read(batch, (head, cells, fields, file) => {
       if (batch !== this.review?.batch) return;
-      const { steps, comment } = head, isSame = !cells.length && !gone.length && JSON.stringify(steps) === JSON.stringify(this.review.steps);
+      const { steps, comment } = head, isSame = !cells.length && !gone.length && isDecidedAlike(steps, this.review.steps);
       const all = { ...this.review.fields, ...fields };
-      if (isNamedAlike(head, this.review)) this.review = withCells({ ...this.review, fields: all, steps, comment }, cells);
+      if (this.unstored === batch || isNamedAlike(head, this.review)) this.review = withCells({ ...this.review, fields: all, steps, comment }, cells);
       else { // a model that learnt names them by now, or does no more
         this.review = withCells({ ...head, cells, fields: all }, this.review.cells);
         this.model = file && { batch, file };
       }
       this.view.comment(comment);
-      if (!isSame) this.view.draw();
+      if (!isSame) {
+        this.redoable = []; // as after a decision here, which redo would overwrite
+        this.view.draw();
+      }
       this.view.ensure();
     });
   }
@@ -83,8 +88,9 @@ export class Editor {
 
   // --- cells ---
 
-  // Further cells of the batch, in place of those in `gone`. Raises Said.
+  // Further cells of the batch, in place of those in `gone`. An answer about another batch adds nothing. Raises Said.
   async add(answer, gone = []) {
+    if (answer.batch !== this.review?.batch) return;
     const { second_model, cells } = this.review, model = baseOf(this.review);
     if (cells.length && (answer.model !== model || answer.second_model !== second_model)) { // the server has another version by now
       throw new Said(this.texts.errors.other_model.replace('{model}', model).replace('{found}', answer.model));
@@ -94,8 +100,14 @@ export class Editor {
     this.review = head;
     this.keeping.remember(head.batch);
     this.forget(gone);
-    const change = async store => { await store.saveHead(head); await store.addCells(head.batch, added, gone); await store.addFields(head.batch, answer.fields); };
-    await (cells.length ? this.keeping.keepIn(head.batch, change, gone) : this.keeping.keep(change));
+    const isUnstored = this.unstored === head.batch, file = this.model?.file ?? null;
+    const change = async store => {
+      if (isUnstored) await store.saveAnswers(head, file); // or the store would name a model that its cells are not of
+      await store.addCells(head.batch, added, gone, head);
+      await store.addFields(head.batch, answer.fields);
+    };
+    const isStored = await (cells.length ? this.keeping.keepIn(head.batch, change, gone) : this.keeping.keepFirst(head.batch, change));
+    if (isStored && isUnstored) this.unstored = '';
     this.view.draw();
     this.view.ensure(added[0]?.id);
   }
@@ -118,7 +130,8 @@ export class Editor {
     this.review = head;
     if (this.model?.file !== file) this.model = file && { batch: head.batch, file };
     this.view.draw();
-    await this.keeping.keepIn(head.batch, store => store.saveAnswers(head, file));
+    const isStored = await this.keeping.keepIn(head.batch, store => store.saveAnswers(head, file));
+    if (this.review?.batch === head.batch) this.unstored = isStored ? '' : head.batch;
   }
 
   // --- decisions ---
@@ -148,7 +161,7 @@ export class Editor {
 
   // What a person did last goes: a key press, drawn cells, or what was learnt.
   undo() {
-    if (!lastDrawn(this.review).length && isLearntLast(this.review)) return this.rename(unlearnt(this.review), null);
+    if (isLearntLast(this.review)) return this.rename(unlearnt(this.review), null);
     const [review, back] = undone(this.review), { cells, steps } = back, gone = cells.map(cell => cell.id);
     if (!cells.length && !steps.length) return;
     this.review = review;

@@ -14,9 +14,9 @@ function edited(opened = review(cell('1'), cell('2'))) {
   const seen = [], stored = [], heard = [], entries = [], remembered = [];
   const view = Object.fromEntries(['phase', 'clear', 'comment', 'draw', 'redraw', 'remove', 'choose', 'show', 'ensure'].map(name => [name, value => seen.push([name, value])]));
   const store = new Proxy({}, { get: (_, name) => async (...values) => { stored.push([name, ...values]); } });
-  const keep = async (change, gone = []) => { heard.push(gone); await change(store); };
+  const keep = async (_, change, gone = []) => { heard.push(gone); if (!keeping.isFull) await change(store); return !keeping.isFull; };
   const keeping = {
-    keep, keepIn: (_, change, gone) => keep(change, gone), remember: batch => remembered.push(batch),
+    keepFirst: keep, keepIn: keep, remember: batch => remembered.push(batch),
     keepSteps: (...values) => entries.push(values), keepEntry: entry => entries.push(entry),
   };
   const editor = new Editor(keeping, view, settings);
@@ -70,8 +70,8 @@ test('cells of an answer are stored behind those before; the first of a batch ne
   keeping.keepIn = () => assert.fail('the store does not have this batch yet');
   editor.begin();
   await editor.add(answer(editor.review.batch, cell('1')));
-  assert.deepEqual(stored.map(([name]) => name), ['saveHead', 'addCells', 'addFields']);
-  assert.deepEqual(stored[1].slice(2), [[cell('1')], []]);
+  assert.deepEqual(stored.map(([name]) => name), ['addCells', 'addFields']);
+  assert.deepEqual(stored[0].slice(2), [[cell('1')], [], editor.review]);
   assert.deepEqual(remembered, ['', editor.review.batch]);
 });
 
@@ -82,6 +82,15 @@ test('cells of another model and more cells than a batch may have are refused in
   }
   assert.equal(editor.review, before);
   assert.deepEqual(stored, []);
+});
+
+test('an answer about another batch adds, stores and draws nothing, nor does any where no batch is open', async () => {
+  const { editor, seen, stored } = edited(), before = editor.review;
+  await editor.add({ ...answer('another', cell('3')), fields: { 1: { picture: 'of another' } } }, ['1']);
+  assert.deepEqual([editor.review, seen, stored], [before, [], []]);
+  editor.close();
+  await editor.add(answer('b', cell('3')));
+  assert.deepEqual([editor.review, stored], [null, []]);
 });
 
 test('cells that go take their decisions with them, and other tabs hear of it', async () => {
@@ -140,6 +149,50 @@ test('undo takes back what was learnt, unless a decision came after it', async (
   assert.deepEqual([editor.review.model, editor.review.cells[0].probabilities, editor.model], ['m@1', [1, 0], null]);
 });
 
+// What a model that learnt says of the first cell.
+const learntOf = each => withLearnt(each, { batch: 'b', model: 'm+1', classes: [], review_below: 0.5, report: {}, cells: [{ id: '1', probabilities: [0, 1] }] });
+const place = { number: 2, of: 2, box: [0, 0, 9, 9], found: 0 };
+
+test('what is undone is what was done last: a decision, a box, what was learnt', async () => {
+  const { editor } = edited(review(cell('1', { source: '1' })));
+  editor.decide(['1'], 'b');
+  await editor.addDrawn(answer('b', cell('1.2', { source: '1', place })), 't');
+  editor.undo();
+  await editor.rename(learntOf(editor.review), null);
+  await editor.addDrawn(answer('b', cell('1.3', { source: '1', place })), 't');
+  const state = () => [editor.review.cells.map(({ id }) => id).join(), editor.review.model, said(editor)];
+  assert.deepEqual(state(), ['1,1.3', 'm+1', { 1: 'b' }]);
+  for (const [ids, model, decided] of [['1', 'm+1', { 1: 'b' }], ['1', 'm@1', { 1: 'b' }], ['1', 'm@1', {}]]) {
+    editor.undo();
+    assert.deepEqual(state(), [ids, model, decided]);
+  }
+});
+
+test('what was learnt after a box goes before the box', async () => {
+  const { editor } = edited(review(cell('1', { source: '1' })));
+  await editor.addDrawn(answer('b', cell('1.2', { source: '1', place })), 't');
+  await editor.rename(learntOf(editor.review), null);
+  editor.undo();
+  assert.deepEqual([editor.review.model, editor.review.cells.length], ['m@1', 2]);
+  editor.undo();
+  assert.equal(editor.review.cells.length, 1);
+});
+
+test('answers that the store refused hold here, and are stored with the next cells', async () => {
+  const { editor, keeping, stored } = edited(review(cell('1'))), file = new File([''], 'm.zip'), names = () => stored.splice(0).map(([name]) => name);
+  keeping.isFull = true;
+  await editor.rename(learntOf(editor.review), file);
+  const { cells, fields, ...head } = review(cell('1'));
+  keeping.read = (_, use) => use(head, [], {}, null);
+  await editor.refresh({ batch: 'b' }); // another tab decided something
+  assert.deepEqual([editor.review.model, editor.review.cells[0].probabilities, editor.model.file], ['m+1', [0, 1], file]);
+  keeping.isFull = false;
+  await editor.add(answer('b', cell('2')));
+  assert.deepEqual([stored[0].slice(1), names()], [[editor.review, file], ['saveAnswers', 'addCells', 'addFields']]);
+  await editor.add(answer('b', cell('3')));
+  assert.deepEqual(names(), ['addCells', 'addFields']);
+});
+
 test('the file of a picture in a ZIP is not that of the picture', () => {
   const { editor } = edited();
   editor.sources.set('1', { file: 'a file' }).set('2', { file: 'a zip', entry: 0 });
@@ -176,6 +229,19 @@ test('what another tab decided holds here, and is drawn only where it is new', (
   use({ ...head, steps: [{ cell: '1', number: 1, decision: 'b', time: 't' }], comment: 'read' }, [cell('3')], { 3: {} }, null);
   assert.deepEqual([said(editor), editor.review.comment, editor.review.cells.length], [{ 1: 'b' }, 'read', 3]);
   assert.deepEqual(seen.filter(([name]) => name === 'draw').length, 1);
+});
+
+test('what another tab decided since is not overwritten by redo; a comment takes no redo away, whatever the order of the steps', () => {
+  const { editor, use } = refreshed({ batch: 'b' });
+  editor.decide(['2', '1'], 'a');
+  editor.decide(['1'], 'b');
+  editor.undo();
+  const { cells, fields, ...head } = editor.review;
+  use({ ...head, steps: head.steps.toReversed(), comment: 'read' }, [], {}, null);
+  assert.equal(editor.canRedo(), true);
+  use({ ...head, steps: [...head.steps, { cell: '1', number: 2, decision: 'a', time: 't' }] }, [], {}, null);
+  editor.redo();
+  assert.deepEqual([editor.canRedo(), said(editor)], [false, { 1: 'a', 2: 'a' }]);
 });
 
 test('answers of a model that learnt in another tab come with its name and its file, and go as they came', () => {

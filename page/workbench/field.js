@@ -51,18 +51,19 @@ function svg(tag, attributes) {
 }
 
 export class Field {
-  // `on` is what a person can do: select(id), add(picture, box), enlarge().
+  // `on` is what a person can do: select(id), add(picture, box), which says whether the cell of the box came, enlarge().
   constructor(root, texts, gallery, on) {
-    Object.assign(this, { root, texts, gallery, on, picture: null, isAdding: false, pointers: new Map() });
+    Object.assign(this, { root, texts, gallery, on, picture: null, isAdding: false, pointers: new Map(), sent: [] });
     const button = (id, words, label, does) => element('button', { type: 'button', id, 'aria-label': label, onclick: does }, words);
     this.adding = button('field_add', texts.field_add, null, () => this.setAdding(!this.isAdding));
     this.enlarge = button('field_large', texts.field_larger, null, () => on.enlarge());
     this.note = element('p', { class: 'note', role: 'status', hidden: true }, texts.field_adding);
     this.image = svg('image', {});
     this.boxes = svg('g', {});
+    this.pending = svg('g', {});
     this.draft = svg('rect', { class: 'draft', width: 0, height: 0 });
     this.svg = svg('svg', { role: 'img', 'aria-label': texts.field });
-    this.svg.append(this.image, this.boxes, this.draft);
+    this.svg.append(this.image, this.boxes, this.pending, this.draft);
     root.append(element('p', { class: 'buttons' }, this.adding,
       button('zoom_out', '−', texts.zoom_out, () => this.zoom(1 / STEP)), button('zoom_in', '+', texts.zoom_in, () => this.zoom(STEP)), this.enlarge,
     ), this.note, this.svg);
@@ -84,6 +85,7 @@ export class Field {
     this.boxes.replaceChildren(...cells.map(each => this.box(each, each.id === cell.id, reading)));
     if (cell.place && cell.id !== this.shown) this.view = showing(this.view, cell.place.box, field);
     this.shown = cell.id;
+    this.showSent();
     this.look();
   }
 
@@ -122,6 +124,25 @@ export class Field {
   draw(to = this.from) {
     const [x0, y0, x1, y1] = this.from ? boxOf(this.from, to, this.field) : [0, 0, 0, 0];
     for (const [key, value] of Object.entries({ x: x0, y: y0, width: x1 - x0, height: y1 - y0 })) this.draft.setAttribute(key, value);
+  }
+
+  // A drawn box stays in sight until its cell comes. One that failed stays until the next is drawn.
+  async send(picture, [x0, y0, x1, y1]) {
+    const rect = svg('rect', { class: 'draft', x: x0, y: y0, width: x1 - x0, height: y1 - y0 }), one = { picture, rect, isFailed: false };
+    this.sent = [...this.sent.filter(({ isFailed }) => !isFailed), one];
+    this.showSent();
+    if (await this.on.add(picture, [x0, y0, x1, y1])) this.sent = this.sent.filter(each => each !== one);
+    else one.isFailed = true;
+    this.showSent();
+  }
+
+  showSent() {
+    this.pending.replaceChildren(...this.sent.filter(({ picture }) => picture === this.picture).map(({ rect }) => rect));
+  }
+
+  // Another batch has none of the boxes that are under way.
+  clear() {
+    this.sent = [];
   }
 
   // A place on the screen in pixels of the field.
@@ -176,7 +197,7 @@ export class Field {
     if (!pointer) return;
     if (from && pointer.isFar) {
       const box = boxOf(from, this.at({ x: event.clientX, y: event.clientY }), field);
-      if (box[0] < box[2] && box[1] < box[3]) this.on.add(picture, box);
+      if (box[0] < box[2] && box[1] < box[3]) this.send(picture, box);
     } else if (!this.isAdding && !pointer.isFar && pointer.box) this.on.select(pointer.box);
     this.from = null;
     this.draw();

@@ -55,7 +55,7 @@ function endsWith(name, suffixes) {
 
 export class Intake {
   // `on` is what becomes of files: review(review), model(file, isWithPictures), pictures(chosen), boxes(files); say(words) says why
-  // there is none, and isBusy() whether what is said at the moment stays.
+  // there is none, isBusy() whether what is said at the moment stays, and ready() ends once it is known which batch is open.
   constructor(root, { limits, texts }, on) {
     Object.assign(this, { root, limits, texts, on });
     for (const input of root.querySelectorAll('input[type=file]')) input.addEventListener('change', () => this.pick(input));
@@ -92,6 +92,7 @@ export class Intake {
 
   // Files that a person chose: pictures, ZIPs, a kept model, a saved review, or boxes as COCO JSON.
   async take(chosen) {
+    await this.on.ready();
     const files = await Promise.all(chosen.filter(each => endsWith(each.name, ['.json'])).map(readJson));
     const saved = files.find(each => each.review), foreign = files.find(each => !each.review && !each.images);
     if (saved) return this.on.review(saved.review);

@@ -51,10 +51,10 @@ test('a dropped folder gives its pictures with their folders, in whatever parts 
 });
 
 // What becomes of files, as a list of [what, names or words].
-async function taken(files, isBusy = false, file_bytes = 9) {
+async function taken(files, isBusy = false, file_bytes = 9, ready = async () => {}) {
   const found = [], note = what => value => { found.push([what, value.map?.(each => each.name) ?? value.name ?? value.batch ?? value]); };
   const root = { querySelectorAll: () => [], addEventListener() {} };
-  const on = { ...Object.fromEntries(['review', 'model', 'pictures', 'boxes', 'say'].map(what => [what, note(what)])), isBusy: () => isBusy };
+  const on = { ...Object.fromEntries(['review', 'model', 'pictures', 'boxes', 'say'].map(what => [what, note(what)])), isBusy: () => isBusy, ready: () => ready(found) };
   await new Intake(root, { limits: { ...limits, file_bytes }, texts: { errors } }, on).take(files);
   return found;
 }
@@ -79,6 +79,11 @@ test('boxes in a ZIP of an annotation tool are taken, with its pictures where it
   assert.deepEqual(await taken(named('boxes'), false, 999), [['say', ''], boxes('boxes')]);
   assert.deepEqual(await taken(named('both'), false, 999), [['say', ''], ['pictures', ['both.zip']], boxes('both')]);
   assert.deepEqual(await taken(named('other'), false, 999), [['say', ''], ['pictures', ['other.zip']]]);
+});
+
+test('nothing becomes of files before it is known which batch is open', async () => {
+  const found = await taken([picture], false, 9, async so => { await new Promise(setImmediate); so.push('ready'); });
+  assert.deepEqual(found, ['ready', ['say', ''], ['pictures', ['a.png']]]);
 });
 
 test('boxes need no pictures, and what is said while others are classified stays', async () => {

@@ -6,9 +6,12 @@ import { Journal, open, webStorage } from './store.js';
 const SHOWN = 'blood-cells-batch'; // which review a tab shows, so that a reload shows it again; empty for none
 
 export class Keeping {
-  // `current` gives the open review, or null. `on`: changed({batch, gone}) by another tab, refused() by the browser.
-  constructor(current, on, { openStore = open, journal = new Journal(), channel = new BroadcastChannel('blood-cells'), tab = webStorage('sessionStorage') } = {}) {
-    Object.assign(this, { current, on, openStore, journal, channel, tab });
+  // `current` gives the open review, or null. `on`: changed({batch, gone}) by another tab, refused() by the browser, and model()
+  // gives the file of the model that names the cells of the open review, or null.
+  constructor(current, on, {
+    openStore = open, journal = new Journal(), channel = new BroadcastChannel('blood-cells'), tab = webStorage('sessionStorage'), disk = globalThis.navigator?.storage,
+  } = {}) {
+    Object.assign(this, { current, on, openStore, journal, channel, tab, disk });
     this.saving = Promise.resolve();
     channel.onmessage = event => on.changed(event.data);
   }
@@ -24,18 +27,19 @@ export class Keeping {
 
   // Steps and the comment go into a journal at once, which needs no waiting, and from there into the store: a page that is closed
   // in the same instant loses nothing.
-  keepEntry(entry) {
-    this.journal.add(entry);
-    this.keepIn(entry.batch, store => store.change(entry)).then(stored => stored && this.journal.remove(entry));
+  keepEntry(made) {
+    const entry = this.journal.add(made);
+    const change = async store => { for (const each of this.journal.until(entry)) await store.change(each); };
+    this.keepIn(entry.batch, change).then(isStored => isStored && this.journal.remove(...this.journal.until(entry)));
   }
 
-  // Changes are stored one after another; where the browser refuses, one line offers the file. Other tabs hear of it, and of cells
-  // that are none any more.
-  keep(change, gone = []) {
+  // Changes are stored one after another; where the browser refuses, one line offers the file. Other tabs hear which batch changed,
+  // and of cells that are none any more.
+  keep(batch, change, gone = []) {
     this.saving = this.saving.then(async () => {
       try {
         await change(await (this.store ??= this.openStore()));
-        this.channel.postMessage({ batch: this.current()?.batch ?? '', gone });
+        this.channel.postMessage({ batch, gone });
         return true;
       } catch {
         this.on.refused();
@@ -45,13 +49,20 @@ export class Keeping {
     return this.saving;
   }
 
+  // The first cells of a batch. The browser is asked not to clear the store where the disk becomes full; it may refuse.
+  async keepFirst(batch, change) {
+    const isStored = await this.keep(batch, change);
+    if (isStored) this.disk?.persist?.().catch(() => {});
+    return isStored;
+  }
+
   // A change of a review that the store has. One that another tab removed is stored again, whole; one without a cell is not stored.
   keepIn(batch, change, gone = []) {
-    return this.keep(async store => {
+    return this.keep(batch, async store => {
       if (await store.has(batch)) await change(store);
       else {
         const review = this.current();
-        if (review?.batch === batch && review.cells.length) await store.put(review);
+        if (review?.batch === batch && review.cells.length) await store.put(review, this.on.model());
       }
     }, gone);
   }
@@ -60,11 +71,14 @@ export class Keeping {
   async restore() {
     const store = await (this.store ??= this.openStore());
     if (!store) this.on.refused();
-    for (const entry of this.journal.takeOver()) {
+    const refused = new Set(); // batches of which the journal goes on holding an entry, and those after it
+    for (const entry of await this.journal.takeOver()) {
+      if (refused.has(entry.batch)) continue;
       try {
         if (await store.has(entry.batch)) await store.change(entry);
         this.journal.remove(entry);
-      } catch { // refused: the journal goes on holding it
+      } catch {
+        refused.add(entry.batch);
         this.on.refused();
       }
     }
@@ -84,7 +98,7 @@ export class Keeping {
 
   // What is stored of a batch, with its cells and fields where another tab added some or a model names them by now, and the file of
   // this model, goes to `use` in the instant in which nothing is on its way into the store: what is done meanwhile must not be
-  // overwritten by what was read before it.
+  // overwritten by what was read before it. An open batch that another tab removed is stored again, whole.
   async read(batch, use) {
     let saving, head, cells, fields, file;
     do {
@@ -98,5 +112,6 @@ export class Keeping {
       fields = cells?.length ? await store.fields(batch) : {};
     } while (saving !== this.saving);
     if (head) use(this.journal.applied(head), cells, fields, file);
+    else await this.keepIn(batch, async () => {});
   }
 }

@@ -13,9 +13,10 @@ export class Learning {
     this.under = ''; // what another model does to the cells at the moment: `learning`, `naming`
   }
 
-  // A model that was to name the cells of the batch before names no others.
+  // A model that was to name the cells of the batch before names no others, and what is under way is of that batch.
   drop() {
     this.kept = null;
+    this.under = '';
     this.on.chosen('');
   }
 
@@ -79,10 +80,10 @@ export class Learning {
     this.under = under;
     this.on.changed();
     const answer = file ? await this.byModel(file, cells) : await this.server.ask(name, { batch, model: baseOf(this.editor.review), cells });
+    if (this.editor.review?.batch !== batch) return null; // another model may be under way there
     this.under = '';
-    if (answer && this.editor.review?.batch === batch) return answer;
-    if (this.editor.review) this.on.changed();
-    return null;
+    if (!answer) this.on.changed();
+    return answer;
   }
 
   // What the model in a file says of cells.

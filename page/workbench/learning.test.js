@@ -94,6 +94,21 @@ test('while a model is under way no other is asked, and what was added meanwhile
   assert.deepEqual([asked, editor.model.file], [[['name_by_kept', ['1', '2']], ['name_by_kept', ['1', '2', '3']]], 'l.zip']);
 });
 
+test('the next batch waits for no model of the one before, whose answer changes nothing there', async () => {
+  const answers = [], { learning: made, editor } = learning({ name_by_statistics: values => new Promise(resolve => answers.push(() => resolve(named('s')(values)))) });
+  const first = made.nameByStatistics();
+  made.drop();
+  assert.equal(made.under, '');
+  editor.review = { ...open, batch: 'c' };
+  const second = made.nameByStatistics();
+  answers[0]();
+  await first;
+  assert.deepEqual([made.under, editor.review.model], ['naming', 'm@1']);
+  answers[1]();
+  await second;
+  assert.deepEqual([made.under, editor.review.model], ['', 's']);
+});
+
 test('the answer of a model that was taken back meanwhile is dropped', async () => {
   const { learning: made, editor } = learning({ name_by_kept: values => { if (values.cells.length === 1) Object.assign(editor, { review: before, model: null }); return named('kept@1')(values); } });
   await made.take('k.zip', false);

@@ -20,15 +20,16 @@ import { baseOf, choices, consistent, hasWork, pictureOf, wouldLose } from './re
 import { Selection } from './selection.js';
 import { Server } from './server.js';
 import { webStorage } from './store.js';
-import { Summary } from './summary.js';
+import { Summary, decidedWords } from './summary.js';
 import { Detail, Gallery } from './view.js';
+import { counted } from './words.js';
 
 const local = webStorage('localStorage');
 
 export async function start({ root, server, upload, settings }) {
   followLanguage(settings);
   const workbench = new Workbench(root, server, upload, settings);
-  await workbench.restore();
+  await workbench.restored;
   for (const input of root.querySelectorAll('#upload input')) { // what was chosen before this module was loaded
     if (input.files.length && root.dataset.phase === 'empty') input.dispatchEvent(new Event('change'));
   }
@@ -45,6 +46,7 @@ class Workbench {
     this.at('#real').hidden = !settings.real_examples;
     this.listen();
     this.theme(local.getItem('blood-cells-theme') ?? (matchMedia('(prefers-color-scheme: dark)').matches ? 'dark' : 'light'));
+    this.restored = this.restore();
   }
 
   at(selector) { return this.root.querySelector(selector); }
@@ -54,10 +56,10 @@ class Workbench {
   // The review, where it is kept, and who shows it.
   openEditor() {
     this.keeping = new Keeping(() => this.review, {
-      changed: message => this.editor.refresh(message), refused: () => { this.at('#unkept').hidden = false; },
+      changed: message => this.editor.refresh(message), refused: () => this.notKept(), model: () => this.editor.model?.file ?? null,
     });
     this.editor = new Editor(this.keeping, {
-      phase: name => this.phase(name), clear: comment => { this.gallery.clear(); this.at('#filter').value = 'all'; this.at('#comment').value = comment; }, comment: words => this.comment(words),
+      phase: name => this.phase(name), clear: comment => { this.gallery.clear(); this.field.clear(); this.at('#filter').value = 'all'; this.at('#comment').value = comment; }, comment: words => this.comment(words),
       draw: () => this.draw(), redraw: steps => this.redraw(steps), remove: ids => this.gallery.remove(ids),
       choose: id => this.selection.choose(id), show: id => this.selection.show(id), ensure: id => this.selection.ensure(id),
     }, this.settings);
@@ -68,7 +70,7 @@ class Workbench {
     const { root, settings, texts, server, editor } = this;
     const on = {
       confirmGroup: name => this.decisions.confirmGroup(name), decide: choice => this.decisions.decide(choice), takeAs: cell => this.takeAs(cell),
-      canTake: cell => editor.sources.has(pictureOf(cell)) && editor.phase === 'review',
+      folded: () => this.selection.narrow(), canTake: cell => editor.sources.has(pictureOf(cell)) && editor.phase === 'review',
     };
     this.gallery = new Gallery(this.at('#gallery'), settings, on);
     this.detail = new Detail(this.at('#detail'), settings, this.gallery, on);
@@ -77,7 +79,7 @@ class Workbench {
     });
     this.selection = new Selection(this.gallery, editor, () => (this.isLarge() ? this.field.picture : null), () => this.showDetail());
     this.decisions = new Decisions(this.gallery, this.selection, editor);
-    this.differential = new Differential(root, settings, server, this.gallery, () => this.reading());
+    this.differential = new Differential(root, settings, server, this.gallery, () => this.review && this.reading());
     this.summary = new Summary(root, texts);
     this.dragging = new Dragging(root, {
       start: id => { if (!this.gallery.selected.has(id)) this.selection.choose(id); },
@@ -99,11 +101,11 @@ class Workbench {
     this.classification = new Classification(settings, server, editor, {
       say, models: () => ({ model: this.at('#model').value, second: this.at('#second').value }),
       chosen: count => this.chosenPictures(count), progress: (share, words) => this.progress(share, words),
-      ended: () => this.annotation.readBoxes(), retaken: () => { this.showDetail(); this.learning.nameRest(); },
+      left: count => this.leftPictures(count), ended: () => this.annotation.readBoxes(), retaken: () => { this.showDetail(); this.learning.nameRest(); },
     });
     this.intake = new Intake(root, settings, {
-      review: review => this.openReview(review), model: (file, isWithPictures) => this.learning.take(file, isWithPictures),
-      pictures: chosen => this.classification.take(chosen), boxes: files => this.annotation.take(files), say, isBusy: () => editor.phase === 'classifying',
+      ready: () => this.restored, review: review => this.openReview(review), model: (file, isWithPictures) => this.learning.take(file, isWithPictures),
+      pictures: chosen => this.classification.take(chosen), boxes: files => this.annotation.take(files), say, isBusy: () => this.isClassifying(),
     });
   }
 
@@ -115,6 +117,7 @@ class Workbench {
     on('#real', 'click', () => this.real());
     for (const selector of ['#model', '#second']) on(selector, 'change', event => this.fetch(event.target));
     on('#cancel', 'click', () => this.classification.cancel());
+    on('#go_on', 'click', () => { this.say(''); this.classification.goOn(); });
     on('#new', 'click', () => this.newBatch());
     on('#saliency', 'click', () => this.saliency());
     on('#undo', 'click', () => this.editor.undo());
@@ -133,27 +136,28 @@ class Workbench {
     on('#gallery', 'click', event => { if (!this.dragging.isUnderWay) this.selection.click(event); });
     on('#to_blast', 'click', () => this.toBlast());
     document.addEventListener('keydown', event => this.key(event));
+    addEventListener('online', () => this.differential.again());
+    addEventListener('beforeunload', event => this.leave(event));
   }
 
+  // A key acts where the focus is in the review or nowhere, not on a button elsewhere on the page.
   key(event) {
-    const inside = this.root.contains(document.activeElement) || document.activeElement === document.body;
-    if (!inside || this.editor.phase === 'empty' || this.root.querySelector('dialog[open]') || !this.review?.cells.length) return;
+    const { activeElement } = document, isHere = activeElement === document.body || activeElement?.closest('#gallery, #field, aside');
+    if (!isHere || this.editor.phase === 'empty' || this.root.querySelector('dialog[open]') || !this.review?.cells.length) return;
     const typing = event.target.closest?.('textarea, select, input, [contenteditable]');
-    const heading = event.target.closest?.('[data-heading]');
-    const found = action(event, choices(this.review), Boolean(typing), Boolean(heading));
-    const onButton = event.target.closest?.('a, summary, button:not([data-cell]):not([data-heading])');
+    const found = action(event, choices(this.review), Boolean(typing));
+    const onButton = event.target.closest?.('a, summary, button:not([data-cell])');
     if (!found || (event.key === 'Enter' && onButton)) return;
     event.preventDefault();
     ({
       move: () => this.selection.move(found.to, found.extend),
       decide: () => this.decisions.decide(found.choice),
       confirm: () => this.decisions.confirm(),
-      confirmGroup: () => this.decisions.confirmGroup(heading.dataset.heading),
       selectGroup: () => this.selection.selectGroup(),
       undo: () => this.editor.undo(),
       redo: () => this.editor.redo(),
-      nextGroup: () => this.selection.toHeading(1),
-      previousGroup: () => this.selection.toHeading(-1),
+      nextGroup: () => this.selection.toGroup(1),
+      previousGroup: () => this.selection.toGroup(-1),
       saliency: () => this.saliency(),
       size: () => this.resize(Number(this.at('#size').value) + 16 * found.by),
       help: () => this.at('#about').showModal(),
@@ -183,8 +187,10 @@ class Workbench {
   // What these steps changed.
   redraw(steps) {
     const reading = this.reading(), touched = new Set(steps.map(step => step.cell));
-    this.gallery.update(this.review.cells.filter(cell => touched.has(cell.id)), reading);
+    const cells = this.review.cells.filter(cell => touched.has(cell.id));
+    this.gallery.update(cells, reading);
     this.showRest(reading);
+    this.at('#decided').textContent = decidedWords(cells, reading, this.texts, label => this.gallery.name(label));
   }
 
   showRest(reading) {
@@ -228,6 +234,7 @@ class Workbench {
   setFilter(name) {
     this.gallery.filter = filterOf(name, this.review);
     this.draw();
+    this.selection.narrow();
   }
 
   resize(side) {
@@ -248,6 +255,10 @@ class Workbench {
     this.at('#said').classList.toggle('news', isNews);
   }
 
+  notKept() {
+    this.at('#unkept').hidden = false;
+  }
+
   comment(words) {
     if (this.at('#comment').value !== words) this.at('#comment').value = words;
   }
@@ -258,8 +269,13 @@ class Workbench {
   }
 
   chosenPictures(count) {
-    this.at('#pictures').textContent = this.texts.chosen.replace('{count}', count);
-    this.at('#classify').disabled = false;
+    this.at('#pictures').textContent = count ? this.texts.chosen.replace('{count}', count) : '';
+    this.at('#classify').disabled = !count;
+  }
+
+  leftPictures(count) {
+    this.at('#left').hidden = !count;
+    this.at('#left_words').textContent = count ? counted(this.texts.not_classified, count) : '';
   }
 
   readingModel(isReading) {
@@ -280,8 +296,9 @@ class Workbench {
 
   // --- which batch is open ---
 
+  // The batch that was open comes back; until then the page takes nothing.
   async restore() {
-    const found = await this.keeping.restore();
+    const found = await this.keeping.restore().catch(() => this.notKept());
     if (found) this.editor.open(found.review, found.file);
     else this.editor.enter('empty');
     this.learning.nameRest(); // what was added just before the page was closed
@@ -301,24 +318,33 @@ class Workbench {
   }
 
   async newBatch() {
-    if (this.review && hasWork(this.review) && !confirm(this.texts.new_batch)) return;
+    if (this.review && (this.isClassifying() || hasWork(this.review)) && !confirm(this.texts.new_batch)) return;
     const batch = this.review?.batch;
     this.drop();
     this.editor.close();
-    if (batch) await this.keeping.keep(store => store.remove(batch));
+    if (batch) await this.keeping.keep(batch, store => store.remove(batch));
   }
 
   // A saved review takes the place of what is open, which goes as with "New"; nothing goes without a question.
   async openReview(review) {
     const stored = await this.keeping.stored(review.batch), before = this.review; // another tab may have gone on with it
-    if ([before, stored].some(each => each && wouldLose(each, review)) && !confirm(this.texts.open_review)) return;
+    const isLoss = this.isClassifying() || [before, stored].some(each => each && wouldLose(each, review));
+    if (isLoss && !confirm(this.texts.open_review)) return;
     this.drop();
     this.say('');
     this.editor.open(review);
-    await this.keeping.keep(async store => {
-      await store.put(review);
-      if (before && before.batch !== review.batch) await store.remove(before.batch);
-    });
+    const isStored = await this.keeping.keep(review.batch, store => store.put(review));
+    if (isStored && before && before.batch !== review.batch) await this.keeping.keep(before.batch, store => store.remove(before.batch));
+  }
+
+  // What the browser asks before the page goes: while pictures or boxes are on their way, and where it keeps nothing.
+  leave(event) {
+    const isUnkept = !this.at('#unkept').hidden && this.review?.cells.length > 0;
+    if (this.isClassifying() || this.annotation.adding || isUnkept) event.preventDefault();
+  }
+
+  isClassifying() {
+    return this.editor.phase === 'classifying';
   }
 
   // What is under way, and what waits, belongs to the batch that was open.
@@ -341,7 +367,7 @@ class Workbench {
     const cell = this.selection.current(), label = cell && this.reading().guess(cell);
     if (!label) return this.say(this.texts.errors.no_picture_of_cell);
     const answer = await this.server.ask('saliency', { model: baseOf(this.review), label, picture: cell.picture, framed: cell.framed === true });
-    if (answer) this.detail.showSaliency(cell.id, answer.picture, answer.note);
+    if (answer) this.detail.showSaliency(cell, answer.picture, answer.note);
   }
 
   async export(kind) {

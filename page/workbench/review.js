@@ -4,6 +4,7 @@
 export const FORMAT = 1;
 export const REJECTED = ['not_a_cell', 'two_cells'];
 export const BLAST = 'blast';
+const MANY = 20; // cells that nobody wants to classify once more
 export const WITHOUT_GUESS = ['empty', 'error']; // statuses of a field without a white cell, and of what is no picture
 
 export function create(batch, created) {
@@ -78,10 +79,10 @@ export function nextNumber(review, picture) {
   return review.cells.reduce((most, cell) => (pictureOf(cell) === picture ? Math.max(most, cell.place?.number ?? 0) : most), 0) + 1;
 }
 
-// A cell that a person adds; `after` is the last step before it, by which undo knows the order. Cells of one file share `time`.
+// A cell that a person adds; `after` is the last step, or what was learnt, before it, by which undo knows the order. Cells of one file share `time`.
 export function drawnCell(review, cell, time) {
   const place = { ...cell.place, number: nextNumber(review, pictureOf(cell)) }; // another may have come since it was drawn
-  return { ...cell, place, after: highest(review.steps), time };
+  return { ...cell, place, after: lastNumber(review), time };
 }
 
 // The cells that undo takes away: the last drawn one with those of its file, if no step came after them.
@@ -155,7 +156,8 @@ export function withLearnt(review, answer) {
   if (answer.batch !== review.batch) return review;
   const { model, classes, review_below, report } = answer;
   const head = review.before ?? { model: review.model, classes: review.classes, review_below: review.review_below };
-  return { ...withRows(review, answer), model, classes, review_below, report, before: { ...head, after: highest(review.steps) } };
+  const after = lastNumber(review) + 1; // a number of its own, as a step has
+  return { ...withRows(review, answer), model, classes, review_below, report, before: { ...head, after } };
 }
 
 // The same for cells that were added since: what undo takes back first stays as it is.
@@ -168,9 +170,10 @@ function answerOf({ probabilities, status, blast, message, prediction_set }) {
   return { probabilities, status, blast, message, prediction_set };
 }
 
-// Whether undo takes back what was learnt: no step came after it.
+// Whether undo takes back what was learnt: no step and no drawn cell came after it.
 export function isLearntLast(review) {
-  return Boolean(review.before) && review.before.after >= highest(review.steps);
+  const { before, steps } = review;
+  return Boolean(before) && before.after >= highest(steps) && !lastDrawn(review).some(cell => cell.after >= before.after);
 }
 
 // The review with the answers as they were before anything was learnt.
@@ -199,13 +202,14 @@ export function toLabel(review, most = 12) {
 
 // --- decisions ---
 
-// Whether a person did something in a review.
+// Whether a review holds what must not go without a question: what a person did, or many cells.
 export function hasWork({ steps, comment, cells }) {
-  return steps.length > 0 || Boolean(comment) || cells.some(isDrawn);
+  return steps.length > 0 || Boolean(comment) || cells.some(isDrawn) || cells.length >= MANY;
 }
 
-// Whether another review lacks a step, a drawn cell or the comment of this one; of the same batch, any cell.
+// Whether another review lacks a step, a drawn cell or the comment of this one; of the same batch any cell, of another many.
 export function wouldLose(review, other) {
+  if (other.batch !== review.batch && review.cells.length >= MANY) return true;
   const ids = new Set(other.batch === review.batch ? other.cells.map(cell => cell.id) : []);
   if (review.cells.some(cell => !ids.has(cell.id) && (isDrawn(cell) || other.batch === review.batch))) return true;
   const kept = new Set(other.batch === review.batch ? other.steps.map(step => JSON.stringify([step.cell, step.number, step.decision])) : []);
@@ -229,6 +233,12 @@ export function decisions(steps) {
     if (!(latest.get(step.cell)?.number > step.number)) latest.set(step.cell, step);
   }
   return new Map([...latest].map(([cell, step]) => [cell, step.decision]));
+}
+
+// Whether two lists hold the same steps, in whatever order.
+export function isDecidedAlike(one, other) {
+  const [those, these] = [one, other].map(steps => steps.map(({ cell, number, decision }) => JSON.stringify([number, cell, decision])).sort());
+  return those.length === these.length && those.every((step, at) => step === these[at]);
 }
 
 // The steps of one key press: one for each cell, all with the next number.

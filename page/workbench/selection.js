@@ -29,10 +29,10 @@ export class Selection {
   choose(id, focus = true, extend = false) {
     if (!this.gallery.cells.has(id)) return;
     const ids = this.ids();
-    if (extend) {
+    if (extend && ids.includes(this.anchor ?? this.gallery.current)) {
       this.anchor ??= this.gallery.current;
       const [from, to] = [ids.indexOf(this.anchor), ids.indexOf(id)].sort((a, b) => a - b);
-      this.gallery.select(ids.slice(Math.max(from, 0), to + 1), id, focus);
+      this.gallery.select(ids.slice(from, to + 1), id, focus);
     } else {
       this.anchor = null;
       this.gallery.select([id], id, focus);
@@ -65,10 +65,17 @@ export class Selection {
     this.choose(this.gallery.neighbour(to, this.enlarged() ? this.ids() : null), true, extend);
   }
 
-  // All cells of the group that the current one is in.
+  // All cells of the group that the current one is in, as far as they are seen.
   selectGroup() {
-    const ids = [...this.gallery.cells.get(this.gallery.current)?.parentElement.children ?? []].filter(each => !each.hidden).map(each => each.dataset.cell);
-    this.gallery.select(ids, this.gallery.current);
+    const seen = new Set(this.ids()), group = this.gallery.cells.get(this.gallery.current)?.parentElement.children ?? [];
+    this.gallery.select([...group].map(each => each.dataset.cell).filter(id => seen.has(id)), this.gallery.current);
+    this.onChange();
+  }
+
+  // What a filter or a folded group hides is selected no more: no key decides a cell that nobody sees.
+  narrow() {
+    const seen = new Set(this.ids()), kept = this.selected().filter(id => seen.has(id)), { current } = this.gallery;
+    this.gallery.select(kept, kept.includes(current) ? current : kept.at(-1) ?? null, false);
     this.onChange();
   }
 
@@ -79,9 +86,9 @@ export class Selection {
     return visible.slice(last + 1).find(id => !decided.has(id)) ?? this.gallery.current;
   }
 
-  toHeading(by) {
-    const headings = this.gallery.headings();
-    const here = document.activeElement.closest('[data-heading]') ?? document.activeElement.closest('.group')?.querySelector('[data-heading]');
-    headings[(headings.indexOf(here) + by + headings.length) % headings.length]?.focus();
+  // To the button of the next group, or of the one before.
+  toGroup(by) {
+    const buttons = this.gallery.groupButtons(), here = buttons.findIndex(each => each.closest('.group').contains(document.activeElement));
+    buttons[(here + by + buttons.length) % buttons.length]?.focus();
   }
 }

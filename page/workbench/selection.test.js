@@ -74,10 +74,34 @@ test('in a large field a person moves among its cells by their numbers, elsewher
 });
 
 test('a group is all that is shown of it', () => {
-  const { selection, gallery } = among(['1']);
-  assert.deepEqual([selection.selectGroup(), selection.selected()], [undefined, []]);
+  const cells = ['1', '2', '3'].map((id, index) => cell(id, index + 1, id === '3' ? 'another' : 'field'));
+  for (const [enlarged, seen, group] of [[null, ['1', '3'], ['1', '3']], ['field', [], ['1', '2']]]) { // of a large field none behind it
+    const { selection, gallery } = among(seen, { cells, enlarged: () => enlarged });
+    assert.deepEqual([selection.selectGroup(), selection.selected()], [undefined, []]);
+    selection.choose('1');
+    gallery.cells.get('1').parentElement = { children: cells.map(({ id }) => ({ dataset: { cell: id } })) };
+    selection.selectGroup();
+    assert.deepEqual(selection.selected(), group);
+  }
+});
+
+test('with shift nothing is selected from a cell that is not seen any more', () => {
+  const ids = ['1', '2', '3', '4'], { selection } = among(ids);
+  selection.choose('3');
+  selection.choose('4', true, true);
+  ids.splice(2, 1); // the anchor is filtered out
+  selection.choose('4', true, true);
+  assert.deepEqual(selection.selected(), ['4']);
+});
+
+test('what is not seen any more is selected no more, and the cell that is shown large is a selected one', () => {
+  const ids = ['1', '2', '3'], made = among(ids), { selection, gallery } = made;
   selection.choose('1');
-  gallery.cells.get('1').parentElement = { children: [{ dataset: { cell: '1' } }, { dataset: { cell: '2' }, hidden: true }, { dataset: { cell: '3' } }] };
-  selection.selectGroup();
-  assert.deepEqual(selection.selected(), ['1', '3']);
+  selection.choose('3', true, true);
+  ids.pop();
+  selection.narrow();
+  assert.deepEqual([selection.selected(), gallery.current, gallery.focused.length], [['1', '2'], '2', 2]);
+  ids.length = 0;
+  selection.narrow();
+  assert.deepEqual([selection.selected(), gallery.current, made.changes], [[], null, 4]);
 });

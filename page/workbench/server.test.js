@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Said, Server } from './server.js';
 
-const settings = { language: 'es', texts: { errors: { server_gone: 'gone' } } };
+const settings = { language: 'es', texts: { errors: { server_gone: 'gone', no_answer: 'too late' } } };
 
 function served(answer) {
   const asked = [], said = [];
@@ -27,7 +27,30 @@ for (const [what, answer, words] of [
   });
 }
 
+test('a question whose failure may pass is asked again, as long as it is wanted', async context => {
+  context.mock.method(globalThis, 'setTimeout', done => queueMicrotask(done));
+  const answers = [{ error: { code: 'busy', text: 'busy' } }, null, { name: 'a.csv' }], { server, asked } = served(() => answers.shift());
+  const ask = () => server.answered('export', {});
+  assert.deepEqual([await server.again(ask, () => true), asked.length], [{ name: 'a.csv' }, 3]);
+  for (const [code, isWanted, times] of [['busy', true, 5], ['busy', false, 1], ['too_large', true, 1]]) {
+    const failing = served(() => ({ error: { code, text: 'no' } }));
+    await assert.rejects(failing.server.again(() => failing.server.answered('export', {}), () => isWanted), { message: 'no' });
+    assert.equal(failing.asked.length, times);
+  }
+});
+
 test('a person is told a sentence that is for them, and of any other failure that the server is gone', () => {
   const { server } = served();
   assert.deepEqual([new Said('too many'), new TypeError('x is undefined')].map(error => server.reason(error)), ['too many', 'gone']);
+});
+
+test('no answer and no upload is waited for without end', async context => {
+  const limits = [];
+  context.mock.method(AbortSignal, 'timeout', limit => { limits.push(limit / 60_000); return AbortSignal.abort(); });
+  context.mock.method(AbortSignal.prototype, 'addEventListener', (_, act) => act());
+  const silent = () => new Promise(() => {}), said = [];
+  const server = new Server({ export: silent, classify: silent }, silent, settings, words => said.push(words));
+  assert.equal(await server.ask('export', {}), null);
+  for (const asked of [server.call('classify', {}), server.upload('a file')]) await assert.rejects(asked, error => error instanceof Said && error.message === 'too late' && error.code === 'no_answer');
+  assert.deepEqual([said, limits], [['too late'], [5, 15, 15]]);
 });

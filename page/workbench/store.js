@@ -6,7 +6,9 @@ const NAME = 'blood-cells', VERSION = 3;
 const KEYS = { reviews: 'batch', cells: ['batch', 'id'], fields: ['batch', 'id'], steps: ['batch', 'number', 'cell'], models: 'batch' };
 const ALL = Object.keys(KEYS);
 
-// The store, or null where the browser refuses one.
+const SECONDS = 10; // that the browser may take to open the store
+
+// The store, or null where the browser refuses one, or does not answer.
 export async function open(indexedDB = globalThis.indexedDB) {
   try {
     const request = indexedDB.open(NAME, VERSION);
@@ -16,12 +18,18 @@ export async function open(indexedDB = globalThis.indexedDB) {
         if (!database.objectStoreNames.contains(name)) database.createObjectStore(name, { keyPath });
       }
     };
-    const database = await settled(request);
+    const database = await Promise.race([settled(request), tooLate()]);
     database.onversionchange = () => database.close(); // a page of a newer version opens, which would have no store otherwise
     return new Store(database);
   } catch {
     return null;
   }
+}
+
+function tooLate() {
+  return new Promise((_, reject) => {
+    setTimeout(() => reject(new Error('no answer')), 1000 * SECONDS);
+  });
 }
 
 function settled(request) {
@@ -39,11 +47,26 @@ function done(transaction) {
   });
 }
 
+// Whether a step of another tab, on the same cell and with the same number, is the newer one: it stands, whichever comes last.
+function isNewer(other, step) {
+  return other?.time > step.time;
+}
+
 const ofBatch = batch => IDBKeyRange.bound([batch], [batch, []]);
+
+// What a review says of itself, without cells, fields and steps.
+function putHead(transaction, { cells, fields, steps, ...head }) {
+  transaction.objectStore('reviews').put({ ...head, opened: Date.now() });
+}
 
 // `at` keeps the order of cells: those of one answer as they came, behind those that came before.
 function putCells(transaction, batch, cells, since) {
   cells.forEach((cell, index) => transaction.objectStore('cells').put({ ...cell, batch, at: since + index / 1e4 }));
+}
+
+function putModel(transaction, batch, file) {
+  if (file) transaction.objectStore('models').put({ batch, file });
+  else transaction.objectStore('models').delete(batch);
 }
 
 function putFields(transaction, batch, fields) {
@@ -61,16 +84,11 @@ export class Store {
     this.database = database;
   }
 
-  // What a review says of itself, without cells, fields and steps.
-  async saveHead({ cells, fields, steps, ...head }) {
-    const transaction = this.database.transaction('reviews', 'readwrite');
-    transaction.objectStore('reviews').put({ ...head, opened: Date.now() });
-    await done(transaction);
-  }
-
-  // Cells that follow those before; `gone` are cells that go with their steps. All of it or nothing.
-  async addCells(batch, cells, gone = []) {
-    const transaction = this.database.transaction(['cells', 'steps'], 'readwrite');
+  // Cells that follow those before; `gone` are cells that go with their steps, and `review` says what is new of the whole. All of it
+  // or nothing: a review without its cells would stand before those that have some.
+  async addCells(batch, cells, gone = [], review = null) {
+    const transaction = this.database.transaction(['reviews', 'cells', 'steps'], 'readwrite');
+    if (review) putHead(transaction, review);
     const steps = transaction.objectStore('steps');
     for (const id of gone) transaction.objectStore('cells').delete([batch, id]);
     if (gone.length) {
@@ -86,12 +104,11 @@ export class Store {
 
   // A review whose cells have other answers, and the file of the model that gives them in place of the one that classified them; null
   // for none. All of it or nothing.
-  async saveAnswers({ cells, fields, steps, ...head }, file) {
-    const { batch } = head, transaction = this.database.transaction(['reviews', 'cells', 'models'], 'readwrite');
-    transaction.objectStore('reviews').put({ ...head, opened: Date.now() });
+  async saveAnswers(review, file) {
+    const { batch, cells } = review, transaction = this.database.transaction(['reviews', 'cells', 'models'], 'readwrite');
+    putHead(transaction, review);
     putCells(transaction, batch, cells, 0);
-    if (file) transaction.objectStore('models').put({ batch, file });
-    else transaction.objectStore('models').delete(batch);
+    putModel(transaction, batch, file);
     await done(transaction);
   }
 
@@ -118,8 +135,11 @@ export class Store {
   async change({ batch, added, removed, comment }) {
     const transaction = this.database.transaction(['reviews', 'steps'], 'readwrite');
     const reviews = transaction.objectStore('reviews'), steps = transaction.objectStore('steps');
-    for (const step of added) steps.put({ ...step, batch });
-    for (const step of removed) steps.delete([batch, step.number, step.cell]);
+    const unlessNewer = (step, act) => {
+      steps.get([batch, step.number, step.cell]).onsuccess = ({ target: { result } }) => { if (!isNewer(result, step)) act(step); };
+    };
+    for (const step of added) unlessNewer(step, () => steps.put({ ...step, batch }));
+    for (const step of removed) unlessNewer(step, () => steps.delete([batch, step.number, step.cell]));
     if (comment !== undefined) {
       const request = reviews.get(batch);
       request.onsuccess = () => { if (request.result) reviews.put({ ...request.result, comment }); };
@@ -140,13 +160,16 @@ export class Store {
     return { ...review, cells: [], fields: {}, steps: await this.steps(batch) };
   }
 
-  // A whole review: the wanted one, otherwise the one that was opened last, or null.
+  // A whole review: the wanted one, otherwise the one that was opened last, or null. One without a cell, which an older version may
+  // have left, is passed over.
   async find(wanted) {
     const heads = await settled(this.database.transaction('reviews').objectStore('reviews').getAll());
-    const head = heads.find(each => each.batch === wanted) ?? heads.sort((a, b) => b.opened - a.opened)[0];
-    if (!head) return null;
-    const { opened, ...review } = head;
-    return { ...review, cells: await this.cells(head.batch), fields: await this.fields(head.batch), steps: await this.steps(head.batch) };
+    const isWanted = each => each.batch === wanted;
+    for (const { opened, ...head } of heads.sort((a, b) => isWanted(b) - isWanted(a) || b.opened - a.opened)) {
+      const { batch } = head;
+      if (await this.cellCount(batch)) return { ...head, cells: await this.cells(batch), fields: await this.fields(batch), steps: await this.steps(batch) };
+    }
+    return null;
   }
 
   async cells(batch) {
@@ -159,13 +182,14 @@ export class Store {
     return Object.fromEntries(found.map(({ batch: _, id, ...field }) => [id, field]));
   }
 
-  // A whole review, in place of whatever the store has of its batch: all of it or nothing.
-  async put({ cells, fields = {}, steps, ...head }) {
-    const { batch } = head;
+  // A whole review, in place of whatever the store has of its batch, with the file of the model that names its cells, null for none:
+  // all of it or nothing.
+  async put(review, file = null) {
+    const { batch, cells, fields = {}, steps } = review;
     const transaction = this.database.transaction(ALL, 'readwrite');
     for (const name of ['cells', 'fields', 'steps']) transaction.objectStore(name).delete(ofBatch(batch));
-    transaction.objectStore('models').delete(batch);
-    transaction.objectStore('reviews').put({ ...head, opened: Date.now() });
+    putModel(transaction, batch, file);
+    putHead(transaction, review);
     putCells(transaction, batch, cells, 0);
     putFields(transaction, batch, fields);
     for (const step of steps) transaction.objectStore('steps').put({ ...step, batch });
@@ -201,18 +225,29 @@ export function webStorage(name) {
 const PREFIX = 'blood-cells-journal-';
 
 export class Journal {
-  constructor(storage = webStorage('localStorage'), key = `${PREFIX}${Date.now()}-${Math.random()}`) {
-    Object.assign(this, { storage, key, entries: [] });
+  // Where the browser has locks, an open page holds one with the name of its key: the journal of an open tab is left to it.
+  constructor(storage = webStorage('localStorage'), key = `${PREFIX}${Date.now()}-${Math.random()}`, locks = globalThis.navigator?.locks) {
+    Object.assign(this, { storage, key, locks, entries: [] });
+    locks?.request(key, () => new Promise(() => {})).catch(() => {}); // until the page is closed
   }
 
+  // The entry as the journal holds it: `id` tells a copy in another journal, `at` (milliseconds) which of two is the newer.
   add(entry) {
+    const added = { ...entry, id: Math.random().toString(36).slice(2), at: Math.max(Date.now(), this.entries.at(-1)?.at ?? 0) };
     if (entry.comment !== undefined) this.entries = this.entries.filter(({ batch, comment }) => batch !== entry.batch || comment === undefined);
-    this.entries.push(entry);
+    this.entries.push(added);
     this.write();
+    return added;
   }
 
-  remove(entry) {
-    this.entries = this.entries.filter(each => each !== entry);
+  // An entry with those of its batch before it, which the store refused. It gets them in their order: an old one that is stored
+  // last would stand.
+  until(entry) {
+    return this.entries.slice(0, this.entries.indexOf(entry) + 1).filter(({ batch }) => batch === entry.batch);
+  }
+
+  remove(...stored) {
+    this.entries = this.entries.filter(each => !stored.includes(each));
     this.write();
   }
 
@@ -226,17 +261,21 @@ export class Journal {
     const found = new Map(review.steps.map(step => [`${step.number} ${step.cell}`, step]));
     let said = review.comment;
     for (const { added, removed, comment } of this.entries.filter(({ batch }) => batch === review.batch)) {
-      for (const step of added) found.set(`${step.number} ${step.cell}`, step);
-      for (const step of removed) found.delete(`${step.number} ${step.cell}`);
+      const key = step => `${step.number} ${step.cell}`, isOpen = step => !isNewer(found.get(key(step)), step);
+      for (const step of added.filter(isOpen)) found.set(key(step), step);
+      for (const step of removed.filter(isOpen)) found.delete(key(step));
       said = comment ?? said;
     }
     return { ...review, steps: [...found.values()], comment: said };
   }
 
-  // The entries of closed tabs. This journal holds them until they are stored: a page that is closed before loses none.
-  takeOver() {
-    const keys = this.storage.keys().filter(key => key.startsWith(PREFIX) && key !== this.key);
-    const found = keys.flatMap(key => JSON.parse(this.storage.getItem(key) ?? '[]'));
+  // The entries of closed tabs, in the order in which they were made. This journal holds them until they are stored: a page that
+  // is closed before loses none. Without locks an open tab may hold one too, which a later page then finds twice.
+  async takeOver() {
+    const { held } = await this.locks?.query().catch(() => null) ?? { held: [] }, open = new Set(held.map(({ name }) => name));
+    const keys = this.storage.keys().filter(key => key.startsWith(PREFIX) && key !== this.key && !open.has(key));
+    const all = keys.flatMap(key => JSON.parse(this.storage.getItem(key) ?? '[]')), ids = new Map(all.map(each => [each.id ?? each, each]));
+    const found = [...ids.values()].sort((a, b) => (a.at ?? 0) - (b.at ?? 0));
     this.entries = [...found, ...this.entries];
     this.write();
     for (const key of keys) this.storage.removeItem(key);

@@ -1,7 +1,7 @@
 // The words about the whole batch: what a filter shows, how many cells are decided, and the lines at the top.
 
 import { filterCounts } from './filters.js';
-import { taken } from './review.js';
+import { called, taken } from './review.js';
 import { counted } from './words.js';
 
 // How the pictures were taken, in words.
@@ -15,6 +15,13 @@ export function takenWords(review, texts) {
 // How many cells may be blasts, and how many a person decided to be some; nothing of none.
 export function blastWords({ suspected, decided }, texts) {
   return [[texts.blasts, suspected], [texts.blasts_decided, decided]].filter(([, count]) => count).map(([each, count]) => counted(each, count)).join('. ');
+}
+
+// What stands for cells after a step, in words for those who do not see it.
+export function decidedWords(cells, reading, texts, name) {
+  const which = cells.length === 1 ? called(cells[0]) : counted(texts.taken_cells, cells.length);
+  const said = cells.map(cell => (reading.decision(cell) ? `${texts.by_person}: ${name(reading.decision(cell))}` : texts.filter.undecided));
+  return `${which}: ${[...new Set(said)].join(', ')}`;
 }
 
 export class Summary {

@@ -115,6 +115,7 @@ export class Gallery {
       const buttons = [...list.children];
       if (!buttons.length) { root.remove(); this.sections.delete(name); continue; }
       title.textContent = this.groupName(name);
+      confirm.setAttribute('aria-label', `${this.texts.confirm_all}: ${title.textContent}`);
       count.textContent = `${buttons.length} · ${Math.round(100 * buttons.length / total)} %`;
       root.hidden = buttons.every(button => button.hidden);
       confirm.hidden = REJECTED.includes(name) || !buttons.some(button => button.isConfirmable && !button.hidden);
@@ -131,7 +132,9 @@ export class Gallery {
     const heading = element('h3', {}, element('button', {
       class: 'fold', type: 'button', 'aria-expanded': 'true', onclick: () => this.fold(name), 'data-heading': name,
     }, element('i', { class: 'swatch', style: `background:${this.colours.get(name.split('/').at(-1)) ?? '#888'}` }), title, count));
-    const confirm = element('button', { class: 'confirm', type: 'button', tabindex: '-1', onclick: () => this.on.confirmGroup(name) }, this.texts.confirm_all);
+    const confirm = element('button', {
+      class: 'confirm', type: 'button', onclick: () => this.on.confirmGroup(name), onkeydown: event => { if (event.repeat && event.key === 'Enter') event.preventDefault(); }, // held, it confirms one group
+    }, this.texts.confirm_all);
     const list = element('div', { class: 'cells', role: 'group' });
     const root = element('section', { class: 'group', 'data-group': name }, element('header', {}, heading, confirm), list);
     this.sections.set(name, { root, list, title, count, heading, confirm });
@@ -178,6 +181,7 @@ export class Gallery {
     const { root, heading } = this.sections.get(name);
     root.classList.toggle('folded', this.folded.has(name));
     heading.firstElementChild.setAttribute('aria-expanded', String(!this.folded.has(name)));
+    this.on.folded();
   }
 
   // The ids that are shown, in reading order.
@@ -221,8 +225,9 @@ export class Gallery {
     return best;
   }
 
-  headings() {
-    return [...this.root.querySelectorAll('.group:not([hidden]) [data-heading]')];
+  // Of each group that is shown the button by which it is confirmed, or its heading where there is nothing to confirm.
+  groupButtons() {
+    return [...this.root.querySelectorAll('.group:not([hidden])')].map(group => group.querySelector('.confirm:not([hidden])') ?? group.querySelector('[data-heading]'));
   }
 }
 
@@ -240,7 +245,7 @@ export class Detail {
     if (shown.every((each, index) => each === this.shown[index])) return;
     this.shown = shown;
     const picture = cell.picture
-      ? element('img', { class: 'large', alt: called(cell), src: `data:image/jpeg;base64,${cell.picture}`, 'data-large': cell.id })
+      ? element('img', { class: 'large', alt: called(cell), src: `data:image/jpeg;base64,${cell.picture}` })
       : element('p', { class: 'blank' }, this.texts.no_picture);
     this.root.replaceChildren(
       picture,
@@ -265,7 +270,7 @@ export class Detail {
       : isSuspected ? this.texts.may_be_blast
         : status === 'disagree' ? this.texts.disagree : this.texts.status_long[status];
     const said = !decision && cell.message && cell.message.code !== 'blast';
-    return element('p', { class: 'status', 'data-status': decision ? 'decided' : status, role: 'status', 'aria-live': 'polite' },
+    return element('p', { class: 'status', 'data-status': decision ? 'decided' : status },
       words, said ? element('small', {}, ` ${cell.message.text}`) : null);
   }
 
@@ -291,10 +296,10 @@ export class Detail {
     this.shown = [];
   }
 
-  // A saliency map, if its cell is still the one that is shown.
-  showSaliency(id, picture, note) {
-    const large = this.root.querySelector('[data-large]');
-    if (large?.dataset.large !== id) return;
+  // A saliency map, if its cell is still the one that is shown; a cell of another batch may have the same id.
+  showSaliency(cell, picture, note) {
+    if (this.shown[0] !== cell) return;
+    const large = this.root.querySelector('.large');
     large.src = `data:image/jpeg;base64,${picture}`;
     this.root.querySelector('.note')?.remove();
     large.after(element('p', { class: 'note' }, note));

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { create, withAnswer } from './review.js';
-import { Gallery } from './view.js';
+import { Detail, Gallery } from './view.js';
 
 const known = [
   { label: 'neutrophil', name: 'neutrófilo', type: 'neutrophil', white: true, colour: '#0072b2' },
@@ -33,4 +33,16 @@ test('a review is read with the types of its own subtypes', () => {
   gallery.learn({ classes: [described('band', 'cayado', 'neutrophil')] });
   const reading = gallery.reading(create('b', ''));
   assert.deepEqual(['band', 'platelet', 'sezary'].map(reading.typeOf), ['neutrophil', 'platelet', 'sezary']);
+});
+
+test('a saliency map lies over its own cell alone, not over one of another batch with the same id', () => {
+  globalThis.document = { createElement: () => ({ setAttribute() {}, append(words) { this.words = words; } }) };
+  const notes = [], large = { src: 'the cell', after: note => notes.push(note.words) };
+  const detail = new Detail({ querySelector: selector => (selector === '.large' ? large : null) }, settings, null, {}), cell = { id: '1' };
+  detail.shown = [{ id: '1' }];
+  detail.showSaliency(cell, 'map', 'note');
+  assert.deepEqual([large.src, notes], ['the cell', []]);
+  detail.shown = [cell];
+  detail.showSaliency(cell, 'map', 'note');
+  assert.deepEqual([large.src, notes], ['data:image/jpeg;base64,map', ['note']]);
 });
