@@ -29,9 +29,9 @@ export class Decisions {
     const group = reading.groups(this.gallery.order).find(each => each.name === name);
     const open = group?.cells.filter(cell => reading.isConfirmable(cell) && this.gallery.cells.get(cell.id)?.hidden === false).map(cell => cell.id) ?? [];
     this.decideBy(open, cell => reading.guess(cell));
-    const buttons = this.gallery.groupButtons(), at = buttons.findIndex(each => each.closest('.group').dataset.group === name);
-    const order = [...buttons.slice(at + 1), ...buttons.slice(0, at + 1)];
-    (order.find(each => each.matches('.confirm')) ?? order.at(-1))?.focus();
+    const headings = this.gallery.headings(), at = headings.findIndex(each => each.dataset.heading === name);
+    const order = [...headings.slice(at + 1), ...headings.slice(0, at + 1)];
+    order.find(each => !this.gallery.sections.get(each.dataset.heading).confirm.hidden)?.focus();
   }
 
   // What `choose` says of each of these cells, if anything.

@@ -2,16 +2,16 @@
 
 const MOVES = { ArrowRight: 'next', ArrowLeft: 'previous', ArrowDown: 'below', ArrowUp: 'above', Home: 'first', End: 'last' };
 
-const DECIDING = ['decide', 'confirm']; // a key that is held does these once
+const DECIDING = ['decide', 'confirm', 'confirmGroup']; // a key that is held does these once
 
 // {do: name, ...} for a key, or null where the page is left alone. `choices` are labels, then the words for what is no cell;
 // digits name the first ten.
-export function action(event, choices, isTyping) {
-  const found = meaning(event, choices, isTyping);
+export function action(event, choices, isTyping, isHeading) {
+  const found = meaning(event, choices, isTyping, isHeading);
   return event.repeat && DECIDING.includes(found?.do) ? null : found;
 }
 
-function meaning(event, choices, isTyping) {
+function meaning(event, choices, isTyping, isHeading) {
   if (isTyping || event.altKey) return null;
   const control = event.ctrlKey || event.metaKey;
   if (control) return null;
@@ -21,7 +21,7 @@ function meaning(event, choices, isTyping) {
     return choice ? { do: 'decide', choice } : null;
   }
   switch (event.key) {
-    case 'Enter': return { do: 'confirm' };
+    case 'Enter': return { do: isHeading ? 'confirmGroup' : 'confirm' };
     case 'a': return { do: 'selectGroup' };
     case 'n': return { do: 'decide', choice: 'not_a_cell' };
     case 't': return { do: 'decide', choice: 'two_cells' };

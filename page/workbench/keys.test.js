@@ -3,12 +3,12 @@ import { test } from 'node:test';
 import { action } from './keys.js';
 
 const choices = ['basophil', 'eosinophil', 'erythroblast', 'ig', 'lymphocyte', 'monocyte', 'neutrophil', 'platelet', 'not_a_cell', 'two_cells'];
-const press = (key, more = {}, typing = false) => action({ key, ...more }, choices, typing);
+const press = (key, more = {}, typing = false, heading = false) => action({ key, ...more }, choices, typing, heading);
 
 test('a digit decides', () => {
   assert.deepEqual(press('1'), { do: 'decide', choice: 'basophil' });
   assert.deepEqual(press('0'), { do: 'decide', choice: 'two_cells' });
-  assert.equal(action({ key: '9' }, ['a'], false), null);
+  assert.equal(action({ key: '9' }, ['a'], false, false), null);
 });
 
 test('arrows move, with shift they select', () => {
@@ -16,8 +16,9 @@ test('arrows move, with shift they select', () => {
   assert.deepEqual(press('ArrowUp', { shiftKey: true }), { do: 'move', to: 'above', extend: true });
 });
 
-test('Enter confirms a cell', () => {
+test('Enter confirms a cell, and on a heading its group', () => {
   assert.equal(press('Enter').do, 'confirm');
+  assert.equal(press('Enter', {}, false, true).do, 'confirmGroup');
 });
 
 test('a key that is held decides once, and goes on moving', () => {

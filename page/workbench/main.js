@@ -140,24 +140,25 @@ class Workbench {
     addEventListener('beforeunload', event => this.leave(event));
   }
 
-  // A key acts where the focus is in the review or nowhere, not on a button elsewhere on the page.
   key(event) {
-    const { activeElement } = document, isHere = activeElement === document.body || activeElement?.closest('#gallery, #field, aside');
+    const isHere = this.root.contains(document.activeElement) || document.activeElement === document.body;
     if (!isHere || this.editor.phase === 'empty' || this.root.querySelector('dialog[open]') || !this.review?.cells.length) return;
     const typing = event.target.closest?.('textarea, select, input, [contenteditable]');
-    const found = action(event, choices(this.review), Boolean(typing));
-    const onButton = event.target.closest?.('a, summary, button:not([data-cell])');
+    const heading = event.target.closest?.('[data-heading]');
+    const found = action(event, choices(this.review), Boolean(typing), Boolean(heading));
+    const onButton = event.target.closest?.('a, summary, button:not([data-cell]):not([data-heading])');
     if (!found || (event.key === 'Enter' && onButton)) return;
     event.preventDefault();
     ({
       move: () => this.selection.move(found.to, found.extend),
       decide: () => this.decisions.decide(found.choice),
       confirm: () => this.decisions.confirm(),
+      confirmGroup: () => this.decisions.confirmGroup(heading.dataset.heading),
       selectGroup: () => this.selection.selectGroup(),
       undo: () => this.editor.undo(),
       redo: () => this.editor.redo(),
-      nextGroup: () => this.selection.toGroup(1),
-      previousGroup: () => this.selection.toGroup(-1),
+      nextGroup: () => this.selection.toHeading(1),
+      previousGroup: () => this.selection.toHeading(-1),
       saliency: () => this.saliency(),
       size: () => this.resize(Number(this.at('#size').value) + 16 * found.by),
       help: () => this.at('#about').showModal(),

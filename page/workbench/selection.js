@@ -86,9 +86,9 @@ export class Selection {
     return visible.slice(last + 1).find(id => !decided.has(id)) ?? this.gallery.current;
   }
 
-  // To the button of the next group, or of the one before.
-  toGroup(by) {
-    const buttons = this.gallery.groupButtons(), here = buttons.findIndex(each => each.closest('.group').contains(document.activeElement));
-    buttons[(here + by + buttons.length) % buttons.length]?.focus();
+  toHeading(by) {
+    const headings = this.gallery.headings();
+    const here = document.activeElement.closest('[data-heading]') ?? document.activeElement.closest('.group')?.querySelector('[data-heading]');
+    headings[(headings.indexOf(here) + by + headings.length) % headings.length]?.focus();
   }
 }

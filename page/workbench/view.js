@@ -130,7 +130,7 @@ export class Gallery {
     const title = element('span', { class: 'title' });
     const count = element('span', { class: 'count' });
     const heading = element('h3', {}, element('button', {
-      class: 'fold', type: 'button', 'aria-expanded': 'true', onclick: () => this.fold(name), 'data-heading': name,
+      class: 'fold', type: 'button', 'aria-expanded': 'true', onclick: () => this.fold(name), 'data-heading': name, title: this.texts.heading_keys,
     }, element('i', { class: 'swatch', style: `background:${this.colours.get(name.split('/').at(-1)) ?? '#888'}` }), title, count));
     const confirm = element('button', {
       class: 'confirm', type: 'button', onclick: () => this.on.confirmGroup(name), onkeydown: event => { if (event.repeat && event.key === 'Enter') event.preventDefault(); }, // held, it confirms one group
@@ -225,9 +225,8 @@ export class Gallery {
     return best;
   }
 
-  // Of each group that is shown the button by which it is confirmed, or its heading where there is nothing to confirm.
-  groupButtons() {
-    return [...this.root.querySelectorAll('.group:not([hidden])')].map(group => group.querySelector('.confirm:not([hidden])') ?? group.querySelector('[data-heading]'));
+  headings() {
+    return [...this.root.querySelectorAll('.group:not([hidden]) [data-heading]')];
   }
 }
 
