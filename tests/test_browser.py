@@ -214,7 +214,7 @@ def test_everything_fits_on_one_screen(page, hundred):
     screenshot(page, "page")
 
 
-def test_rows_appear_while_others_are_classified_and_stopping_keeps_them(page, hundred):
+def test_rows_appear_while_others_are_classified_and_stopping_keeps_them_until_a_person_goes_on(page, hundred):
     page.set_input_files("#files input[type=file]", hundred)
     page.click("#classify")
     page.locator("#bench[data-phase=classifying] [data-cell]").first.wait_for()
@@ -222,9 +222,13 @@ def test_rows_appear_while_others_are_classified_and_stopping_keeps_them(page, h
     finished(page)
     kept = page.locator("#gallery [data-cell]").count()
     assert 0 < kept < 100
+    assert page.locator("#left_words").inner_text() == EN["not_classified"]["many"].format(count=100 - kept)
+    page.click("#go_on")
+    finished(page)
+    assert page.locator("#left").is_hidden()
     page.reload()
     finished(page)
-    assert page.locator("#gallery [data-cell]").count() >= kept
+    assert page.locator("#gallery [data-cell]").count() == 100
 
 
 def test_a_model_that_is_chosen_while_a_batch_is_classified_is_for_the_next_batch(page, hundred):
