@@ -7,7 +7,7 @@ from pathlib import Path
 
 from cells.model.folder import EMBEDDED, ONNX_FILE, ModelError, embedded_folder
 from hub import card, publish
-from hub.messages import HubError
+from hub.messages import HubError, explained
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -26,7 +26,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _card(options: argparse.Namespace) -> None:
     publish.contents(options.folder)
-    if card.is_edited(card.write(options.folder)):
+    with explained(str(options.folder)):
+        written = card.write(options.folder)
+    if card.is_edited(written):
         print(f"A person edited the card of {options.folder}: its text is kept, and only the measured metadata is renewed.")
 
 

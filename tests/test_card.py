@@ -3,6 +3,7 @@
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import yaml
@@ -127,6 +128,12 @@ def test_a_dry_run_says_that_the_network_is_exported_later(copied, capsys):
     assert main(["push", str(copied), "user/cells", "--dry-run"]) == 0
     assert f"{copied}: not listed are the ONNX files, which are exported before the upload.\n" in capsys.readouterr().out
     assert not (copied / "onnx").exists()
+
+
+def test_a_folder_that_may_not_be_written_is_one_line(copied, monkeypatch, capsys):
+    monkeypatch.setattr(Path, "write_text", Mock(side_effect=PermissionError(13, "Permission denied")))
+    assert main(["card", str(copied)]) == 2
+    assert capsys.readouterr().err == f"error: {copied}: Permission denied.\n"
 
 
 def test_ctrl_c_is_one_line(monkeypatch, capsys):
