@@ -4,7 +4,6 @@
 export const FORMAT = 1;
 export const REJECTED = ['not_a_cell', 'two_cells'];
 export const BLAST = 'blast';
-const MANY = 20; // cells that nobody wants to classify once more
 export const WITHOUT_GUESS = ['empty', 'error']; // statuses of a field without a white cell, and of what is no picture
 
 export function create(batch, created) {
@@ -202,14 +201,13 @@ export function toLabel(review, most = 12) {
 
 // --- decisions ---
 
-// Whether a review holds what must not go without a question: what a person did, or many cells.
+// Whether a person did something in a review.
 export function hasWork({ steps, comment, cells }) {
-  return steps.length > 0 || Boolean(comment) || cells.some(isDrawn) || cells.length >= MANY;
+  return steps.length > 0 || Boolean(comment) || cells.some(isDrawn);
 }
 
-// Whether another review lacks a step, a drawn cell or the comment of this one; of the same batch any cell, of another many.
+// Whether another review lacks a step, a drawn cell or the comment of this one; of the same batch, any cell.
 export function wouldLose(review, other) {
-  if (other.batch !== review.batch && review.cells.length >= MANY) return true;
   const ids = new Set(other.batch === review.batch ? other.cells.map(cell => cell.id) : []);
   if (review.cells.some(cell => !ids.has(cell.id) && (isDrawn(cell) || other.batch === review.batch))) return true;
   const kept = new Set(other.batch === review.batch ? other.steps.map(step => JSON.stringify([step.cell, step.number, step.decision])) : []);

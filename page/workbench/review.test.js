@@ -144,13 +144,6 @@ test('a review that is opened in place of another loses work where it lacks a st
   assert.deepEqual([plain, decided, { ...plain, comment: 'x' }, drawn, further].map(hasWork), [false, true, true, true, false]);
 });
 
-test('many cells go in no silence, though nobody decided one', () => {
-  const some = review(...Array.from({ length: 19 }, (_, index) => cell(String(index), [1, 0, 0]))), many = withCells(some, [cell('19', [1, 0, 0])]);
-  assert.deepEqual([some, many].map(hasWork), [false, true]);
-  assert.deepEqual([some, many].map(each => wouldLose(each, { ...each, batch: 'other' })), [false, true]);
-  assert.equal(wouldLose(many, many), false);
-});
-
 test('the name of a model, which may hold a revision, without its version', () => {
   assert.equal(modelName('resnet18@212b7737/int8'), 'resnet18');
   assert.equal(modelName('user/cells@v2@0123/int8'), 'user/cells@v2');
