@@ -15,11 +15,14 @@ os.environ["CUDA_VISIBLE_DEVICES"] = ""
 os.environ["OMP_NUM_THREADS"] = "1"  # networks are tiny here, and threads of processes that share two cores wait for each other
 
 import datasets
+import numpy as np
 import pytest
 import torch
 from hub_server import Hub
+from torch.optim.swa_utils import update_bn
 
 from benchmarks import steps
+from cells.classes import LABELS
 from cells.synthetic import draw_cell
 from train import recipe
 from train.network import build, export
@@ -66,18 +69,23 @@ def parquet(pbc_rows, tmp_path_factory) -> str:
 
 @pytest.fixture(scope="session")
 def tiny_recipe() -> recipe.Recipe:
-    """ResNet18 from nothing at the smallest size."""
+    """A small ResNet from nothing at the smallest size."""
     return recipe.load("resnet18_scratch").override(
-        ["image_size=32", "progressive_resizing=()", "epochs=2", "batch_size=32", "lr=0.05"]
+        ["architecture=test_resnet", "image_size=32", "progressive_resizing=()", "epochs=2", "batch_size=32", "lr=0.05"]
     )
 
 
 @pytest.fixture(scope="session")
 def model_folder(tiny_recipe, tmp_path_factory):
-    """A model folder with random weights."""
+    """A model folder with random weights. Its batch-norm statistics are of drawn cells: else each picture has one answer."""
     folder = tmp_path_factory.mktemp("models") / "tiny"
     torch.manual_seed(0)
-    export(build(tiny_recipe), folder)
+    network = build(tiny_recipe)
+    side = tiny_recipe.image_size
+    cells = [draw_cell(label, seed).convert("RGB").resize((side, side)) for label in LABELS for seed in range(2)]
+    pixels = torch.from_numpy(np.stack(cells)).permute(0, 3, 1, 2) / 127.5 - 1
+    update_bn([pixels], network)
+    export(network, folder)
     return folder
 
 

@@ -42,7 +42,7 @@ def test_each_weight_is_the_mean_but_for_the_temperature_of_the_head(averaged):
     (first, second), found = map(weights, runs), weights(mean)
     scale = json.loads((mean / "metrics.json").read_text())["temperature"]
     assert found.keys() == first.keys()
-    assert not torch.equal(first["conv1.weight"], second["conv1.weight"])
+    assert not torch.equal(first["layer1.0.conv1.weight"], second["layer1.0.conv1.weight"])
     for name, tensor in found.items():
         expected = (first[name].float() + second[name].float()) / 2 / (scale if name.startswith(HEAD) else 1)
         if tensor.is_floating_point():

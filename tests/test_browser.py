@@ -1141,5 +1141,5 @@ def test_the_about_text_has_the_measured_figures(page):
     words = page.locator("#about").inner_text()
     assert f"{measured['accuracy']:.4f}" in words
     blasts = json.loads((ROOT / "models" / DEFAULT / "metrics.json").read_text())["blast"]["cells"]
-    assert f"the model suspects {100 * blasts['sensitivity']:.1f} %" in words
+    assert f"the model flags {100 * blasts['sensitivity']:.1f} %" in words
     assert all(f"{one.title}: " in words for one in LABORATORIES.values())

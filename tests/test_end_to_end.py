@@ -180,7 +180,8 @@ def test_a_split_file_decides_and_leaves_the_others_out(runs, tiny_recipe, parqu
 
 @pytest.mark.usefixtures("_no_figures")
 def test_training_learns_to_tell_drawn_cells_apart(tiny_recipe, parquet, tmp_path):
-    longer = tiny_recipe.override(["image_size=64", "epochs=12", "optimizer=adamw", "lr=0.002", "ema_decay=0.5"])
+    values = ["architecture=resnet18", "image_size=64", "epochs=12", "optimizer=adamw", "lr=0.002", "ema_decay=0.5"]
+    longer = tiny_recipe.override(values)
     assert train(longer, [parquet], None, tmp_path) == 0
     assert json.loads((tmp_path / "metrics.json").read_text())["test"]["balanced_accuracy"] > 0.6
 
