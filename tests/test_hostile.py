@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parent.parent
 @pytest.fixture(scope="module")
 def outcomes() -> dict[str, list | str]:
     """What became of each kind, in processes of their own."""
-    command = [sys.executable, "-m", "tests.hostile", "", "1.5"]
+    command = [sys.executable, "-m", "tests.hostile", "", "2.5"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     return dict(map(json.loads, done.stdout.splitlines()))
