@@ -76,17 +76,28 @@ def tiny_recipe() -> recipe.Recipe:
 
 
 @pytest.fixture(scope="session")
-def model_folder(tiny_recipe, tmp_path_factory):
-    """A model folder with random weights. Its batch-norm statistics are of drawn cells: else each picture has one answer."""
-    folder = tmp_path_factory.mktemp("models") / "tiny"
-    torch.manual_seed(0)
-    network = build(tiny_recipe)
-    side = tiny_recipe.image_size
-    cells = [draw_cell(label, seed).convert("RGB").resize((side, side)) for label in LABELS for seed in range(2)]
-    pixels = torch.from_numpy(np.stack(cells)).permute(0, 3, 1, 2) / 127.5 - 1
-    update_bn([pixels], network)
-    export(network, folder)
-    return folder
+def write_random():
+    """write_random(recipe, folder) -> the folder of a model with random weights.
+
+    Its batch-norm statistics are of drawn cells: without them every picture has the same answer.
+    """
+
+    def write(chosen: recipe.Recipe, folder: Path) -> Path:
+        torch.manual_seed(0)
+        network = build(chosen)
+        side = chosen.image_size
+        cells = [draw_cell(label, seed).convert("RGB").resize((side, side)) for label in LABELS for seed in range(2)]
+        update_bn([torch.from_numpy(np.stack(cells)).permute(0, 3, 1, 2) / 127.5 - 1], network)
+        export(network, folder)
+        return folder
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def model_folder(tiny_recipe, write_random, tmp_path_factory):
+    """A model folder with random weights."""
+    return write_random(tiny_recipe, tmp_path_factory.mktemp("models") / "tiny")
 
 
 @pytest.fixture(scope="session")

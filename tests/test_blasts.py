@@ -7,7 +7,6 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 from openpyxl import load_workbook
 from test_review import SMALL, decide, predict, review_of, to_json
 
@@ -24,18 +23,14 @@ from cells.write import excel, table
 from hub import catalog
 from page import handlers, views
 from page.texts import LANGUAGES, texts, translate
-from train.network import build, export
 
 TEN = (*LABELS, "blast", "smudge")
 
 
 @pytest.fixture(scope="module")
-def folder(tiny_recipe, tmp_path_factory):
+def folder(tiny_recipe, write_random, tmp_path_factory):
     """A model folder of ten classes with random weights and without a threshold of blasts."""
-    folder = tmp_path_factory.mktemp("models") / "ten"
-    torch.manual_seed(0)
-    recipe = dataclasses.replace(tiny_recipe, classes=TEN)
-    export(build(recipe), folder)
+    folder = write_random(dataclasses.replace(tiny_recipe, classes=TEN), tmp_path_factory.mktemp("models") / "ten")
     Uncertainty(review_below=0.0).save(folder / "trust.json")
     return folder
 

@@ -240,7 +240,8 @@ def test_the_page_names_a_batch_with_its_statistics_as_the_command_line_does(ask
     assert answer["model"] == str(expected)
     assert answer["model"].endswith("/torch+batch")
     probabilities = [one["probabilities"] for one in answer["cells"]]
-    np.testing.assert_array_equal(probabilities, [one.probabilities for one in expected.predict(pictures)])
+    expected_rows = [one.probabilities for one in expected.predict(pictures)]
+    np.testing.assert_allclose(probabilities, expected_rows, atol=1e-5)  # PyTorch rounds otherwise in other batches
     assert {one["status"] for one in answer["cells"]} == {"unfamiliar"}
     assert np.abs(probabilities - far.probabilities(pictures)).max() > 1e-4
 
