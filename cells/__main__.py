@@ -27,7 +27,7 @@ from cells.read.archive import ArchiveError, expand_archives, is_archive
 from cells.read.find_images import CallError, find_images
 from cells.read.images import Source
 from cells.review import Cell, Review
-from cells.write import coco, excel, table
+from cells.write import adapted_card, coco, excel, table
 from cells.write.resumable_csv import ResumableCsv, ResumableCsvError
 
 if TYPE_CHECKING:
@@ -89,7 +89,6 @@ def _adapt(options: argparse.Namespace) -> int:
 def adapt_to(cells: Path, model: str, out: Path) -> int:
     """Write a model folder that is adapted to labelled cells (cells/labelled.py); the exit status."""
     from cells.model import adapt  # PyTorch, which takes seconds
-    from cells.write.adapted_card import missing_words, ok_words
 
     if out.exists() or not out.absolute().parent.is_dir():
         raise CallError(f"--out {out}: give a folder that does not exist yet, in one that does.")
@@ -100,15 +99,13 @@ def adapt_to(cells: Path, model: str, out: Path) -> int:
     _save(adapted, out)
     report = adapted.report
     print(f"{report.right} of {report.total} held-back cells are named as labelled, {report.right_before} before.")
-    print(f"{ok_words(report)}{missing_words(report)}")
+    print(f"{adapted_card.ok_words(report)}{adapted_card.missing_words(report)}")
     print(f"python -m cells classify PICTURES --model {out}")
     return 0
 
 
 def _save(adapted: "Adapted", out: Path) -> None:
     """A whole model folder with its card, or none. Raises CallError."""
-    from cells.write import adapted_card
-
     with tempfile.TemporaryDirectory(dir=out.absolute().parent, prefix=".adapt-", ignore_cleanup_errors=True) as folder:
         whole = Path(folder, out.name)
         try:

@@ -28,10 +28,8 @@ Measured = Callable[[Classifier, datasets.Dataset, dict[str, str]], Iterator[dic
 def load(model_or_run: str) -> Classifier:
     """A model; of a run folder, or of its `model`, that model with the name of the run. Raises ModelError."""
     place = Path(model_or_run)
-    folder = place / "model"
-    if folder.is_dir():
-        return Classifier.load(folder, place.name)
-    return Classifier.load(model_or_run, place.parent.name if place.name == "model" else place.name)
+    run = place.parent if place.name == "model" else place
+    return Classifier.load(run / "model", run.name) if (run / "model").is_dir() else Classifier.load(model_or_run)
 
 
 def rows_of_models(chosen: Namespace, measured: Measured) -> list[dict]:

@@ -48,7 +48,7 @@ class AdaptedNetwork(TorchNetwork):
     @property
     def name(self) -> str:
         """Of what answers, in a version id."""
-        return f"{self._exported.name if self._exported else 'torch'}+batch"
+        return f"{(self._exported or TorchNetwork).name}+batch"
 
     def submit(self, image: Image.Image) -> np.ndarray | list[np.ndarray]:
         """What can be done of one picture in a thread of its own."""

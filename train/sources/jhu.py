@@ -58,16 +58,16 @@ def _read_all(places: Sequence[str]) -> datasets.Dataset:
         return dataset.rename_columns(names).add_column("split", [""] * len(dataset))
     files = [file for place in places for file in sorted(Path(place).glob("**/Signed slides/*/*.jpg"))]
     # Other folders, such as artefacts, are no cells.
-    files = [file for file in files if file.parent.name in TYPES and _patient(file) in PATIENTS]
+    patient_of = {file: _patient(file) for file in files if file.parent.name in TYPES}
+    files = [file for file, patient in patient_of.items() if patient in PATIENTS]
     if not files:
         raise DataError(f"{places[0]}: no .../Patient_NN/.../Signed slides/TYPE/*.jpg in it; give the clone of DeepAPL.")
-    patients = [_patient(file) for file in files]
     columns = {
         "image_id": [file.stem for file in files],
         "image": [str(file) for file in files],
         "cell_type": [TYPES[file.parent.name] for file in files],
         "cell_subtype": [file.parent.name for file in files],
-        "group": patients,
+        "group": [patient_of[file] for file in files],
         "split": [""] * len(files),
     }
     return datasets.Dataset.from_dict(columns)

@@ -5,7 +5,6 @@ is chosen on the validation part; the test part is scored once.
 """
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import datasets
 import numpy as np
@@ -55,7 +54,7 @@ def measure(model: Classifier, parts: dict[str, datasets.Dataset]) -> Iterator[d
         on_validation = {setting: _score(one, features, labels, "validation") for setting, one in fitted.items()}
         best = max(on_validation, key=lambda setting: on_validation[setting]["validation_balanced_accuracy"])
         yield {
-            "model": Path(model.name).name,
+            "model": model.name,
             "probe": probe,
             "setting": best,
             "features": features["train"].shape[1],
